@@ -1,0 +1,9 @@
+"""Decides: what trains, in which order, where each byte lies. Imports ortools, networkx and numpy; never tvm."""
+
+from planner import bound, csvfile
+from planner.check import check
+from planner.errors import BudgetError, PlanError
+from planner.model import Graph, Op, Overlap, Plan, Tensor
+from planner.solve import plan
+
+__all__ = ["BudgetError", "Graph", "Op", "Overlap", "Plan", "PlanError", "Tensor", "bound", "check", "csvfile", "plan"]

@@ -1,0 +1,88 @@
+"""Proven lower bounds: the bytes that must be live at a position, less what overlaps can save there at most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.graph import problem as problem_of
+from planner.model import Graph
+from planner.problem import Buffer, Problem, round_up
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An output over a dying input: names, sizes and distance in bytes (all rounded to one alignment)."""
+
+    input: str
+    output: str
+    input_size: int
+    output_size: int
+    distance: int
+
+    def saving(self) -> int:
+        """The most bytes the two can share when offset(input) - offset(output) >= distance.
+
+        At difference x they share min(output_size, x + input_size) - max(0, x) bytes: a trapezium whose plateau
+        ends at x = max(0, output_size - input_size) and which is 0 from x = output_size on."""
+        return max(0, min(self.output_size, self.input_size, self.output_size - self.distance))
+
+
+def saving(pairs: Sequence[Pair]) -> int:
+    """An upper bound on the bytes that all overlaps of one op save together.
+
+    Outputs are disjoint from each other and so are inputs, so no byte is shared twice; and no input reaches
+    the first max(0, distance) bytes of its output."""
+    if len(pairs) == 1:
+        return pairs[0].saving()
+    by_output: dict[str, list[Pair]] = {}
+    by_input: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_output.setdefault(pair.output, []).append(pair)
+        by_input.setdefault(pair.input, []).append(pair)
+    over_outputs = sum(
+        max(0, min(sum(p.saving() for p in group), group[0].output_size - max(0, min(p.distance for p in group))))
+        for group in by_output.values()
+    )
+    over_inputs = sum(min(sum(p.saving() for p in group), group[0].input_size) for group in by_input.values())
+    return min(over_outputs, over_inputs)
+
+
+def section_bytes(problem: Problem, positions: Sequence[int]) -> list[int]:
+    """For each position, bytes below which no allocation of the problem can stay while that position runs."""
+    by_id = {b.id: b for b in problem.buffers}
+    meeting: dict[int, list[tuple[Buffer, Buffer, int]]] = {}
+    for pair in problem.overlaps:
+        output = by_id[pair.output]
+        meeting.setdefault(output.lower, []).append((by_id[pair.input], output, pair.distance))
+    result = []
+    for t in positions:
+        live = [b for b in problem.buffers if b.lower <= t < b.upper and b.size > 0]
+        result.append(_section(live, meeting.get(t, [])))
+    return result
+
+
+def _section(live: list[Buffer], meeting: list[tuple[Buffer, Buffer, int]]) -> int:
+    """Offsets are multiples of the common alignment, so every size and distance counts rounded up to it;
+    only the padding of the topmost buffer may stick out of the arena."""
+    if not live:
+        return 0
+    step = math.gcd(*(b.align for b in live))
+    pairs = [
+        Pair(i.id, o.id, round_up(i.size, step), round_up(o.size, step), round_up(d, step))
+        for i, o, d in meeting
+        if i.size > 0 and o.size > 0
+    ]
+    total = sum(round_up(b.size, step) for b in live)
+    return total - saving(pairs) - max(round_up(b.size, step) - b.size for b in live)
+
+
+def problem_bound(problem: Problem) -> int:
+    """Bytes: a lower bound on the height of any allocation of the problem."""
+    return max(section_bytes(problem, sorted({b.lower for b in problem.buffers})), default=0)
+
+
+def live_bytes(graph: Graph, order: Sequence[str]) -> list[int]:
+    """For each position of `order`, a lower bound in bytes on the arena while that op runs."""
+    return section_bytes(problem_of(graph, order), range(len(order)))

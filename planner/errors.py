@@ -1,0 +1,33 @@
+"""The one exception base of the product; a message says what, where and what to do."""
+
+
+class McutrainError(Exception):
+    """Base of every error that a user can cause or must act on; the command line prints its one line."""
+
+
+class ModelError(McutrainError):
+    """A model file or graph that cannot be read or expressed."""
+
+
+class PolicyError(McutrainError):
+    """A sparse-update policy that does not fit the model."""
+
+
+class PlanError(McutrainError):
+    """A planning problem that is malformed, or a plan that the checker refuses."""
+
+
+class BudgetError(PlanError):
+    """The training step cannot live inside the memory budget."""
+
+
+class ToolError(McutrainError):
+    """A compiler or emulator that is missing or failed."""
+
+
+class DeviceError(McutrainError):
+    """The firmware faulted, timed out or answered with something else than results."""
+
+
+class OutputError(McutrainError):
+    """The output folder cannot be written."""

@@ -1,0 +1,59 @@
+"""Says in words why a plan is as high as it is: the worst op, the tensors that live together there, what would give."""
+
+from __future__ import annotations
+
+from planner.bound import live_bytes
+from planner.model import Graph, Plan, Tensor
+
+SHOWN = 8  # tensors named in a message
+
+
+def live_together(graph: Graph, plan: Plan, position: int) -> list[Tensor]:
+    """The tensors that lie in the arena while the op at `position` runs, largest first."""
+    names = [name for name, (first, last) in plan.lifetimes.items() if first <= position < last]
+    return sorted((graph.by_name[name] for name in names), key=lambda t: (-t.nbytes, t.name))
+
+
+def worst_position(graph: Graph, plan: Plan) -> int:
+    """The first position with the most live bytes."""
+    live = live_bytes(graph, plan.order)
+    return live.index(max(live))
+
+
+def over_budget(graph: Graph, plan: Plan, capacity: int, floor: int) -> str:
+    """One line: by how much the plan misses `capacity` bytes, where, because of which tensors, and what would have to
+    give. `floor`: proven lower bound in bytes over every order."""
+    position = worst_position(graph, plan)
+    tensors = live_together(graph, plan, position)
+    listed = ", ".join(f"{t.name} {t.nbytes} ({t.kind})" for t in tensors[:SHOWN])
+    if len(tensors) > SHOWN:
+        listed += f" and {len(tensors) - SHOWN} more of {sum(t.nbytes for t in tensors[SHOWN:])} bytes together"
+    live = live_bytes(graph, plan.order)[position]
+    if floor > capacity:
+        verdict = f"no plan can fit {capacity} bytes: every order needs at least {floor}"
+    else:
+        verdict = (
+            f"no plan within {capacity} bytes was found: the best needs {plan.height}, the proven bound is {floor}"
+        )
+    return (
+        f"{verdict}; at op {plan.order[position]!r} {live} bytes are live together: {listed}; "
+        f"{_advice(tensors, plan.height, capacity)}"
+    )
+
+
+def _advice(tensors: list[Tensor], height: int, capacity: int) -> str:
+    """Which of the kinds at the worst op could give the missing bytes, heaviest first."""
+    remedies = {
+        "state": "train fewer layers or channels",
+        "activation": "use a smaller input or a narrower layer there",
+        "gradient": "train fewer layers or channels, or stop the backward pass earlier",
+        "scratch": "choose a kernel with less scratch",
+        "input": "use a smaller input",
+        "output": "return less",
+    }
+    totals: dict[str, int] = {}
+    for tensor in tensors:
+        totals[tensor.kind] = totals.get(tensor.kind, 0) + tensor.nbytes
+    heavy = sorted(totals, key=lambda kind: (-totals[kind], kind))[:2]
+    ways = "; ".join(f"{remedies[kind]} ({kind}: {totals[kind]} bytes)" for kind in heavy)
+    return f"{height - capacity} bytes have to give: {ways}; or raise the budget to {height}"

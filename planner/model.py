@@ -1,0 +1,85 @@
+"""The planner's values: tensors, ops, graphs, plans. All sizes are bytes; all intervals are half-open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from planner.errors import PlanError
+
+Kind = Literal["input", "output", "state", "constant", "activation", "gradient", "scratch"]
+Status = Literal["OPTIMAL", "FEASIBLE", "INFEASIBLE", "UNKNOWN"]
+KINDS = ("input", "output", "state", "constant", "activation", "gradient", "scratch")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One block of memory. `state` lives for ever, `constant` lies in flash and has no offset,
+    `scratch` lives during its one op, `input` from the start to its last use, `output` from its op to the end."""
+
+    name: str
+    nbytes: int
+    align: int = 4  # bytes; the offset is a multiple of it
+    kind: Kind = "activation"
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """While the op runs, `output` may lie over `input` if offset(input) - offset(output) >= distance (bytes).
+
+    It is a permission, and only where `input` dies at the op: an input that someone reads later must survive."""
+
+    input: str
+    output: str
+    distance: int
+
+
+@dataclass(frozen=True)
+class Op:
+    """One kernel call. `mutates` names state among `inputs` that the op overwrites in place:
+    such an op runs after every other reader of that state."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    scratch: tuple[str, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    mutates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A training step: `ops` stand in one valid order (each tensor is written once, before it is read)."""
+
+    tensors: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    by_name: dict[str, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name = {t.name: t for t in self.tensors}
+        if len(by_name) != len(self.tensors):
+            raise PlanError("duplicate tensor names in the graph: every tensor needs a name of its own")
+        object.__setattr__(self, "by_name", by_name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything lies and when it runs.
+
+    order: op names in the order of execution.
+    offsets: byte offset of each tensor that lies in the arena.
+    lifetimes: tensor -> [first, last) in positions of `order`; state is [0, len(order)).
+    height: bytes of the arena, the largest offset + nbytes.
+    bound: proven lower bound in bytes on the height of any allocation for this order.
+    order_bound: proven lower bound in bytes over every order.
+    status: of the allocation for this order; OPTIMAL only where height == bound, or CP-SAT proved it.
+    order_status: OPTIMAL where no other order can have a lower bound, FEASIBLE otherwise."""
+
+    order: tuple[str, ...]
+    offsets: dict[str, int]
+    lifetimes: dict[str, tuple[int, int]]
+    height: int
+    bound: int
+    status: Status
+    order_bound: int
+    order_status: Status

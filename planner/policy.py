@@ -1,0 +1,207 @@
+"""Sparse update: which layers train their bias, which part of their weight, and how the channels are chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from planner.errors import PolicyError
+
+Select = Literal["magnitude", "first"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a policy must know of a trainable layer, in network order.
+
+    weight: the stored weight as OIHW (depthwise [C, 1, kh, kw]); its integer values decide the magnitude rule."""
+
+    name: str
+    weight: np.ndarray
+    depthwise: bool
+    is_head: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels that a ratio counts: input channels, or the channels of a depthwise convolution."""
+        return self.weight.shape[0] if self.depthwise else self.weight.shape[1]
+
+
+@dataclass(frozen=True)
+class Update:
+    """One layer's part of a policy. weight_ratio: fraction of the channels whose weights train, 0 for none, 1 for all."""
+
+    layer: str
+    bias: bool = True
+    weight_ratio: float = 0.0
+    select: Select = "magnitude"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Explicit sparse-update policy; the head need not be listed, it always trains whole."""
+
+    name: str
+    updates: tuple[Update, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A policy applied to a layer. channels: the trained ones in ascending order; None means all, () means no weight."""
+
+    layer: str
+    bias: bool
+    channels: tuple[int, ...] | None
+
+
+# Published schemes of "On-Device Training Under 256KB Memory" (Lin et al., NeurIPS 2022), per network, told by its number
+# of convolutions without the head: scheme -> (last n biases, {conv index: ratio of input channels}).
+SCHEMES: dict[int, tuple[str, dict[str, tuple[int, dict[int, float]]]]] = {
+    42: (
+        "mcunet-5fps",
+        {
+            "49kb": (20, {23: 0, 24: 0.25, 27: 0.5, 30: 0.5, 33: 0, 39: 0}),
+            "74kb": (21, {21: 1, 23: 0, 24: 1, 26: 0, 27: 0.5, 30: 1}),
+            "99kb": (22, {21: 1, 24: 1, 27: 1, 30: 1, 36: 0.125, 39: 0.25}),
+            "124kb": (24, {21: 0.25, 24: 1, 27: 1, 30: 1, 33: 0.5, 39: 0.5}),
+            "148kb": (23, {21: 1, 24: 1, 27: 1, 30: 1, 36: 1, 39: 0.5}),
+        },
+    ),
+    51: (
+        "mbv2-w0.35",
+        {
+            "49kb": (16, {36: 1, 39: 1, 40: 0, 41: 0.25, 42: 0.125, 45: 0.125, 48: 0.125, 49: 0.125}),
+            "73kb": (20, {32: 0.125, 33: 0.5, 36: 0.5, 39: 1, 41: 0.25, 42: 0.125, 45: 0.125, 48: 1}),
+            "99kb": (25, {27: 1, 30: 1, 33: 1, 36: 1, 39: 1, 42: 0.125, 45: 0.5, 48: 1}),
+            "123kb": (31, {27: 1, 30: 1, 33: 1, 36: 1, 39: 1, 42: 0.5, 45: 1, 48: 1}),
+            "138kb": (34, {27: 1, 30: 1, 33: 1, 36: 1, 39: 1, 42: 1, 45: 1, 48: 1}),
+        },
+    ),
+    60: (
+        "proxyless-w0.3",
+        {
+            "49kb": (21, {39: 0.25, 42: 1, 44: 0, 45: 1, 50: 0, 51: 0.125, 54: 0.25, 57: 0.25}),
+            "74kb": (28, {33: 0.5, 36: 0.25, 39: 1, 42: 1, 45: 1, 51: 0.5, 54: 0.25, 57: 0.5}),
+            "98kb": (25, {36: 1, 39: 0.5, 42: 1, 45: 1, 48: 0.25, 51: 0.5, 54: 1, 57: 1}),
+            "120kb": (32, {36: 1, 39: 1, 42: 1, 45: 1, 48: 0.5, 51: 1, 54: 1, 57: 1}),
+            "148kb": (45, {36: 1, 39: 1, 42: 1, 45: 1, 48: 1, 51: 1, 54: 1, 57: 1}),
+        },
+    ),
+}
+GENERAL = "full, bias_only, head_only, last_k=K, or a policy file ending in .json"
+
+
+def named(scheme: str, layers: Sequence[Layer]) -> Policy:
+    """The policy that `scheme` means for these layers (head included): a published name, `full`, `bias_only`,
+    `head_only`, `last_k=K`, or the path of a policy file.
+
+    Raises PolicyError that lists what there is."""
+    body = [layer.name for layer in layers if not layer.is_head]
+    if scheme.endswith(".json"):
+        return read(scheme)
+    if scheme == "full":
+        return Policy(scheme, tuple(Update(name, True, 1.0) for name in body))
+    if scheme == "bias_only":
+        return Policy(scheme, tuple(Update(name) for name in body))
+    if scheme == "head_only":
+        return Policy(scheme, ())
+    if scheme.startswith("last_k="):
+        return _last_k(scheme, body)
+    network, published = SCHEMES.get(len(body), ("", {}))
+    if scheme not in published:
+        known = f"{', '.join(published)} ({network}), " if published else ""
+        raise PolicyError(f"unknown scheme '{scheme}' for a network of {len(body)} convolutions; use {known}{GENERAL}")
+    n_bias, ratios = published[scheme]
+    first_bias = len(body) - n_bias
+    updates = [
+        Update(name, index >= first_bias, float(ratios.get(index, 0)))
+        for index, name in enumerate(body)
+        if index >= first_bias or ratios.get(index, 0) > 0
+    ]
+    return Policy(scheme, tuple(updates))
+
+
+def _last_k(scheme: str, body: list[str]) -> Policy:
+    count = scheme.removeprefix("last_k=")
+    if not count.isdigit() or not 0 <= int(count) <= len(body):
+        raise PolicyError(f"scheme '{scheme}': K must be a number from 0 to {len(body)}, the convolutions before the head")
+    return Policy(scheme, tuple(Update(name, True, 1.0) for name in body[len(body) - int(count) :]))
+
+
+def read(path: str | Path) -> Policy:
+    """A policy file: a JSON list of {"layer": name or index, "bias": bool, "weight": ratio, "select": rule}.
+
+    Raises PolicyError naming the entry."""
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PolicyError(f"policy file {path}: {error.strerror}; give the path of a readable JSON file") from None
+    except ValueError as error:
+        raise PolicyError(f"policy file {path}: not JSON ({error})") from None
+    if not isinstance(entries, list):
+        raise PolicyError(f"policy file {path}: must be a list of objects, one a layer")
+    return Policy(Path(path).stem, tuple(_entry(path, n, entry) for n, entry in enumerate(entries)))
+
+
+def _entry(path: str | Path, number: int, entry: object) -> Update:
+    where = f"policy file {path}, entry {number}"
+    if not isinstance(entry, dict) or "layer" not in entry:
+        raise PolicyError(f"{where}: must be an object with the key 'layer'")
+    unknown = sorted(set(entry) - {"layer", "bias", "weight", "select"})
+    if unknown:
+        raise PolicyError(f"{where}: unknown key '{unknown[0]}'; use layer, bias, weight, select")
+    bias, weight, select = entry.get("bias", True), entry.get("weight", 0.0), entry.get("select", "magnitude")
+    if not isinstance(bias, bool):
+        raise PolicyError(f"{where}: 'bias' must be true or false")
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise PolicyError(f"{where}: 'weight' must be a ratio from 0 to 1")
+    return Update(str(entry["layer"]), bias, float(weight), select)
+
+
+def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:
+    """Layer name -> what trains there, in network order; the head whole. A layer may be named or numbered (0-based).
+
+    Raises PolicyError for an unknown layer, an index or a ratio out of range, a rule that does not exist, a repetition."""
+    body = {layer.name: layer for layer in layers if not layer.is_head}
+    names = list(body)
+    chosen: dict[str, Trained] = {}
+    for update in policy.updates:
+        name = _layer_name(update.layer, names)
+        if name in chosen:
+            raise PolicyError(f"policy '{policy.name}': layer {name} appears twice; merge its entries")
+        channels = select_channels(body[name], update)
+        if update.bias or channels != ():
+            chosen[name] = Trained(name, update.bias, channels)
+    heads = {layer.name: Trained(layer.name, True, None) for layer in layers if layer.is_head}
+    return {**{name: chosen[name] for name in names if name in chosen}, **heads}
+
+
+def _layer_name(layer: str, names: list[str]) -> str:
+    if layer in names:
+        return layer
+    if layer.lstrip("-").isdigit():
+        if not 0 <= int(layer) < len(names):
+            raise PolicyError(f"layer index {layer} is out of range; the convolutions are numbered 0 to {len(names) - 1}")
+        return names[int(layer)]
+    raise PolicyError(f"no layer is called '{layer}'; the layers are {', '.join(names[:3])}, ... {names[-1]}")
+
+
+def select_channels(layer: Layer, update: Update) -> tuple[int, ...] | None:
+    """int(ratio * C) channels: those of the largest L2 norm of the integer weight ("magnitude+"), or the first ones."""
+    if not 0.0 <= update.weight_ratio <= 1.0:
+        raise PolicyError(f"layer {layer.name}: weight ratio {update.weight_ratio} is not between 0 and 1")
+    if update.select not in ("magnitude", "first"):
+        raise PolicyError(f"layer {layer.name}: selection rule '{update.select}' is unknown; use magnitude or first")
+    count = int(update.weight_ratio * layer.channels)
+    if count == layer.channels:
+        return None
+    if update.select == "first":
+        return tuple(range(count))
+    axes = (1, 2, 3) if layer.depthwise else (0, 2, 3)
+    norms = np.sqrt(np.sum(layer.weight.astype(np.float64) ** 2, axis=axes))
+    return tuple(sorted(int(c) for c in np.argsort(-norms, kind="stable")[:count]))

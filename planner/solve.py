@@ -1,0 +1,111 @@
+"""From graph to plan: candidate orders, offsets by heuristics, offsets by CP-SAT where a gap is left, the checker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from planner.arena import heuristic
+from planner.check import check
+from planner.errors import BudgetError
+from planner.explain import over_budget
+from planner.graph import lifetimes, problem
+from planner.model import Graph, Plan, Status
+from planner.problem import Allocation, Problem
+from planner.schedule import Schedule, schedule
+
+
+@dataclass
+class _Candidate:
+    """One order with its packing problem and the best allocation known."""
+
+    order: tuple[str, ...]
+    peak: int
+    problem: Problem
+    allocation: Allocation
+
+
+def plan(
+    graph: Graph,
+    *,
+    capacity: int | None = None,
+    seconds: float = 20.0,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[str], None] | None = None,
+) -> Plan:
+    """The order of `graph` and an offset for every tensor that lies in the arena, as low as `seconds` allow.
+
+    capacity: bytes of the arena that must suffice. seconds: work to spend where heuristics leave a gap, counted
+    deterministically and about wall seconds of one core; small graphs need none of it. workers: threads; they
+    change the speed, never the plan. progress: called with one line of text now and then.
+
+    Raises PlanError where the graph is malformed, BudgetError where no plan within the capacity was found."""
+    orders = schedule(graph, seconds=seconds / 2, seed=seed, workers=workers, progress=progress)
+    candidates = _candidates(graph, orders, seed)
+    _refine(candidates, orders.bound, capacity, seconds / 2, seed, workers, progress)
+    best = min(candidates, key=lambda c: c.allocation.height)
+    result = _assemble(graph, orders, best)
+    check(graph, result)
+    if capacity is not None and result.height > capacity:
+        raise BudgetError(over_budget(graph, result, capacity, orders.bound))
+    return result
+
+
+def _candidates(graph: Graph, orders: Schedule, seed: int) -> list[_Candidate]:
+    """The orders with heuristic allocations; the ones behind an allocation that meets the bound are not needed."""
+    result: list[_Candidate] = []
+    for order, peak in zip(orders.orders, orders.peaks, strict=True):
+        packing = problem(graph, order)
+        result.append(_Candidate(order, peak, packing, heuristic(packing, seed=seed)))
+        if result[-1].allocation.height <= orders.bound:
+            break
+    return result
+
+
+def _refine(
+    candidates: list[_Candidate],
+    order_bound: int,
+    capacity: int | None,
+    seconds: float,
+    seed: int,
+    workers: int,
+    progress: Callable[[str], None] | None,
+) -> None:
+    """Lets CP-SAT lower the allocations, most promising order first, until none can beat the best."""
+    if capacity is not None and order_bound > capacity:
+        return  # no plan can fit: nothing to look for
+    for candidate in sorted(candidates, key=lambda c: c.allocation.bound):
+        lowest = min(c.allocation.height for c in candidates)
+        if progress:
+            progress(f"arena: {candidate.allocation.height} bytes, at least {candidate.allocation.bound} in this order")
+        if lowest <= max(order_bound, candidate.allocation.bound) or seconds <= 0:
+            return
+        from planner import arena_cpsat  # imported late: ortools takes a second to load, and heuristics often suffice
+
+        candidate.allocation = arena_cpsat.improve(
+            candidate.problem,
+            candidate.allocation,
+            capacity=capacity,
+            seconds=seconds / len(candidates),
+            seed=seed,
+            workers=workers,
+            progress=progress,
+        )
+
+
+def _assemble(graph: Graph, orders: Schedule, best: _Candidate) -> Plan:
+    bound = max(best.allocation.bound, orders.bound)
+    status: Status = "OPTIMAL" if best.allocation.height == bound else "FEASIBLE"
+    # where the proof of the offsets raised the bound above the live bytes, another order might still be lower
+    least = best.peak == orders.peaks[0] and bound <= best.peak
+    return Plan(
+        order=best.order,
+        offsets=best.allocation.offsets,
+        lifetimes=lifetimes(graph, best.order),
+        height=best.allocation.height,
+        bound=bound,
+        status=status,
+        order_bound=orders.bound,
+        order_status=orders.status if least else "FEASIBLE",
+    )

@@ -1,0 +1,123 @@
+/* Vector table, reset and fault handlers of a Cortex-M under the emulator. */
+#include "mcu_device.h"
+#include "semihost.h"
+
+#define SCB_SHCSR (*(volatile uint32_t *)0xE000ED24u)
+#define SCB_CFSR (*(volatile uint32_t *)0xE000ED28u)
+#define SCB_HFSR (*(volatile uint32_t *)0xE000ED2Cu)
+#define SCB_MMFAR (*(volatile uint32_t *)0xE000ED34u)
+#define SCB_BFAR (*(volatile uint32_t *)0xE000ED38u)
+#define SCB_CPACR (*(volatile uint32_t *)0xE000ED88u)
+
+#define CFSR_MEMORY 0x000000FFu   /* any memory management fault */
+#define CFSR_STACKING 0x00001010u /* an exception frame that could not be pushed */
+#define STACK_PAINT 0xC5C5C5C5u
+
+int main(void);
+void Reset_Handler(void);
+void mcu_fault_entry(void);
+_Noreturn void mcu_fault_report(uint32_t frame, uint32_t pc, uint32_t exception);
+
+uint32_t mcu_stack_peak(void) {
+    const volatile uint32_t *unused = mcu_stack_bottom;
+    while (unused < mcu_stack_top && *unused == STACK_PAINT) {
+        unused++;
+    }
+    return (uint32_t)((uintptr_t)mcu_stack_top - (uintptr_t)unused);
+}
+
+/* Through volatile pointers: a call of memset in place of this loop would be painted over while it runs. */
+static inline void paint_stack(void) {
+    uint32_t *pointer;
+    __asm__ volatile("mov %0, sp" : "=r"(pointer));
+    for (volatile uint32_t *word = mcu_stack_bottom; word < pointer; word++) {
+        *word = STACK_PAINT;
+    }
+}
+
+static inline void enable_fpu(void) {
+#if defined(__ARM_FP)
+    SCB_CPACR |= 0xFu << 20;
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+}
+
+void Reset_Handler(void) {
+    enable_fpu();
+    paint_stack();
+    SCB_SHCSR |= 7u << 16; /* memory, bus and usage faults have handlers of their own */
+    const uint32_t *load = mcu_data_load;
+    for (uint32_t *word = mcu_data_start; word < mcu_data_end; word++) {
+        *word = *load++;
+    }
+    for (uint32_t *word = mcu_bss_start; word < mcu_bss_end; word++) {
+        *word = 0;
+    }
+    for (uint32_t *word = mcu_measure_start; word < mcu_measure_end; word++) {
+        *word = 0;
+    }
+    if (!mcu_guard_install()) {
+        semihost_print("ERROR the MPU has too few regions to guard this budget: make it a multiple of 1024 bytes\n");
+        semihost_exit(MCU_EXIT_NO_GUARD);
+    }
+    semihost_exit((uint32_t)main());
+}
+
+/* The run is over: the handler starts again at the top of the stack, so that it works after a stack overflow, too.
+ * The program counter is read from the exception frame first, where the frame lies inside the stack. */
+__attribute__((naked)) void mcu_fault_entry(void) {
+    __asm__ volatile("mrs r0, msp\n\t"
+                     "mrs r2, ipsr\n\t"
+                     "movs r1, #0\n\t"
+                     "ldr r3, =mcu_stack_bottom\n\t"
+                     "cmp r0, r3\n\t"
+                     "blo 1f\n\t"
+                     "ldr r1, [r0, #24]\n"
+                     "1:\n\t"
+                     "ldr r3, =mcu_stack_top\n\t"
+                     "mov sp, r3\n\t"
+                     "bl mcu_fault_report\n\t"
+                     ".ltorg");
+}
+
+_Noreturn void mcu_fault_report(uint32_t frame, uint32_t pc, uint32_t exception) {
+    const uint32_t status = SCB_CFSR;
+    uint32_t code = MCU_EXIT_FAULT;
+    const char *kind = "fault";
+    if (frame < (uint32_t)(uintptr_t)mcu_stack_bottom || (status & CFSR_STACKING) != 0u) {
+        code = MCU_EXIT_STACK;
+        kind = "stack overflow: the stack ran off the bottom of the memory budget";
+    } else if ((status & CFSR_MEMORY) != 0u) {
+        code = MCU_EXIT_GUARD;
+        kind = "memory guard: an access outside the memory budget";
+    }
+    semihost_print("FAULT ");
+    semihost_print(kind);
+    semihost_print(", PC=");
+    semihost_print_hex(pc);
+    semihost_print(" MMFAR=");
+    semihost_print_hex(SCB_MMFAR);
+    semihost_print(" BFAR=");
+    semihost_print_hex(SCB_BFAR);
+    semihost_print(" CFSR=");
+    semihost_print_hex(status);
+    semihost_print(" HFSR=");
+    semihost_print_hex(SCB_HFSR);
+    semihost_print(" exception=");
+    semihost_print_number(exception);
+    semihost_print("\n");
+    semihost_exit(code);
+}
+
+/* The fifteen system exceptions; every one but reset ends the run. No interrupt is ever enabled. */
+struct vectors {
+    uint32_t *stack;
+    void (*handlers[15])(void);
+};
+
+__attribute__((section(".vectors"), used)) static const struct vectors vectors = {
+    mcu_stack_top,
+    {Reset_Handler, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry,
+     mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry,
+     mcu_fault_entry, mcu_fault_entry, mcu_fault_entry},
+};

@@ -1,0 +1,141 @@
+"""Building and running: messages of missing tools, compile errors, static stack bounds, the object cache, memory.c."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcutrain import boards, emulator, toolchain
+from mcutrain.callgraph import add_library, parse_callgraph, worst_stack
+from planner.errors import DeviceError, McutrainError, ToolError
+
+DISASSEMBLY = """
+00000100 <__outer>:
+     100:\tpush\t{r4, r5, lr}
+     102:\tsub\tsp, #12
+     104:\tvpush\t{d8-d9}
+     106:\tbl\t200 <__inner+0x4>
+     10a:\tbxeq\tlr
+00000110 <__next>:
+     110:\tstr.w\tlr, [sp, #-8]!
+     114:\tldr.w\tpc, [sp], #8
+     118:\tnop
+00000200 <__inner>:
+     200:\tstmdb\tsp!, {r4, r5, r6, r7, r8, lr}
+     204:\tb.n\t200 <__inner>
+00000300 <__jump>:
+     300:\tblx\tr3
+"""
+
+
+def write_main(folder: Path, text: str) -> str:
+    (folder / "main.c").write_text(text)
+    return str(folder / "main.c")  # absolute: joined to the tests' folder it stays what it is
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("int f(int n); int f(int n) { return n < 2 ? n : f(n - 1) + n * f(n - 2); }", "f -> f is recursive"),
+        ("int (*f)(int); ", "main calls through a pointer"),
+        ("int f(int n); int f(int n) { volatile char b[n]; b[0] = 1; return b[0]; }", "f: its frame has no fixed size"),
+    ],
+)
+def test_unbounded_stack_is_refused(text: str, message: str, build: Callable, tmp_path: Path) -> None:
+    main = write_main(tmp_path, text + "\nvolatile int n; int main(void) { return f(n) + 1; }\n")
+    with pytest.raises(ToolError, match=message):
+        build("nrf52840", main, optimise="-O0")
+
+
+def test_library_stack_from_the_disassembly() -> None:
+    graph = parse_callgraph([])
+    addresses = {"__outer": 0x100, "__alias": 0x100, "__next": 0x110, "__inner": 0x200, "__jump": 0x300}
+    add_library(graph, DISASSEMBLY, addresses)
+    assert graph.frames["__outer"] == 12 + 12 + 16
+    assert graph.calls["__outer"] == {"__inner", "__next"} and graph.calls["__next"] == set()
+    assert worst_stack(graph, "__alias").nbytes == 40 + 24
+    assert worst_stack(graph, "__alias").frames == (("__alias", 0), ("__outer", 40), ("__inner", 24))
+    with pytest.raises(ToolError, match="__jump calls through a pointer"):
+        worst_stack(graph, "__jump")
+    with pytest.raises(ToolError, match="nowhere, called by the linker's entry, is in no call graph"):
+        worst_stack(graph, "nowhere")
+
+
+def test_soft_float_library_is_in_the_bound(build: Callable, tmp_path: Path) -> None:
+    text = "volatile float a, b; volatile int c; int main(void) { c = a < b * a / b; return 0; }\n"
+    image = build("mps2-an385", write_main(tmp_path, text))
+    assert any(name.startswith("__aeabi_f") and nbytes > 0 for name, nbytes in image.stack_path)
+
+
+def test_compile_and_link_errors_name_the_place(build: Callable, tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"compiling main\.c failed: .*main\.c:1:\d+: error: .*undeclared"):
+        build("nrf52840", write_main(tmp_path, "int main(void) { return x; }\n"))
+    with pytest.raises(ToolError, match=r"linking .* undefined reference to `absent'"):
+        build("nrf52840", write_main(tmp_path, "int absent(void); int main(void) { return absent(); }\n"))
+    with pytest.raises(ToolError, match=r"source file .*none\.c does not exist"):
+        build("nrf52840", str(tmp_path / "none.c"))
+    (tmp_path / "bad.c").write_text("int f(void) { return; \n")
+    with pytest.raises(ToolError, match=r"compiling bad\.c failed: .*error"):
+        toolchain.build_host([tmp_path / "bad.c"], [], tmp_path / "bad.so")
+
+
+def test_missing_tools_name_the_package(build: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError, match="apt install gcc-arm-none-eabi"):
+        build("nrf52840")
+    with pytest.raises(ToolError, match="apt install gcc "):
+        toolchain.build_host([], [], tmp_path / "x.so")
+    with pytest.raises(ToolError, match="apt install qemu-system-arm"):
+        emulator.run(tmp_path / "x.elf", boards.get("nrf52840"), tmp_path, 1)
+    with pytest.raises(McutrainError, match=r"'z80' is not known: .*mps2-an385, nrf52840, stm32f746"):
+        boards.get("z80")
+
+
+def test_endless_firmware_is_stopped(build: Callable, tmp_path: Path) -> None:
+    image = build("stm32f746", "poke_main.c", defines=("LOOP_FOREVER",))
+    seen: list[str] = []
+    with pytest.raises(DeviceError, match="no end within 1 s after 'swept'"):
+        emulator.run(image.elf, image.board, tmp_path, 1, seen.append)
+    assert seen == ["swept"]
+
+
+def test_unchanged_sources_are_not_compiled_again(build: Callable, tmp_path: Path, object_cache: Path) -> None:
+    main = write_main(tmp_path, '#include "value.h"\nint main(void) { return VALUE; }\n')
+    (tmp_path / "value.h").write_text("#define VALUE 0\n")
+    build("nrf52840", main)
+    first = {path: path.stat().st_mtime_ns for path in object_cache.glob("*.o")}
+    build("nrf52840", main)
+    assert {path: path.stat().st_mtime_ns for path in object_cache.glob("*.o")} == first
+    (tmp_path / "value.h").write_text("#define VALUE 1\n")
+    build("nrf52840", main)
+    again = set(object_cache.glob("*.o")) - set(first)
+    assert [path.name.split("-")[0] for path in again] == ["main"]
+
+
+def test_memory_functions(tmp_path: Path) -> None:
+    """The device's memcpy, memmove and memset on the host, at every alignment."""
+    renamed = tmp_path / "memory.c"
+    text = (toolchain.RUNTIME / "src" / "memory.c").read_text()
+    for name in ("memcpy", "memmove", "memset"):
+        text = text.replace(f"{name}(", f"mcu_{name}(")
+    renamed.write_text(text)
+    toolchain.build_host([renamed], [], tmp_path / "memory.so")
+    library = ctypes.CDLL(str(tmp_path / "memory.so"))
+    pattern = bytes(range(1, 65))
+    for to in range(5):
+        for start in range(5):
+            for nbytes in (0, 1, 3, 4, 7, 8, 19):
+                memory = bytearray(pattern)
+                view = (ctypes.c_char * 64).from_buffer(memory)
+                library.mcu_memmove(ctypes.byref(view, to), ctypes.byref(view, start), ctypes.c_size_t(nbytes))
+                library.mcu_memcpy(ctypes.byref(view, 32 + to), ctypes.byref(view, start), ctypes.c_size_t(nbytes))
+                expected = bytearray(pattern)
+                expected[to : to + nbytes] = pattern[start : start + nbytes]
+                expected[32 + to : 32 + to + nbytes] = expected[start : start + nbytes]
+                assert memory == expected
+                library.mcu_memset(ctypes.byref(view, to), 0x1A5, ctypes.c_size_t(nbytes))
+                expected[to : to + nbytes] = b"\xa5" * nbytes
+                assert memory == expected

@@ -1,0 +1,1 @@
+"""Translates: model -> Relax integer dialect -> training graph -> TIR -> C. Everything that imports tvm stands here."""

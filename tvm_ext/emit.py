@@ -1,0 +1,444 @@
+"""Lowered step + plan -> C sources and headers: kernels, parameters, entry points with addresses `arena + offset`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.model import Plan
+from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions
+from tvm_ext.lower import Call, Lowered, Step
+from tvm_ext.training import LABEL, RATES
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one entry point's tensors lie (byte offsets into the shared arena) and the order of its calls."""
+
+    step: Step
+    order: tuple[str, ...]
+    offsets: Mapping[str, int]
+
+    @property
+    def calls(self) -> list[Call]:
+        by_name = {c.op.name: c for c in self.step.calls}
+        return [by_name[n] for n in self.order]
+
+
+def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | None]:
+    """(infer, train_step). `infer` is the forward part of the training step: same order, same offsets, no masks, so that
+    both share one arena and one input address; alone, it has the plan to itself."""
+    if lowered.train_step is None:
+        return Placement(lowered.infer, plan.order, plan.offsets), None
+    train = Placement(lowered.train_step, plan.order, plan.offsets)
+    position = {c.layer: i for i, c in enumerate(train.calls) if c.phase == "forward"}
+    order = sorted(lowered.infer.calls, key=lambda c: position[c.layer])
+    offsets = {n: plan.offsets[n] for n in lowered.infer.values if n in plan.offsets}
+    return Placement(lowered.infer, tuple(c.op.name for c in order), offsets), train
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of every generated file, by path inside the output folder."""
+
+    files: Mapping[str, str]
+    kernel_names: tuple[str, ...]
+
+
+def c_name(text: str) -> str:
+    """A C identifier from a name that came out of a model file."""
+    name = re.sub(r"\W", "_", text, flags=re.ASCII)
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+class _Names:
+    """C identifiers for model names: distinct names stay distinct."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix, self.taken, self.known = prefix, set(), {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self.known:
+            base = candidate = self.prefix + c_name(name)
+            n = 1
+            while candidate in self.taken:
+                n += 1
+                candidate = f"{base}_{n}"
+            self.taken.add(candidate)
+            self.known[name] = candidate
+        return self.known[name]
+
+
+def comment(text: str) -> str:
+    """Text that cannot end a C comment."""
+    return text.replace("*/", "* /").replace("\n", " ").encode("ascii", "replace").decode()
+
+
+def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
+    """Every generated C file of the model `name` (a C identifier)."""
+    infer, train = placements(lowered, plan)
+    prefix = f"tvmgen_{name}"
+    names, kernel_names = _Names("p_"), _kernel_names(lowered, prefix)
+    functions = c_functions(list(lowered.kernels), kernel_names, [comment(t) for t in lowered.kernel_titles])
+    tables = _Tables()
+    body = [_entry(prefix, "infer", infer, kernel_names, lowered, names, tables)]
+    if train is not None:
+        body.append(_entry(prefix, "train", train, kernel_names, lowered, names, tables))
+    parameters = [_parameter(n, v, names, "parameter") for n, v in lowered.constants.items()]
+    parameters += [_parameter(n, v, names, "initial state") for n, v in lowered.state.items() if np.any(v)]
+    lib0 = _LIB0.format(
+        prefix=prefix,
+        parameters="\n".join(parameters + tables.definitions),
+        arena=plan.height,
+        init=_init_body(lowered, plan, names),
+        entries="\n".join(body),
+        public=_public(prefix, lowered, infer, train),
+    )
+    include, source = "codegen/host/include", "codegen/host/src"
+    files = {
+        f"{source}/{name}_lib0.c": lib0,
+        f"{source}/{name}_lib1.c": _LIB1.format(prefix=prefix, functions="\n".join(f.definition for f in functions)),
+        f"{source}/{prefix}_kernels.h": _kernel_header(prefix, functions),
+        f"{include}/{prefix}.h": _header(prefix, lowered, infer, train),
+        f"{include}/mcu_model.h": _model_header(prefix, lowered, plan, infer, train),
+    }
+    return Source(files, tuple(kernel_names))
+
+
+def _kernel_names(lowered: Lowered, prefix: str) -> list[str]:
+    names = _Names(f"{prefix}_")
+    return [names[f"{title}#{i}"].rsplit(f"_{i}", 1)[0] + f"_k{i}" for i, title in enumerate(lowered.kernel_titles)]
+
+
+class _Tables:
+    """Channel lists: equal lists are one array."""
+
+    def __init__(self) -> None:
+        self.definitions: list[str] = []
+        self._known: dict[bytes, str] = {}
+
+    def name(self, table: np.ndarray) -> str:
+        key = table.tobytes()
+        if key not in self._known:
+            self._known[key] = f"channels_{len(self._known)}"
+            self.definitions.append(c_array(self._known[key], table, "channel numbers"))
+        return self._known[key]
+
+
+def _parameter(name: str, value: np.ndarray, names: _Names, what: str) -> str:
+    shape = "x".join(map(str, value.shape)) or "scalar"
+    return c_array(names[name], value, comment(f"{what} {name}: {value.dtype} {shape}"))
+
+
+def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> str:  # noqa: ANN001
+    """static void <prefix>_<which>_ops(void): the calls, each with its comment."""
+    lines = [f"static void {prefix}_{which}_ops(void) {{"]
+    gradients = [c.gradient_of for c in placement.step.calls if c.gradient_of]
+    for i, call in enumerate(placement.calls):
+        lines.append(f"    /* {comment(_describe(call, placement))} */")
+        if call.gradient_of:
+            value = placement.step.values[call.gradient_of]
+            address = f"{prefix}_arena + {placement.offsets[call.gradient_of]}"
+            lines.append(f"    MCU_GRADIENT({gradients.index(call.gradient_of)}, {address}, {value.tensor.nbytes});")
+        lines.append(f"    MCU_OP({i});")
+        lines.append(f"    {_call(prefix, call, placement, kernel_names, lowered, names, tables)}")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _describe(call: Call, placement: Placement) -> str:
+    """`blocks.1.depthwise:qconv2d: y int8 1x32x32x32 @131072 <- x int8 ... @0`"""
+    values = placement.step.values
+
+    def show(name: str) -> str:
+        value = values[name]
+        where = f" @{placement.offsets[name]}" if name in placement.offsets else " in flash"
+        return f"{name} {value.dtype} {'x'.join(map(str, value.shape)) or 'scalar'}{where}"
+
+    results = call.op.outputs or call.op.mutates
+    return f"{call.op.name}: {', '.join(map(show, results))} <- {', '.join(map(show, call.op.inputs))}"
+
+
+def _call(prefix, call, placement, kernel_names, lowered, names, tables) -> str:  # noqa: ANN001
+    kernel = lowered.kernels[call.kernel]
+
+    def address(name: str) -> str:
+        if name not in placement.offsets:
+            return names[name]
+        ctype = C_TYPES[placement.step.values[name].dtype] if name not in call.op.scratch else "int16_t"
+        return f"({ctype} *)(void *)({prefix}_arena + {placement.offsets[name]})"
+
+    arguments = [address(n) for n in call.op.inputs]
+    arguments += [tables.name(t) for t in kernel.tables]
+    arguments += [address(n) for n in (*call.op.outputs, *call.op.scratch)]
+    if kernel.rows is not None:
+        arguments += ["0", str(kernel.rows)]
+    return f"{kernel_names[call.kernel]}({', '.join(arguments)});"
+
+
+def _init_body(lowered: Lowered, plan: Plan, names: _Names) -> str:
+    lines = []
+    for name, value in lowered.state.items():
+        target = f"arena + {plan.offsets[name]}"
+        if np.any(value):
+            lines.append(f"    memcpy({target}, {names[name]}, {value.nbytes}); /* {comment(name)} */")
+        else:
+            lines.append(f"    memset({target}, 0, {value.nbytes}); /* {comment(name)} */")
+    return "\n".join(lines)
+
+
+def _public(prefix: str, lowered: Lowered, infer: Placement, train: Placement | None) -> str:
+    model = lowered.training.model
+    values = {
+        "prefix": prefix,
+        "input": infer.offsets["x"],
+        "input_bytes": infer.step.values["x"].tensor.nbytes,
+        "logits": infer.offsets[infer.step.logits],
+        "logits_bytes": infer.step.values[infer.step.logits].tensor.nbytes,
+        "classes": model.classes,
+    }
+    text = _RUN.format(**values)
+    if train is not None:
+        text += _TRAIN.format(
+            **values,
+            label=train.offsets[LABEL],
+            loss=train.offsets[train.step.loss],
+            train_logits=train.offsets[train.step.logits],
+            rates=train.offsets[RATES],
+        )
+    return text
+
+
+def _header(prefix: str, lowered: Lowered, infer: Placement, train: Placement | None) -> str:
+    model, logits = lowered.training.model, infer.step.values[infer.step.logits]
+    height, width, channels = model.input_shape[1:]
+    return _HEADER.format(
+        prefix=prefix,
+        guard=prefix.upper(),
+        input=f"int8 {height}x{width}x{channels} (HWC), real = (x - {model.input_zero}) * {model.input_scale!r}",
+        output=f"{logits.dtype} {model.classes} logits",
+        train=_TRAIN_HEADER.format(prefix=prefix, classes=model.classes) if train is not None else "",
+    )
+
+
+def _model_header(prefix: str, lowered: Lowered, plan: Plan, infer: Placement, train: Placement | None) -> str:
+    """mcu_model.h: the constants by which the generic verify program and the host twin drive the model."""
+    values = infer.step.values
+    pairs = {
+        "ARENA": f"{prefix}_arena",
+        "ARENA_BYTES": plan.height,
+        "INIT": f"{prefix}_init",
+        "INFER": f"{prefix}_infer_arena",
+        "TRAINS": int(train is not None),
+        "INPUT_OFFSET": infer.offsets["x"],
+        "INPUT_BYTES": values["x"].tensor.nbytes,
+        "INFER_LOGITS_OFFSET": infer.offsets[infer.step.logits],
+        "LOGITS_BYTES": values[infer.step.logits].tensor.nbytes,
+        "INFER_OPS": len(infer.order),
+    }
+    segments = []
+    if train is not None:
+        pairs |= {
+            "TRAIN": f"{prefix}_train_arena",
+            "TRAIN_OPS": len(train.order),
+            "LABEL_OFFSET": train.offsets[LABEL],
+            "LABEL_BYTES": 4,
+            "TRAIN_LOGITS_OFFSET": train.offsets[train.step.logits],
+            "LOSS_OFFSET": train.offsets[train.step.loss],
+            "HYPER_OFFSET": train.offsets[RATES],
+            "HYPER_BYTES": lowered.state[RATES].nbytes,
+        }
+        segments = [(plan.offsets[n], v.nbytes, n) for n, v in lowered.state.items()]
+    pairs["SEGMENTS"] = len(segments)
+    lines = [f"#define MCU_MODEL_{key} {value}" for key, value in pairs.items()]
+    if segments:
+        lines += ["static const mcu_segment mcu_model_segments[] = {"]
+        lines += [f"    {{{offset}u, {nbytes}u}}, /* {comment(n)} */" for offset, nbytes, n in segments] + ["};"]
+    return _MODEL_HEADER.format(prefix=prefix, lines="\n".join(lines))
+
+
+def _kernel_header(prefix: str, functions: list[CFunction]) -> str:
+    prototypes = "\n".join(f.prototype for f in functions)
+    return f"/* Kernels of {prefix}, printed by TVM. */\n#pragma once\n\n#include <stdint.h>\n\n{prototypes}\n"
+
+
+_LIB1 = """/* Kernels of {prefix}: one per distinct op, shape and attributes. Printed by TVM's C code generator. */
+#include "{prefix}_kernels.h"
+#include "mcu_math.h"
+
+{functions}"""
+
+_LIB0 = """/* Parameters, memory and entry points of {prefix}. Offsets are the plan's; plan.csv lists them all. */
+#include "{prefix}.h"
+
+#include <string.h>
+
+#include "mcu_runtime.h"
+#include "{prefix}_kernels.h"
+
+{parameters}
+/* All memory of the model: inputs, outputs, trained state, activations, gradients, scratch. */
+_Alignas(16) uint8_t {prefix}_arena[{arena}];
+
+static int32_t ready; /* the trained state has been put into the arena */
+
+int32_t {prefix}_init(void) {{
+    uint8_t *const arena = {prefix}_arena;
+    (void)arena;
+{init}
+    ready = 1;
+    return MCU_OK;
+}}
+
+{entries}
+{public}"""
+
+_RUN = """
+int8_t *{prefix}_input(void) {{ return (int8_t *)({prefix}_arena + {input}); }}
+
+int32_t {prefix}_infer_arena(void) {{
+    if (!ready) {{
+        return MCU_ERROR_STATE;
+    }}
+    {prefix}_infer_ops();
+    return MCU_OK;
+}}
+
+static int32_t {prefix}_take_input(const void *input) {{
+    if (input == NULL) {{
+        return MCU_ERROR_NULL;
+    }}
+    if (input != (const void *)({prefix}_arena + {input})) {{
+        memcpy({prefix}_arena + {input}, input, {input_bytes});
+    }}
+    return ready ? MCU_OK : {prefix}_init();
+}}
+
+int32_t {prefix}_run(struct {prefix}_inputs *inputs, struct {prefix}_outputs *outputs) {{
+    if (inputs == NULL || outputs == NULL || outputs->output == NULL) {{
+        return MCU_ERROR_NULL;
+    }}
+    const int32_t status = {prefix}_take_input(inputs->input);
+    if (status != MCU_OK) {{
+        return status;
+    }}
+    {prefix}_infer_ops();
+    memcpy(outputs->output, {prefix}_arena + {logits}, {logits_bytes});
+    return MCU_OK;
+}}
+"""
+
+_TRAIN = """
+float *{prefix}_learning_rate(void) {{ return (float *)(void *)({prefix}_arena + {rates}); }}
+
+int32_t {prefix}_train_arena(void) {{
+    int32_t label;
+    if (!ready) {{
+        return MCU_ERROR_STATE;
+    }}
+    memcpy(&label, {prefix}_arena + {label}, sizeof label);
+    if (label < 0 || label >= {classes}) {{
+        return MCU_ERROR_LABEL;
+    }}
+    {prefix}_train_ops();
+    return MCU_OK;
+}}
+
+int32_t {prefix}_train_step(struct {prefix}_train_inputs *inputs, struct {prefix}_train_outputs *outputs) {{
+    if (inputs == NULL || outputs == NULL || inputs->label == NULL || outputs->loss == NULL) {{
+        return MCU_ERROR_NULL;
+    }}
+    int32_t status = {prefix}_take_input(inputs->input);
+    if (status != MCU_OK) {{
+        return status;
+    }}
+    memcpy({prefix}_arena + {label}, inputs->label, sizeof(int32_t));
+    status = {prefix}_train_arena();
+    if (status != MCU_OK) {{
+        return status;
+    }}
+    memcpy(outputs->loss, {prefix}_arena + {loss}, sizeof(float));
+    if (outputs->output != NULL) {{
+        memcpy(outputs->output, {prefix}_arena + {train_logits}, {logits_bytes});
+    }}
+    return MCU_OK;
+}}
+"""
+
+_HEADER = """/* {prefix}: inference and on-device training of one network. Not reentrant: one arena, one caller.
+ *
+ * Input:  {input}
+ * Output: {output}
+ * Every function returns MCU_OK or an mcu_status (mcu_runtime.h). */
+#ifndef {guard}_H
+#define {guard}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+struct {prefix}_inputs {{
+    void *input;
+}};
+
+struct {prefix}_outputs {{
+    void *output;
+}};
+
+extern uint8_t {prefix}_arena[];
+
+/* Puts the initial trained state into the arena: call it once, and again to forget what was learnt. */
+int32_t {prefix}_init(void);
+
+/* Where the network reads its input. Filled directly and passed as `input`, it saves a copy and its memory. */
+int8_t *{prefix}_input(void);
+
+/* Inference, as microTVM's AOT executor has it. */
+int32_t {prefix}_run(struct {prefix}_inputs *inputs, struct {prefix}_outputs *outputs);
+
+/* The same on the arena alone: the input lies at {prefix}_input(). */
+int32_t {prefix}_infer_arena(void);
+{train}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_TRAIN_HEADER = """
+struct {prefix}_train_inputs {{
+    void *input;
+    int32_t *label; /* 0 .. {classes} - 1 */
+}};
+
+struct {prefix}_train_outputs {{
+    float *loss;  /* nats, before the update */
+    void *output; /* logits before the update, or NULL */
+}};
+
+/* One sample: forward, backward, update in place. */
+int32_t {prefix}_train_step(struct {prefix}_train_inputs *inputs, struct {prefix}_train_outputs *outputs);
+
+/* The two learning rates: [0] of the network, [1] of the head. Valid after init. */
+float *{prefix}_learning_rate(void);
+
+/* The same on the arena alone: input and label lie in their places. */
+int32_t {prefix}_train_arena(void);
+"""
+
+_MODEL_HEADER = """/* How a generic program drives {prefix}: entry points, and places in the arena (bytes). */
+#ifndef MCU_MODEL_H
+#define MCU_MODEL_H
+
+#include "mcu_runtime.h"
+#include "{prefix}.h"
+
+{lines}
+
+#endif
+"""

@@ -1,0 +1,88 @@
+"""One quantised convolution as read from a file, checked, and its requantisation brought into the form the kernels take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.errors import ModelError
+from tvm_ext.importers.fields import array, integer, scale, take
+
+INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ConvParams:
+    """weight int8 OIHW (depthwise [C, 1, kh, kw]), bias int32 [O] in units of s_x * s_w, w_scales float32 [O]."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    w_scales: np.ndarray
+    x_scale: float
+    x_zero: int
+    y_scale: float
+    y_zero: int
+    stride: int
+    depthwise: bool
+
+    @property
+    def requantise(self) -> np.ndarray:
+        """float32 [O]: s_x * s_w / s_y, formed in float64."""
+        return (np.float64(self.x_scale) * self.w_scales.astype(np.float64) / np.float64(self.y_scale)).astype(np.float32)
+
+
+def read_conv(entry: dict, where: str) -> ConvParams:
+    """Check one conv entry of a network pickle. Raises ModelError with the layer and the key."""
+    params = take(entry, "params", dict, where)
+    weight = array(params, "weight", "int8", 4, where)
+    out_channels = weight.shape[0]
+    bias, w_scales = array(params, "bias", "int32", 1, where), array(params, "w_scales", "float32", 1, where)
+    groups = integer(entry, "groups", 1, 1 << 16, where)
+    depthwise = groups > 1
+    if depthwise and (groups != out_channels or weight.shape[1] != 1):
+        raise ModelError(f"{where}: {groups} groups of a weight {weight.shape}; only groups == channels (depthwise) or 1")
+    if len(bias) != out_channels or len(w_scales) != out_channels:
+        raise ModelError(f"{where}: {len(bias)} biases and {len(w_scales)} w_scales for {out_channels} filters")
+    if not np.all(np.isfinite(w_scales)) or np.any(w_scales <= 0):
+        raise ModelError(f"{where}: 'w_scales' holds a value that is not positive and finite")
+    if tuple(take(entry, "kernel_size", tuple, where)) != weight.shape[2:]:
+        raise ModelError(f"{where}: kernel_size {entry['kernel_size']} and weight {weight.shape} do not fit")
+    if weight.shape[2] % 2 == 0 or weight.shape[3] % 2 == 0:
+        raise ModelError(f"{where}: kernel {weight.shape[2:]}: only odd sizes have the symmetric padding (k - 1) / 2")
+    for key, expected in (("out_channel", out_channels), ("in_channel", weight.shape[1] * groups)):
+        if integer(entry, key, 1, 1 << 20, where) != expected:
+            raise ModelError(f"{where}: {key} is {entry[key]}, the weight {weight.shape} says {expected}")
+    return ConvParams(
+        weight=np.maximum(weight, -127),  # symmetric quantisation: -128 is not a weight
+        bias=bias,
+        w_scales=w_scales,
+        x_scale=scale(params, "x_scale", where),
+        x_zero=integer(params, "x_zero", -128, 127, where),
+        y_scale=scale(params, "y_scale", where),
+        y_zero=integer(params, "y_zero", -128, 127, where),
+        stride=integer(entry, "stride", 1, 16, where),
+        depthwise=depthwise,
+    )
+
+
+def safe_bias(conv: ConvParams, lo: int, hi: int, where: str) -> np.ndarray:
+    """The bias, pulled in on dead channels where acc + bias would leave int32, so that no accumulator wraps.
+
+    The reference adds the bias in float32. Such a channel has a scale near zero and gives one constant output; the
+    pulled-in bias must give the same one over the whole range of acc, or the channel is refused.
+    Raises ModelError naming the layer and channel."""
+    reach = np.abs(conv.weight.astype(np.int64)).reshape(len(conv.bias), -1).sum(axis=1)
+    reach *= max(127 - conv.x_zero, conv.x_zero + 128)  # largest |acc|
+    bias = conv.bias.astype(np.int64)
+    limit = INT32_MAX - reach
+    pulled = np.clip(bias, -limit, limit)
+    for channel in np.flatnonzero(pulled != bias):
+        ends = np.array([-reach[channel], reach[channel]], np.float32)
+        eff = conv.requantise[channel]
+        true = np.rint((ends + np.float32(bias[channel])) * eff)
+        ours = np.rint((ends + np.float64(pulled[channel])).astype(np.float32) * eff)
+        outputs = np.clip(np.concatenate([true, ours]) + conv.y_zero, lo, hi)
+        if np.any(outputs != outputs[0]):
+            raise ModelError(f"{where}: channel {channel}: bias {bias[channel]} leaves int32 when added to the products")
+    return pulled.astype(np.int32)

@@ -1,0 +1,52 @@
+"""Reading fields of an untrusted dict: each error names the place, the key and what was expected."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from planner.errors import ModelError
+
+
+def take(mapping: dict, key: str, kind: type, where: str) -> object:
+    """mapping[key], which must be a `kind`."""
+    if key not in mapping:
+        raise ModelError(f"{where}: key '{key}' is missing")
+    value = mapping[key]
+    if not isinstance(value, kind):
+        raise ModelError(f"{where}: '{key}' is a {type(value).__name__}, expected a {kind.__name__}")
+    return value
+
+
+def integer(mapping: dict, key: str, low: int, high: int, where: str) -> int:
+    """An integer in [low, high]."""
+    value = mapping.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise ModelError(f"{where}: '{key}' is {_show(mapping, key)}, expected an integer from {low} to {high}")
+    return int(value)
+
+
+def scale(mapping: dict, key: str, where: str) -> float:
+    """A positive finite number."""
+    value = mapping.get(key)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ModelError(f"{where}: '{key}' is {_show(mapping, key)}, expected a positive finite number")
+    if not math.isfinite(value) or value <= 0:
+        raise ModelError(f"{where}: '{key}' is {value}, expected a positive finite number")
+    return float(value)
+
+
+def array(mapping: dict, key: str, dtype: str, ndim: int, where: str) -> np.ndarray:
+    """A numpy array of this dtype and number of dimensions, none of them zero."""
+    value = mapping.get(key)
+    if not isinstance(value, np.ndarray) or value.dtype != np.dtype(dtype) or value.ndim != ndim or value.size == 0:
+        found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else _show(mapping, key)
+        raise ModelError(f"{where}: '{key}' is {found}, expected a {ndim}-dimensional {dtype} array")
+    return value
+
+
+def _show(mapping: dict, key: str) -> str:
+    return repr(mapping[key])[:60] if key in mapping else "missing"

@@ -1,0 +1,158 @@
+"""What every kernel is made with: the Kernel value, a function frame, named loops, exact floats, overlap distances."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A PrimFunc over flat buffers and what the planner must know of it.
+
+    func: parameters are inputs, tables, outputs, scratch, then `y0, y1` where `rows` is not None: it computes output
+        rows [y0, y1).
+    tables: constant arrays (channel lists), passed behind the inputs; they lie in flash.
+    scratch: bytes of the one scratch buffer, 0 for none.
+    overlaps: (input index, output index, distance in bytes): the output may lie over the input if
+        offset(input) - offset(output) >= distance, for the call over all rows.
+    macs: multiply-accumulates of the call over all rows.
+    """
+
+    func: tirx.PrimFunc
+    tables: tuple[np.ndarray, ...] = ()
+    scratch: int = 0
+    overlaps: tuple[tuple[int, int, int], ...] = ()
+    macs: int = 0
+    rows: int | None = None
+    inputs: int = field(default=0)
+    outputs: int = field(default=1)
+
+
+class Frame:
+    """Builds one PrimFunc; `frame.func` is the result once the `with` block of `function()` has ended."""
+
+    def __init__(self) -> None:
+        self.func: tirx.PrimFunc | None = None
+
+    def buffer(self, name: str, length: int, dtype: str) -> tirx.Buffer:
+        return T.arg(name, T.Buffer((max(1, length),), dtype))
+
+    def rows(self) -> tuple[tirx.Var, tirx.Var]:
+        return T.arg("y0", T.int32()), T.arg("y1", T.int32())
+
+
+@contextmanager
+def function() -> Iterator[Frame]:
+    """with function() as f: x = f.buffer("x", 64, "int8"); ... ; afterwards f.func is the PrimFunc."""
+    frame = Frame()
+    with IRBuilder() as builder:
+        with T.prim_func():
+            T.func_name("kernel")
+            yield frame
+    frame.func = builder.get()
+
+
+@contextmanager
+def loop(name: str, start: object, stop: object) -> Iterator[tirx.Var]:
+    """for (name = start; name < stop; ++name)"""
+    with T.serial(start, stop) as var:
+        IRBuilder.name(name, var)
+        yield var
+
+
+@contextmanager
+def when(condition: tirx.Expr) -> Iterator[None]:
+    with T.If(condition), T.Then():
+        yield
+
+
+@contextmanager
+def otherwise_when(condition: tirx.Expr) -> Iterator[tuple]:
+    """with otherwise_when(c) as (yes, no): with yes: ...; with no: ... (both branches must be opened)."""
+    with T.If(condition):
+        yield T.Then(), T.Else()
+
+
+def local(name: str, length: int, dtype: str) -> tirx.Buffer:
+    """A few values that the C compiler keeps in registers: always indexed by constants."""
+    buffer = T.alloc_buffer((length,), dtype)
+    IRBuilder.name(name, buffer)
+    return buffer
+
+
+def let(name: str, value: tirx.Expr) -> tirx.Var:
+    var = T.bind(value)
+    IRBuilder.name(name, var)
+    return var
+
+
+def store(buffer: tirx.Buffer, index: object, value: object) -> None:
+    T.buffer_store(buffer, value, [index])
+
+
+def i32(value: tirx.Expr) -> tirx.Expr:
+    return T.Cast("int32", value)
+
+
+def as_float(value: tirx.Expr) -> tirx.Expr:
+    return T.Cast("float32", value)
+
+
+def f32(value: float) -> tirx.Expr:
+    """An exact float32 constant: TVM's C printer keeps 7 digits of a literal, which are not enough."""
+    return from_bits(T.uint32(float_bits(value)))
+
+
+def float_bits(value: float) -> int:
+    """The bit pattern of float32(value)."""
+    return struct.unpack("<I", struct.pack("<f", np.float32(value)))[0]
+
+
+def from_bits(bits: tirx.Expr) -> tirx.Expr:
+    return T.call_pure_extern("float32", "mcu_f32", bits)
+
+
+def fma(a: tirx.Expr, b: tirx.Expr, c: tirx.Expr) -> tirx.Expr:
+    return T.call_pure_extern("float32", "mcu_fma", a, b, c)
+
+
+def round_even(value: tirx.Expr) -> tirx.Expr:
+    return T.call_pure_extern("int32", "mcu_round_even", value)
+
+
+def store_clamped(y: tirx.Buffer, index: object, value: tirx.Expr, lo: int, hi: int) -> None:
+    store(y, index, T.Cast("int8", T.max(T.min(value, T.int32(hi)), T.int32(lo))))
+
+
+def set_mask_bit(mask: tirx.Buffer, row: tirx.Expr, element: tirx.Expr, value: tirx.Expr, lo: int, hi: int) -> None:
+    """Set the bit of `element` of the mask row that starts at byte `row` where lo <= value <= hi (the row was cleared)."""
+    inside = T.bitwise_and(i32(value >= T.int32(lo)), i32(value <= T.int32(hi)))
+    index = row + T.shift_right(element, T.int32(3))
+    bit = T.shift_left(inside, T.bitwise_and(element, T.int32(7)))
+    store(mask, index, T.Cast("uint8", T.bitwise_or(i32(mask[index]), bit)))
+
+
+def largest_divisor(value: int, candidates: tuple[int, ...]) -> int:
+    """The first of `candidates` (largest first, ending in 1) that divides `value`: a block without a remainder."""
+    return next(c for c in candidates if value % c == 0)
+
+
+def overlap_distance(written_to: np.ndarray, read_from: np.ndarray) -> int:
+    """Least safe offset(input) - offset(output), in bytes, of a kernel that works in steps.
+
+    written_to[t]: end of the output bytes written up to and with step t. read_from[t]: lowest input byte that is read
+    after some write of step t, by step t itself or a later one. What is written must not reach what is still read:
+    written_to[t] - distance <= read_from[t] for all t."""
+    return int(np.max(written_to - read_from))
+
+
+def suffix_minimum(values: np.ndarray) -> np.ndarray:
+    return np.minimum.accumulate(values[::-1])[::-1]

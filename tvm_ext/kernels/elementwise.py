@@ -1,0 +1,117 @@
+"""Residual add, global mean, and their backward companions: kernels that touch each element once."""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm.tirx.script import builder as T
+
+from tvm_ext.kernels.build import (
+    Kernel,
+    as_float,
+    f32,
+    function,
+    i32,
+    let,
+    local,
+    loop,
+    round_even,
+    set_mask_bit,
+    store,
+    store_clamped,
+)
+
+
+def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
+    """y = clamp(round_even(((a - z_a) * s_a + (b - z_b) * s_b) / s_y) + z_y)."""
+    _, height, width, channels = shapes[0]
+    row, mask_row = width * channels, (width * channels + 7) // 8
+    lo, hi = attrs["lo"], attrs["hi"]
+    with function() as f:
+        a, b = f.buffer("a", height * row, "int8"), f.buffer("b", height * row, "int8")
+        y = f.buffer("y", height * row, "int8")
+        mask = f.buffer("mask", height * mask_row, "uint8") if with_mask else None
+        y0, y1 = f.rows()
+        with loop("oy", y0, y1) as oy:
+            if with_mask:
+                with loop("i", 0, mask_row) as i:
+                    store(mask, oy * mask_row + i, T.uint8(0))
+            with loop("i", 0, row) as i:
+                real_a = as_float(i32(a[oy * row + i]) - T.int32(attrs["a_zero"])) * f32(attrs["a_scale"])
+                real_b = as_float(i32(b[oy * row + i]) - T.int32(attrs["b_zero"])) * f32(attrs["b_scale"])
+                quotient = (real_a + real_b) / f32(attrs["out_scale"])
+                v = let("v", round_even(quotient) + T.int32(attrs["out_zero"]))
+                store_clamped(y, oy * row + i, v, lo, hi)
+                if with_mask:
+                    set_mask_bit(mask, oy * mask_row, i, v, lo, hi)
+    return Kernel(f.func, overlaps=((0, 0, 0), (1, 0, 0)), rows=height, inputs=2, outputs=2 if with_mask else 1)
+
+
+def qmean(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """Global average pool: the mean of the int8 values, halves to even; scale and zero point pass through."""
+    _, height, width, channels = shapes[0]
+    positions = height * width
+    with function() as f:
+        x, y = f.buffer("x", positions * channels, "int8"), f.buffer("y", channels, "int8")
+        acc = local("acc", 1, "int32")
+        with loop("c", 0, channels) as c:
+            store(acc, 0, T.int32(0))
+            with loop("p", 0, positions) as p:
+                store(acc, 0, acc[0] + i32(x[p * channels + c]))
+            store_clamped(y, c, round_even(as_float(acc[0]) / f32(positions)), -128, 127)
+    return Kernel(f.func, overlaps=((0, 0, 0),), inputs=1)
+
+
+def spread(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """Backward of the global mean: g[c] / (H * W) at every position."""
+    _, height, width, channels = attrs["shape"]
+    with function() as f:
+        g, out = f.buffer("g", channels, "float32"), f.buffer("g_x", height * width * channels, "float32")
+        with loop("p", 0, height * width) as p, loop("c", 0, channels) as c:
+            store(out, p * channels + c, g[c] / f32(height * width))
+    return Kernel(f.func, inputs=1)
+
+
+def _masked(g, mask, element, mask_row, y, scaled):  # noqa: ANN001, ANN202
+    """scaled where the clamp let the value pass, else 0."""
+    byte = i32(mask[y * mask_row + T.shift_right(element, T.int32(3))])
+    bit = T.bitwise_and(T.shift_right(byte, T.bitwise_and(element, T.int32(7))), T.int32(1))
+    return T.Select(bit != 0, scaled, T.float32(0))
+
+
+def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """g_acc[p, c] = mask * g[p, c] * scale[c]."""
+    _, height, width, channels = shapes[0]
+    row, mask_row = width * channels, (width * channels + 7) // 8
+    with function() as f:
+        g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
+        scale, out = f.buffer("scale", channels, "float32"), f.buffer("g_acc", height * row, "float32")
+        with loop("y", 0, height) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
+            element = let("element", x * channels + c)
+            index = y * row + element
+            store(out, index, _masked(g, mask, element, mask_row, y, g[index] * scale[c]))
+    return Kernel(f.func, overlaps=((0, 0, 0),), inputs=3)
+
+
+def mask_scale_by(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """g_a = mask * g * factor (backward of the residual add, for one operand)."""
+    _, height, width, channels = shapes[0]
+    row, mask_row = width * channels, (width * channels + 7) // 8
+    with function() as f:
+        g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
+        out = f.buffer("g_a", height * row, "float32")
+        with loop("y", 0, height) as y, loop("i", 0, row) as i:
+            scaled = g[y * row + i] * f32(attrs["factor"])
+            store(out, y * row + i, _masked(g, mask, i, mask_row, y, scaled))
+    return Kernel(f.func, overlaps=((0, 0, 0),), inputs=2)
+
+
+def add(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """Float sum of two adjoints that meet at a fan-out."""
+    length = int(np.prod(shapes[0]))
+    with function() as f:
+        a, b = f.buffer("a", length, "float32"), f.buffer("b", length, "float32")
+        out = f.buffer("sum", length, "float32")
+        with loop("i", 0, length) as i:
+            store(out, i, a[i] + b[i])
+    return Kernel(f.func, overlaps=((0, 0, 0), (1, 0, 0)), inputs=2)
+

@@ -1,0 +1,89 @@
+"""Updates in place: SGD with quantisation-aware scaling and stochastic rounding (NUMERICS; Lin et al., NeurIPS 2022).
+
+Training happens in the real-valued domain w_real = s_w * w: the step of the integer weight is rate * g / s_w^2, of the
+bias rate * g / (s_w * s_x)^2, rounded stochastically from hash(seed, step, element). `scale` is s_x * s_w / s_y, so that
+s_w = scale * s_y / s_x needs no array of its own. A channel whose s_w is (nearly) zero is dead and stays frozen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm.tirx.script import builder as T
+
+from tvm_ext.kernels.build import Kernel, f32, from_bits, function, i32, let, loop, store, when
+
+EXTERN = {"int8": "mcu_update_i8", "int32": "mcu_update_i32"}
+
+
+def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """w, g, [scale, settings,] rates [2], counter [2] (seed, step)[, velocity][, accumulator], where w, velocity and
+    accumulator change in place.
+
+    settings: uint32 [3], the bits of two floats and the tensor's own salt of the random stream. unit: real value of one
+    integer step over scale (s_y / s_x for a weight, s_y for a bias); dead: channels with scale <= dead are frozen.
+    attrs: dtype of w; rate (index into rates); channels = the trained rows of w, [] for all; momentum; every = samples
+    to accumulate."""
+    w_shape, g_shape = shapes[0], shapes[1]
+    rows, row = g_shape[0], int(np.prod(g_shape[1:]))
+    quantised = attrs["dtype"] != "float32"
+    channels = list(attrs["channels"])
+    with function() as f:
+        w = f.buffer("w", int(np.prod(w_shape)), attrs["dtype"])
+        g = f.buffer("g", rows * row, "float32")
+        scale = f.buffer("scale", shapes[2][0], "float32") if quantised else None
+        settings = f.buffer("settings", 3, "uint32") if quantised else None
+        rates, counter = f.buffer("rates", 2, "float32"), f.buffer("counter", 2, "uint32")
+        velocity = f.buffer("velocity", rows * row, "float32") if attrs["momentum"] else None
+        total = f.buffer("accumulator", rows * row, "float32") if attrs["every"] > 1 else None
+        table = f.buffer("channels", rows, "int16") if channels else None
+
+        def apply(gradient) -> None:  # noqa: ANN001
+            rate = let("rate", rates[attrs["rate"]])
+            with loop("o", 0, rows) as o:
+                channel = let("channel", i32(table[o])) if channels else o
+                if not quantised:
+                    with loop("i", 0, row) as i:
+                        step = _momentum(velocity, o * row + i, gradient(o * row + i), attrs)
+                        store(w, o * row + i, w[o * row + i] - rate * step)
+                    return
+                with when(scale[channel] > from_bits(settings[1])):
+                    unit = let("unit", scale[channel] * from_bits(settings[0]))
+                    factor = let("factor", rate / unit / unit)
+                    with loop("i", 0, row) as i:
+                        step = _momentum(velocity, o * row + i, gradient(o * row + i), attrs)
+                        target = channel * row + i
+                        seed = T.bitwise_xor(counter[0], settings[2])
+                        random = T.call_pure_extern("uint32", "mcu_hash", seed, counter[1], T.Cast("uint32", target))
+                        updated = T.call_pure_extern(
+                            attrs["dtype"], EXTERN[attrs["dtype"]], w[target], step * factor, random
+                        )
+                        store(w, target, updated)
+
+        if total is None:
+            apply(lambda i: g[i])
+        else:
+            every = T.uint32(attrs["every"])
+            with loop("i", 0, rows * row) as i:
+                store(total, i, total[i] + g[i])
+            with when(T.truncmod(counter[1], every) == every - T.uint32(1)):
+                apply(lambda i: total[i] / f32(attrs["every"]))
+                with loop("i", 0, rows * row) as i:
+                    store(total, i, T.float32(0))
+    tables = (np.asarray(channels, "int16"),) if channels else ()
+    return Kernel(f.func, tables, inputs=len(shapes), outputs=0)
+
+
+def _momentum(velocity, index, gradient, attrs):  # noqa: ANN001, ANN202
+    """v = momentum * v + g, and v is the step; without momentum the gradient is."""
+    if velocity is None:
+        return gradient
+    store(velocity, index, velocity[index] * f32(attrs["momentum"]) + gradient)
+    return velocity[index]
+
+
+def next_step(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """counter[1] += 1: the random streams of the next step are new."""
+    with function() as f:
+        counter = f.buffer("counter", 2, "uint32")
+        store(counter, 1, counter[1] + T.uint32(1))
+    return Kernel(f.func, inputs=1, outputs=0)

@@ -1,0 +1,49 @@
+"""What an importer returns: the forward graph in the integer dialect, its parameters, and what the policy needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+
+from planner.policy import Layer
+
+NETWORK = "main"
+
+
+@dataclass(frozen=True)
+class Model:
+    """An int8 network.
+
+    module: one Relax function `main(x, parameters...) -> logits` over the dialect; x is (1, H, W, C) int8.
+    params: parameter name -> value, for every function parameter but x (weights OHWI, depthwise [C, kh, kw]).
+    layers: the layers that may train, in network order.
+    logits_scale, logits_zero: real logit = (q - zero) * scale for the loss; a scale of 1 and zero of 0 take them raw.
+    input_scale, input_zero: real input = (x - zero) * scale.
+    """
+
+    name: str
+    module: tvm.IRModule
+    params: Mapping[str, np.ndarray]
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...]
+    input_scale: float
+    input_zero: int
+    classes: int
+    head: str
+    logits_scale: float
+    logits_zero: int
+
+
+def to_oihw(value: np.ndarray) -> np.ndarray:
+    """A weight of the dialect as people know it: OHWI -> OIHW, depthwise [C, kh, kw] -> [C, 1, kh, kw]; others as is."""
+    if value.ndim == 4:
+        return np.ascontiguousarray(value.transpose(0, 3, 1, 2))
+    return value[:, None] if value.ndim == 3 else value
+
+
+def from_oihw(value: np.ndarray, depthwise: bool) -> np.ndarray:
+    """The inverse of to_oihw for the weight of a convolution."""
+    return np.ascontiguousarray(value[:, 0] if depthwise else value.transpose(0, 2, 3, 1))

@@ -1,0 +1,302 @@
+"""Forward graph + policy -> training step: split weights, loss, TVM's Gradient, masks on the way, updates in place.
+
+    main(x, weights...)  --tapped-->  loss(x, label, weights..., slots...)  --Gradient-->  adjoints of the slots
+                         --finished-->  train_step(x, label, weights..., rates, counter) -> (loss, logits, new state...)
+
+Integer weights have no gradient of their own for TVM's pass: each trained tensor gets a float32 "slot" of the shape of
+its trained part as an extra operand, and the gradient is taken with respect to the slot (docs/DESIGN.md).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from planner.errors import PolicyError
+from planner.policy import Layer, Policy, Trained, resolve
+from tvm_ext import gradients  # noqa: F401  (registers the gradient rules)
+from tvm_ext.dialect import attrs_of, call, dtype_of, op_name, shape_of
+from tvm_ext.function import FunctionBuilder, copy, well_formed
+from tvm_ext.kernels.build import float_bits
+from tvm_ext.model import NETWORK, Model
+
+RATES, COUNTER, LABEL = "learning_rate", "counter", "label"
+DEAD_CHANNEL = 1e-5  # of the layer's largest scale: below it a channel is dead and stays frozen
+TRUNK, HEAD = 0, 1  # places in the learning-rate vector
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One trained tensor.
+
+    name: the model's name for it (`blocks.9.pointwise1.weight`). variable: the state that trains (for a partly trained
+    weight its trained slice, `....weight.trained`). channels: the trained input channels (depthwise: channels), None for
+    all. depthwise, is_weight: what a reader needs to put a slice back into the whole."""
+
+    name: str
+    variable: str
+    channels: tuple[int, ...] | None
+    depthwise: bool
+    is_weight: bool
+    is_head: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """module: `infer` and, unless nothing trains, `train_step`. values: initial value of every parameter of both."""
+
+    model: Model
+    policy: Policy
+    module: tvm.IRModule
+    values: Mapping[str, np.ndarray]
+    parameters: tuple[Parameter, ...]
+    trained: Mapping[str, Trained]
+
+
+def train(
+    model: Model, policy: Policy, momentum: float = 0.0, accumulate: int = 1, seed: int = 1
+) -> Training:
+    """Extend the model by the backward pass that `policy` asks for, with QAS + SGD updates in place.
+
+    momentum in [0, 1); accumulate: samples whose gradients are averaged before an update; seed: of stochastic rounding.
+    Raises PolicyError."""
+    if not 0.0 <= momentum < 1.0:
+        raise PolicyError(f"momentum {momentum} is not in [0, 1)")
+    if accumulate < 1:
+        raise PolicyError(f"accumulate {accumulate}: average over 1 sample or more")
+    trained = resolve(policy, model.layers)
+    tapped, values, parameters = _tap(model, trained)
+    adjoints = _differentiate(tapped, parameters)
+    options = {"momentum": float(momentum), "every": int(accumulate)}
+    train_step, added = _finish(adjoints, values, parameters, model, options)
+    values = {
+        **values,
+        **added,
+        RATES: np.array([0.001, 0.01], np.float32),
+        COUNTER: np.array([seed & 0xFFFFFFFF, 0], np.uint32),
+    }
+    module = well_formed(tvm.IRModule({"infer": _infer(tapped), "train_step": train_step}))
+    return Training(model, policy, module, values, parameters, trained)
+
+
+def inference(model: Model) -> Training:
+    """The model as it is, `infer` alone."""
+    module = tvm.IRModule({"infer": model.module[NETWORK].with_attr("global_symbol", "infer")})
+    return Training(model, Policy("inference", ()), module, dict(model.params), (), {})
+
+
+@dataclass(frozen=True)
+class _Tapped:
+    """`main` with split weights, slots and loss, and the slot of each trained tensor's variable."""
+
+    function: relax.Function
+    slots: dict[str, relax.Var]
+
+
+def _tap(model: Model, trained: Mapping[str, Trained]) -> tuple[_Tapped, dict, tuple[Parameter, ...]]:
+    main = model.module[NETWORK]
+    builder, values, parameters = FunctionBuilder(), {}, []
+    slots: dict[str, relax.Var] = {}
+    x = builder.param("x", model.input_shape, "int8")
+    label = builder.param(LABEL, [1], "int32")
+    layers = {layer.name: layer for layer in model.layers}
+
+    def param(name: str, value: np.ndarray) -> relax.Var:
+        values[name] = np.ascontiguousarray(value)
+        return builder.param(name, value.shape, str(value.dtype))
+
+    def slot(parameter: Parameter, shape: list[int]) -> relax.Var:
+        parameters.append(parameter)
+        slots[parameter.variable] = builder.param(f"{parameter.variable}.slot", shape, "float32")
+        return slots[parameter.variable]
+
+    def rewrite(_: str, old: relax.Call, args: list) -> relax.Expr | None:
+        attrs = attrs_of(old)
+        chosen = trained.get(attrs.get("layer"))
+        if chosen is None:
+            return None
+        if op_name(old) == "dense":
+            for part, var in zip(("weight", "bias"), args[1:], strict=True):
+                name = f"classifier.{part}"
+                parameters.append(Parameter(name, name, None, False, part == "weight", True))
+                slots[name] = var
+            return None
+        return _tap_conv(args, attrs, chosen, layers[chosen.layer], values, param, slot)
+
+    known = {p: x if p.name == "x" else param(p.name, model.params[p.name]) for p in main.params}
+    (logits,) = copy(main, builder, known, rewrite)
+    loss_attrs = {"scale": model.logits_scale, "zero": model.logits_zero, "dtype": dtype_of(logits), "layer": "loss"}
+    loss = builder.emit(call("cross_entropy", [logits, label], **loss_attrs), "loss")
+    for name in set(values) - {v.name for v in _used(builder)}:
+        del values[name]  # a weight that was split: its two parts stand for it
+    params = [v for n, v in builder.params.items() if n in ("x", LABEL) or n in values or v in slots.values()]
+    function = builder.finish("loss", [loss, logits], params)
+    return _Tapped(function, slots), values, tuple(parameters)
+
+
+def _used(builder: FunctionBuilder) -> set[relax.Var]:
+    return {a for _, value in builder.emitted() if isinstance(value, relax.Call) for a in value.args}
+
+
+def _tap_conv(args: list, attrs: dict, chosen: Trained, layer: Layer, values, param, slot) -> relax.Call:  # noqa: ANN001
+    """qconv2d of a trained layer: the weight split into its frozen and trained channels, a slot for what trains."""
+    name, (x, weight, bias, scale) = chosen.layer, args
+    weights, new_slots, kinds, channels = [weight], [], "", []
+    if chosen.bias:
+        bias_name = f"{name}.bias"
+        new_slots.append(slot(Parameter(bias_name, bias_name, None, False, False, layer.is_head), shape_of(bias)))
+        kinds += "b"
+    if chosen.channels != ():
+        variable, shape = f"{name}.weight", shape_of(weight)
+        if chosen.channels is not None:
+            channels = list(chosen.channels)
+            if layer.depthwise:
+                shape = [len(channels), *shape[1:]]
+            else:
+                rest = sorted(set(range(shape[3])) - set(channels))
+                whole, variable = values[f"{name}.weight"], f"{name}.weight.trained"
+                weights = [param(f"{name}.weight.frozen", whole[..., rest]), param(variable, whole[..., channels])]
+                shape = [*shape[:3], len(channels)]
+        parameter = Parameter(f"{name}.weight", variable, chosen.channels, layer.depthwise, True, layer.is_head)
+        new_slots.append(slot(parameter, shape))
+        kinds += "w"
+    attrs = {**attrs, "trained_channels": channels, "slots": kinds}
+    return call("qconv2d", [x, *weights, bias, scale, *new_slots], **attrs)
+
+
+def _differentiate(tapped: _Tapped, parameters: tuple[Parameter, ...]) -> relax.Function:
+    """TVM's reverse mode: returns ((loss, logits), adjoint of each slot). It computes nothing that no slot needs."""
+    wanted = [tapped.slots[p.variable] for p in parameters]
+    module = relax.transform.Gradient("loss", wanted)(tvm.IRModule({"loss": tapped.function}))
+    (adjoint,) = (f for v, f in module.functions_items() if v.name_hint != "loss")
+    return _live("adjoint", adjoint)
+
+
+def _live(name: str, function: relax.Function) -> relax.Function:
+    """The function without what nobody reads."""
+    module = tvm.IRModule({name: function.with_attr("global_symbol", name)})
+    return well_formed(relax.transform.DeadCodeElimination([name])(module))[name]
+
+
+def _strip(old: relax.Call, args: list) -> relax.Call:
+    """A tapped convolution without its slots: what is really computed."""
+    attrs = attrs_of(old)
+    kept = args[: len(args) - len(attrs["slots"])]
+    return call("qconv2d", kept, **{k: v for k, v in attrs.items() if k != "slots"}, slots="")
+
+
+def _same_params(builder: FunctionBuilder, function: relax.Function) -> dict[relax.Var, relax.Var]:
+    return {p: builder.param(p.name, shape_of(p), dtype_of(p)) for p in function.params}
+
+
+def _real_params(builder: FunctionBuilder) -> list[relax.Var]:
+    return [v for n, v in builder.params.items() if not n.endswith(".slot")]
+
+
+def _infer(tapped: _Tapped) -> relax.Function:
+    """The same forward pass without slots and loss: it runs on the state that train_step trains."""
+    builder = FunctionBuilder()
+
+    def rewrite(_: str, old: relax.Call, args: list) -> relax.Expr | None:
+        return _strip(old, args) if op_name(old) == "qconv2d" else None
+
+    _, logits = copy(tapped.function, builder, _same_params(builder, tapped.function), rewrite)
+    params = [v for v in _real_params(builder) if v.name != LABEL]
+    return _live("infer", builder.finish("infer", [logits], params))
+
+
+def _finish(
+    adjoints: relax.Function, values: dict, parameters: tuple[Parameter, ...], model: Model, options: dict
+) -> tuple[relax.Function, dict[str, np.ndarray]]:
+    """Drop the slots, compute each mask inside its forward op, and put the updates behind the gradients."""
+    builder = FunctionBuilder()
+    masked = {attrs_of(v)["layer"] for v in _calls(adjoints) if (op_name(v) or "").endswith("_mask")}
+    masks: dict[str, relax.Var] = {}
+
+    def rewrite(name: str, old: relax.Call, args: list) -> relax.Expr | None:
+        op, layer = op_name(old), attrs_of(old).get("layer")
+        if op in ("qconv2d_mask", "qadd_mask"):
+            return masks[layer]
+        if op not in ("qconv2d", "qadd"):
+            return None
+        plain = _strip(old, args) if op == "qconv2d" else call(op, args, **attrs_of(old))
+        if layer not in masked:
+            return plain
+        both = builder.emit(call(f"{op}_with_mask", list(plain.args), **attrs_of(plain)), f"{name}.both")
+        masks[layer] = builder.emit(relax.TupleGetItem(both, 1), f"{name}.mask")
+        return builder.emit(relax.TupleGetItem(both, 0), name)
+
+    loss, logits, *grads = copy(adjoints, builder, _same_params(builder, adjoints), rewrite)
+    updater = _Updater(builder, values, model, options)
+    states = [updater.update(p, g) for p, g in zip(parameters, grads, strict=True)]
+    states.append(builder.emit(call("next_step", [updater.counter], layer=COUNTER), "counter.next"))
+    return builder.finish("train_step", [loss, logits, *states], _real_params(builder)), updater.added
+
+
+def _calls(function: relax.Function) -> list[relax.Call]:
+    return [b.value for block in function.body.blocks for b in block.bindings if isinstance(b.value, relax.Call)]
+
+
+class _Updater:
+    """Emits one `sgd` a trained tensor; `added` collects the values of the parameters that this needs."""
+
+    def __init__(self, builder: FunctionBuilder, values: dict, model: Model, options: dict) -> None:
+        self.builder, self.values, self.options = builder, values, options
+        self.rates = builder.param(RATES, [2], "float32")
+        self.counter = builder.param(COUNTER, [2], "uint32")
+        self.added: dict[str, np.ndarray] = {}
+        self.scales = {
+            attrs_of(c)["layer"]: (attrs_of(c)["in_scale"], attrs_of(c)["out_scale"])
+            for c in _calls(model.module[NETWORK])
+            if op_name(c) == "qconv2d"
+        }
+
+    def update(self, parameter: Parameter, g: relax.Var) -> relax.Var:
+        variable = self.builder.params[parameter.variable]
+        layer = parameter.name.rsplit(".", 1)[0]
+        attrs = {
+            "layer": parameter.name,
+            "dtype": dtype_of(variable),
+            "rate": HEAD if parameter.is_head else TRUNK,
+            "channels": list(parameter.channels or ()) if parameter.depthwise else [],
+            **self.options,
+        }
+        args = [variable, g]
+        if attrs["dtype"] != "float32":
+            args += [self.builder.params[f"{layer}.scale"], self._settings(parameter, layer)]
+        args += [self.rates, self.counter]
+        if self.options["momentum"]:
+            args.append(self._optimiser_state(f"{parameter.name}.velocity", shape_of(g)))
+        if self.options["every"] > 1:
+            args.append(self._optimiser_state(f"{parameter.name}.accumulator", shape_of(g)))
+        return self.builder.emit(call("sgd", args, **attrs), f"{parameter.variable}.next")
+
+    def _settings(self, parameter: Parameter, layer: str) -> relax.Var:
+        """The constants of one tensor's update, apart from its kernel, which many tensors share."""
+        in_scale, out_scale = self.scales[layer]
+        unit = out_scale / in_scale if parameter.is_weight else out_scale
+        dead = DEAD_CHANNEL * float(self.values[f"{layer}.scale"].max())
+        salt = zlib.crc32(parameter.name.encode())
+        name = f"{parameter.name}.update"
+        self.added[name] = np.array([float_bits(unit), float_bits(dead), salt], np.uint32)
+        return self.builder.param(name, [3], "uint32")
+
+    def _optimiser_state(self, name: str, shape: list[int]) -> relax.Var:
+        self.added[name] = np.zeros(shape, np.float32)
+        return self.builder.param(name, shape, "float32")
+
+
+def whole_weight(parameter: Parameter, state: np.ndarray, frozen: np.ndarray | None) -> np.ndarray:
+    """A weight OHWI from its trained slice (the state) and its frozen rest, or the state itself."""
+    if frozen is None:
+        return state
+    whole = np.empty((*frozen.shape[:3], frozen.shape[3] + state.shape[3]), state.dtype)
+    rest = sorted(set(range(whole.shape[3])) - set(parameter.channels))
+    whole[..., rest], whole[..., list(parameter.channels)] = frozen, state
+    return whole
+
