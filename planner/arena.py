@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from planner.bound import problem_bound
 from planner.problem import Allocation, Buffer, Packing, Problem, round_up
 
+LEAST_PASSES, MOST_PASSES = 12, 2000
+VISITS = 5_000_000  # visits of a neighbour in all passes together; about a second
+
 
 @dataclass(frozen=True)
 class Split:
@@ -73,11 +76,16 @@ def split(problem: Problem) -> Split:
     return Split(pinned, rest)
 
 
-def heuristic(problem: Problem, *, seed: int = 0, passes: int = 200) -> Allocation:
-    """Places every buffer, with at most `passes` greedy passes (the same seed gives the same offsets)."""
+def heuristic(problem: Problem, *, seed: int = 0, passes: int | None = None) -> Allocation:
+    """Places every buffer, with at most `passes` greedy passes (None: about a second of them).
+
+    The same seed gives the same offsets: work is counted, not timed."""
     parts = split(problem)
     bound = problem_bound(problem)
     packing = Packing(parts.rest)
+    if passes is None:
+        visits = sum(map(len, packing.apart)) + len(packing.buffers) + 1
+        passes = max(LEAST_PASSES, min(MOST_PASSES, VISITS // visits))
 
     def good_enough(units: Sequence[int]) -> bool:
         return parts.joined_height(packing.height(units)) <= bound

@@ -15,6 +15,8 @@ from planner.model import Status
 from planner.problem import Allocation, Packing, Problem
 
 SEARCHES = 5  # four fixed preorders and the solver's own search, one worker each
+LARGEST = 200_000  # members of all sections together; beyond, building the model alone takes longer than it may
+MEMBERS_AT_PAR = 4_000  # members of all sections with which a deterministic second takes about a second
 FIRST_SLICE = 0.1  # deterministic seconds; every round of slices is twice as long
 
 
@@ -36,19 +38,24 @@ def improve(
     workers: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Allocation:
-    """Lowers `start` until it is proven optimal or `seconds` are spent (deterministic work, about a second each).
+    """Lowers `start` until it is proven optimal or `seconds` of one core are spent (counted as deterministic work).
 
-    With a capacity, only allocations that fit it are looked for, and the status is INFEASIBLE where none can exist.
-    All slices of a round always run to their end, so that the number of workers changes the speed and not the plan."""
+    A problem that is too large for the solver comes back as it was. With a capacity, only allocations that fit it are
+    looked for, and the status is INFEASIBLE where none can exist. All slices of a round always run to their
+    end, so that the number of workers changes the speed and not the plan."""
     parts = split(problem)
     packing = Packing(parts.rest)
     floor = max(start.bound, problem_bound(problem))
     best, rest_bound, slice_seconds = start, 0, FIRST_SLICE
+    members = sum(map(len, packing.sections()))
+    sets = disjoint_sets(packing) if members <= LARGEST and seconds > 0 else []
+    # the solver's clock does not count the propagation of large NoOverlaps in full
+    seconds = 0 if members > LARGEST else seconds * min(1.0, MEMBERS_AT_PAR / max(1, members))
     while seconds > 0 and best.height > floor:
         goal = best.height - 1 if capacity is None else min(best.height - 1, capacity)
         limit = _rest_limit(parts.joined_height, goal)
         slice_seconds = min(slice_seconds, seconds / SEARCHES)
-        answers = _race(packing, limit, rest_bound, slice_seconds, seed, workers) if limit >= 0 else []
+        answers = _race(packing, sets, limit, rest_bound, slice_seconds, seed, workers) if limit >= 0 else []
         rest_bound = max([rest_bound, *(a.bound for a in answers)])
         floor = max(floor, min(parts.joined_height(rest_bound), best.height))
         found = [a.offsets for a in answers if a.offsets is not None]
@@ -83,16 +90,26 @@ def _rest_limit(joined_height: Callable[[int], int], goal: int) -> int:
     return low
 
 
-def _race(packing: Packing, limit: int, bound: int, seconds: float, seed: int, workers: int) -> list[Answer]:
+def _race(
+    packing: Packing, sets: list[tuple[int, ...]], limit: int, bound: int, seconds: float, seed: int, workers: int
+) -> list[Answer]:
     """One slice of every search, at most `workers` at a time; the solver releases the interpreter's lock."""
     orders = preorders(packing)
     fixed = [orders[k % len(orders)] for k in (0, 4, 5, 6)]
     searches = [*fixed[: SEARCHES - 1], None]
     with ThreadPoolExecutor(max(1, min(workers, SEARCHES))) as pool:
-        return list(pool.map(lambda order: _slice(packing, limit, bound, seconds, seed, order), searches))
+        return list(pool.map(lambda order: _slice(packing, sets, limit, bound, seconds, seed, order), searches))
 
 
-def _slice(packing: Packing, limit: int, bound: int, seconds: float, seed: int, order: list[int] | None) -> Answer:
+def _slice(
+    packing: Packing,
+    sets: list[tuple[int, ...]],
+    limit: int,
+    bound: int,
+    seconds: float,
+    seed: int,
+    order: list[int] | None,
+) -> Answer:
     """One solve: minimise the height within `limit` bytes, branching on the offsets in `order` (None: free search)."""
     if any(limit < nbytes for nbytes in packing.nbytes):
         return Answer(None, limit + 1)
@@ -101,7 +118,7 @@ def _slice(packing: Packing, limit: int, bound: int, seconds: float, seed: int, 
     height = model.new_int_var(min(bound, limit), limit, "height")
     for x, nbytes in zip(offsets, packing.nbytes, strict=True):
         model.add(height >= x * packing.unit + nbytes)
-    _separate(model, packing, offsets)
+    _separate(model, packing, sets, offsets)
     model.minimize(height)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -130,7 +147,9 @@ def _offset_variables(model: cp_model.CpModel, packing: Packing, limit: int) -> 
     return result
 
 
-def _separate(model: cp_model.CpModel, packing: Packing, offsets: list[cp_model.IntVar]) -> None:
+def _separate(
+    model: cp_model.CpModel, packing: Packing, sets: list[tuple[int, ...]], offsets: list[cp_model.IntVar]
+) -> None:
     """One NoOverlap for each maximal set of buffers that are live together and all disjoint.
 
     The two members of an overlap pair stand in different copies of their set, and get a disjunction of their own."""
@@ -138,7 +157,7 @@ def _separate(model: cp_model.CpModel, packing: Packing, offsets: list[cp_model.
         model.new_fixed_size_interval_var(x, size, f"i{i}")
         for i, (x, size) in enumerate(zip(offsets, packing.size, strict=True))
     ]
-    for clique in disjoint_sets(packing):
+    for clique in sets:
         model.add_no_overlap([intervals[i] for i in clique])
     for (o, i), least in packing.near.items():
         if least + packing.size[i] > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,9 +19,18 @@ def write(plan: Plan, graph: Graph, path: str | os.PathLike[str]) -> None:
     """Writes `id,lower,upper,size,offset`, one row for each tensor that lies in the arena, in the graph's order.
 
     Rows that overlap both in time and in memory are the plan's in-place pairs. Raises OutputError."""
+    write_rows(rows(plan, graph), path)
+
+
+def rows(plan: Plan, graph: Graph) -> list[Row]:
+    """(id, lower, upper, size, offset) of every tensor in the arena, in the graph's order."""
     placed = [t for t in graph.tensors if t.name in plan.offsets]
-    rows = [(t.name, *plan.lifetimes[t.name], t.nbytes, plan.offsets[t.name]) for t in placed]
-    write_rows(rows, path)
+    return [(t.name, *plan.lifetimes[t.name], t.nbytes, plan.offsets[t.name]) for t in placed]
+
+
+def text(plan: Plan, graph: Graph) -> str:
+    """What `write` writes."""
+    return _text(rows(plan, graph))
 
 
 def write_rows(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
@@ -28,14 +38,19 @@ def write_rows(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("id", "lower", "upper", "size", "offset"))
-            writer.writerows(rows)
+        partial.write_text(_text(rows), encoding="utf-8")
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
+
+
+def _text(rows: Iterable[Row]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("id", "lower", "upper", "size", "offset"))
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def read(path: str | os.PathLike[str]) -> Problem:

@@ -38,9 +38,10 @@ def greedy(model: OrderModel) -> list[int]:
 def lowest_peak(model: OrderModel, start: Found, *, states: int) -> Found:
     """Lowers the peak and raises the bound, by bisection, until they meet or `states` sets of ops were visited."""
     order, peak, bound = start.order, start.peak, start.bound
+    share = max(1, states // 8)  # bisection takes about this many searches until it is near the optimum
     low, budget = bound, bound  # budgets in [bound, low) were given up, not refuted
     while low < peak and states > 0:
-        search = _Search(model, budget - model.base, max(1, states // 2))
+        search = _Search(model, budget - model.base, min(share, states))
         path = search.run()
         states -= search.visited
         if path is not None:

@@ -10,7 +10,9 @@ from planner.model import Graph, Status
 from planner.order_model import OrderModel, needed_anyway
 from planner.order_search import Found, greedy, lowest_peak
 
-STATES_PER_SECOND = 2000  # sets of ops that the exact search visits in about a second
+STEPS_PER_SECOND = 500_000  # ops that the exact search looks at in about a second
+LARGEST_FOR_CPSAT = 400  # ops; beyond, building and presolving the model alone takes longer than it may
+CPSAT_SHARE = 0.15  # deterministic seconds of CP-SAT on this model that take about as long as a second
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,12 @@ def schedule(
     given, listed = list(range(len(graph.ops))), greedy(model)
     first = min(given, listed, key=model.peak)
     found = Found(first, model.peak(first), needed_anyway(graph, model))
-    found = lowest_peak(model, found, states=int(seconds * STATES_PER_SECOND))
-    if found.peak > found.bound and seconds > 0:
+    found = lowest_peak(model, found, states=int(seconds / 2 * STEPS_PER_SECOND) // len(graph.ops))
+    if found.peak > found.bound and seconds > 0 and len(graph.ops) <= LARGEST_FOR_CPSAT:
         from planner import order_cpsat  # imported late: ortools takes a second to load and is rarely needed here
 
-        found = order_cpsat.lowest_peak(graph, model, found, seconds=seconds, seed=seed, workers=workers)
+        slice_seconds = seconds * CPSAT_SHARE
+        found = order_cpsat.lowest_peak(graph, model, found, seconds=slice_seconds, seed=seed, workers=workers)
     if progress:
         progress(f"order: {found.peak} bytes live at the worst op, at least {found.bound} in any order")
     candidates = sorted({tuple(found.order), tuple(listed), tuple(given)}, key=lambda o: (model.peak(o), o))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from planner.arena import heuristic
+from planner.bound import problem_bound
 from planner.check import check
 from planner.errors import BudgetError
 from planner.explain import over_budget
@@ -53,13 +54,14 @@ def plan(
 
 
 def _candidates(graph: Graph, orders: Schedule, seed: int) -> list[_Candidate]:
-    """The orders with heuristic allocations; the ones behind an allocation that meets the bound are not needed."""
+    """The orders with heuristic allocations, but for those that cannot be lower than an allocation found before."""
     result: list[_Candidate] = []
+    lowest = None
     for order, peak in zip(orders.orders, orders.peaks, strict=True):
         packing = problem(graph, order)
-        result.append(_Candidate(order, peak, packing, heuristic(packing, seed=seed)))
-        if result[-1].allocation.height <= orders.bound:
-            break
+        if lowest is None or max(orders.bound, problem_bound(packing)) < lowest:
+            result.append(_Candidate(order, peak, packing, heuristic(packing, seed=seed)))
+            lowest = min(c.allocation.height for c in result)
     return result
 
 

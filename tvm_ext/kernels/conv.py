@@ -102,16 +102,15 @@ def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None: 
         n = len(group)
         with loop("ky", 0, kh) as ky, loop("kx", 0, kw) as kx:
             iy, ix = oy * stride + ky - padding, ox * stride + kx - padding
-            target = base + (ky * kw + kx) * n
+            source, target = (iy * in_w + ix) * in_c, base + (ky * kw + kx) * n
             if padding == 0:
-                _copy(x, columns, tables, index, n, (iy * in_w + ix) * in_c, target, zero)
-                continue
-            inside = T.And(T.And(iy >= 0, iy < in_h), T.And(ix >= 0, ix < in_w))
-            with T.If(inside):
-                with T.Then():
-                    _copy(x, columns, tables, index, n, (iy * in_w + ix) * in_c, target, zero)
-                with T.Else(), loop("c", 0, n) as c:
-                    store(columns, target + c, T.int16(0))
+                _copy(x, columns, tables, index, n, source, target, zero)
+            else:
+                with T.If(T.And(T.And(iy >= 0, iy < in_h), T.And(ix >= 0, ix < in_w))):
+                    with T.Then():
+                        _copy(x, columns, tables, index, n, source, target, zero)
+                    with T.Else(), loop("c", 0, n) as c:
+                        store(columns, target + c, T.int16(0))
         base += kh * kw * n
 
 

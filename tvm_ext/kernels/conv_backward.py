@@ -178,7 +178,7 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
                 store(acc, i, T.float32(0))
             with loop("oy", *_inside(ky, stride, padding, in_h, out_h)) as oy:
                 with loop("ox", *_inside(kx, stride, padding, in_w, out_w)) as ox:
-                    pixel = let("pixel", ((oy * stride + ky - padding) * in_w + ox * stride + kx - padding) * in_c)
+                    pixel = ((oy * stride + ky - padding) * in_w + ox * stride + kx - padding) * in_c
                     gv = [let("gv", g[(oy * out_w + ox) * out_c + o]) for o in g_channel]
                     for j, c in enumerate(x_channel):
                         xv = let("xv", as_float(i32(x[pixel + c]) - T.int32(zero)))

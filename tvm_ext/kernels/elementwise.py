@@ -86,7 +86,7 @@ def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
         g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
         scale, out = f.buffer("scale", channels, "float32"), f.buffer("g_acc", height * row, "float32")
         with loop("y", 0, height) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
-            element = let("element", x * channels + c)
+            element = x * channels + c
             index = y * row + element
             store(out, index, _masked(g, mask, element, mask_row, y, g[index] * scale[c]))
     return Kernel(f.func, overlaps=((0, 0, 0),), inputs=3)

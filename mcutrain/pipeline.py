@@ -1,0 +1,165 @@
+"""The way from a model file to a folder of C: load, train, lower, plan, emit. One function a stage, one value between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import planner
+from mcutrain import boards
+from mcutrain.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, tar_bytes, to_json, write_folder
+from mcutrain.report import render_html
+from mcutrain.reporting import plan_report
+from mcutrain.toolchain import RUNTIME
+from mcutrain.units import parse_bytes
+from planner.errors import McutrainError, ModelError
+from planner.model import Plan
+from planner.policy import Policy, named
+
+if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
+    from tvm_ext.lower import Lowered
+    from tvm_ext.model import Model
+
+Progress = Callable[[str], None]
+DEFAULT_BUDGET = "256KB"
+RUNTIME_FILES = ("include/*.h", "src/*.c", "src/*.h", "link.ld.in")
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model with its training step planned. report: the dict behind text, JSON and page (docs/FORMATS.md)."""
+
+    lowered: Lowered
+    plan: Plan
+    budget: int
+    report: dict
+
+    @property
+    def fits(self) -> bool:
+        return self.plan.height <= self.budget
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled model: the folder and its planned step."""
+
+    directory: Path
+    planned: PlannedModel
+
+    @property
+    def report(self) -> dict:
+        return self.planned.report
+
+
+def load(path: str | Path, input_size: int = 128, classes: int = 10, head: str = "float", logits: str | None = None) -> Model:
+    """Read a model file: an int8 network pickle (docs/FORMATS.md).
+
+    input_size: pixels of the square input. head: "float" (a fresh float32 classifier) or "int8-slice" (the first
+    `classes` rows of the file's own). logits: "raw" or "dequantized" in the loss, by default as the head has it.
+    Raises ModelError."""
+    from tvm_ext.importers.mcunet import load as load_network
+
+    return load_network(path, input_size, classes, head, logits)
+
+
+def plan(
+    model: Model,
+    scheme: str | Policy = "49kb",
+    budget: int | str = DEFAULT_BUDGET,
+    *,
+    momentum: float = 0.0,
+    accumulate: int = 1,
+    seed: int = 1,
+    seconds: float = 20.0,
+    progress: Progress | None = None,
+) -> PlannedModel:
+    """Extend the model by its backward pass and find every tensor's place in SRAM; needs no compiler and no emulator.
+
+    scheme: a published name (49kb, ...), full, bias_only, head_only, last_k=K, inference (no training at all), a policy
+    file, or a Policy. budget: bytes, or text such as "256KB". seconds: at most this long for the solver.
+    Raises PolicyError and BudgetError (with what cannot live together)."""
+    from tvm_ext.lower import lower
+    from tvm_ext.training import inference, train
+
+    say = progress or (lambda _: None)
+    budget = parse_bytes(budget)
+    say("building the training graph")
+    if scheme == "inference":
+        training = inference(model)
+    else:
+        policy = named(scheme, model.layers) if isinstance(scheme, str) else scheme
+        training = train(model, policy, momentum, accumulate, seed)
+    say("lowering to kernels")
+    lowered = lower(training)
+    graph = (lowered.train_step or lowered.infer).graph
+    say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
+    started = time.monotonic()
+    found = planner.plan(graph, capacity=budget, seconds=seconds)
+    elapsed = time.monotonic() - started
+    return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed))
+
+
+def compile(  # noqa: A001  (the name that the command has)
+    model: Model,
+    scheme: str | Policy = "49kb",
+    board: str = "stm32f746",
+    budget: int | str | None = None,
+    out: str | Path = "out",
+    *,
+    name: str | None = None,
+    progress: Progress | None = None,
+    **options: object,
+) -> Artifact:
+    """Plan, and write C11 sources in Model Library Format to the folder `out` (and `out`.tar beside it).
+
+    budget: by default the board's. name: the C name of the model, by default its file's. options: see plan().
+    Raises what plan() raises, and OutputError."""
+    from tvm_ext.emit import c_name, emit
+
+    target = boards.get(board)
+    budget = parse_bytes(target.sram_bytes if budget is None else budget)
+    name = name or c_name(model.name)
+    if name != c_name(name):
+        raise ModelError(f"name '{name}' is not a C identifier; try '{c_name(name)}'")
+    planned = plan(model, scheme, budget, progress=progress, **options)
+    (progress or (lambda _: None))("writing C")
+    source = emit(planned.lowered, planned.plan, name)
+    planned.report.update(board=board, name=name)
+    files = _artifact_files(planned, source.files, name, board)
+    directory = write_folder(out, files)
+    write_tar(directory, files)
+    return Artifact(directory, planned)
+
+
+def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str) -> dict[str, str | bytes]:
+    from tvm_ext import mlf
+
+    extra = {"board": board, "budget_bytes": planned.budget, "defines": list(boards.get(board).defines)}
+    runtime = sorted(p for pattern in RUNTIME_FILES for p in RUNTIME.glob(pattern))
+    # a report that two runs write alike has no clock in it
+    report = {**planned.report, "plan": {**planned.report["plan"], "seconds": None}}
+    return {
+        METADATA: to_json(mlf.metadata(planned.lowered, planned.plan, name, extra)),
+        **sources,
+        f"parameters/{name}.params": mlf.parameters_bytes(planned.lowered),
+        f"src/{name}.relax": mlf.relax_text(planned.lowered),
+        **{f"runtime/{p.relative_to(RUNTIME)}": p.read_bytes() for p in runtime},
+        PLAN: planner.csvfile.text(planned.plan, (planned.lowered.train_step or planned.lowered.infer).graph),
+        REPORT_JSON: to_json(report),
+        REPORT_HTML: render_html(report),
+    }
+
+
+def write_tar(directory: Path, files: dict[str, str | bytes]) -> Path:
+    """The same files as one tar, as microTVM's export had it."""
+    from mcutrain.folder import replace_file
+
+    path = directory.with_name(directory.name + ".tar")
+    replace_file(path, tar_bytes({f"./{n}": c for n, c in files.items()}))
+    return path
+
+
+__all__ = ["Artifact", "McutrainError", "PlannedModel", "compile", "load", "plan"]

@@ -1,0 +1,104 @@
+"""Makes the report dict: from a plan alone, then with what a verify run measured."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from planner import bound
+from planner.model import Plan
+
+if TYPE_CHECKING:
+    from tvm_ext.lower import Call, Lowered, Step
+
+
+def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None) -> dict:
+    """The report of a planned step, with None where only a built and run firmware knows."""
+    step = lowered.train_step or lowered.infer
+    calls = {c.op.name: c for c in step.calls}
+    return {
+        "schema": 1,
+        "name": lowered.training.model.name,
+        "model": lowered.training.model.name,
+        "scheme": lowered.training.policy.name,
+        "board": None,
+        "budget_bytes": budget,
+        "fits": plan.height <= budget,
+        "sram": {"arena": plan.height, **dict.fromkeys(("data", "bss", "stack_peak", "stack_bound", "total"))},
+        "flash": None,
+        "plan": {
+            "status": plan.status,
+            "order_status": plan.order_status,
+            "height": plan.height,
+            "bound": plan.bound,
+            "order_bound": plan.order_bound,
+            "seconds": seconds,
+        },
+        "tensors": [_tensor(step, plan, n) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))],
+        "live": bound.live_bytes(step.graph, plan.order),
+        "ops": [_op(calls[n], step) for n in plan.order],
+        "instructions": None,
+        "trained": _trained(lowered),
+        "losses": None,
+        "host_equals_device": None,
+    }
+
+
+def _tensor(step: Step, plan: Plan, name: str) -> dict:
+    tensor = step.values[name].tensor
+    first, last = plan.lifetimes[name]
+    place = {"offset": plan.offsets[name], "first": first, "last": last}
+    return {"name": name, "kind": tensor.kind, "nbytes": tensor.nbytes, **place}
+
+
+def _op(call: Call, step: Step) -> dict:
+    def nbytes(names: tuple[str, ...]) -> int:
+        return sum(step.values[n].tensor.nbytes for n in names)
+
+    return {
+        "name": call.layer,
+        "op": call.kind,
+        "phase": call.phase,
+        "out_shape": "x".join(map(str, call.out_shape)) or "scalar",
+        "bytes_in": nbytes(call.op.inputs),
+        "bytes_out": nbytes(call.op.outputs or call.op.mutates),
+        "scratch": nbytes(call.op.scratch),
+        "macs": call.macs,
+        "instructions": None,
+    }
+
+
+def _trained(lowered: Lowered) -> list[dict]:
+    rows = []
+    layers = {layer.name: layer for layer in lowered.training.model.layers}
+    for name, trained in lowered.training.trained.items():
+        own = [p for p in lowered.training.parameters if p.name.rsplit(".", 1)[0] == name]
+        count = layers[name].channels
+        kind = "channels" if layers[name].depthwise else "input channels"
+        chosen = count if trained.channels is None else len(trained.channels)
+        weight = f"{chosen} of {count} {kind}" if chosen else "-"
+        nbytes = sum(lowered.state[p.variable].nbytes for p in own)
+        rows.append({"layer": name, "bias": trained.bias, "weight": weight, "nbytes": nbytes})
+    return rows
+
+
+def with_measurement(report: dict, measurement: dict) -> dict:
+    """The report completed by a verify run (the dict that `mcutrain verify --json` prints)."""
+    report = {**report, "ops": [dict(op) for op in report["ops"]]}
+    total = measurement["sram_total_bytes"]
+    report["sram"] = {
+        "arena": measurement["arena_bytes"],
+        "data": measurement["data_bytes"],
+        "bss": measurement["bss_bytes"],
+        "stack_peak": measurement["stack_peak_bytes"],
+        "stack_bound": measurement["stack_bound_bytes"],
+        "total": total,
+    }
+    report["flash"] = measurement["flash"]
+    report["fits"] = measurement["fits"]
+    report["instructions"] = measurement["instructions"]
+    report["losses"] = [x if math.isfinite(x) else None for x in measurement["losses"]] or None
+    report["host_equals_device"] = measurement["host_equals_device"]
+    for op, count in zip(report["ops"], measurement["op_instructions"], strict=False):
+        op["instructions"] = count
+    return report

@@ -1,0 +1,261 @@
+"""The host twin: the emitted C of an artifact, compiled by the host's compiler and driven through ctypes.
+
+It computes the same bits as the device, so that training can be tried out at host speed."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcutrain.folder import METADATA, read_json
+from mcutrain.toolchain import RUNTIME, build_host
+from planner.errors import DeviceError, ModelError, OutputError
+
+LABEL_ERROR, STATE_ERROR = -2, -3
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
+
+
+def host(out: str | Path) -> Twin:
+    """The twin of the artifact in the folder `out`. Raises OutputError (no artifact) and ToolError (no compiler)."""
+    return Twin(Path(out))
+
+
+class Twin:
+    """One network with its trained state. Two twins of one artifact share nothing.
+
+    learning_rate: float32 [2], of the network and of the head; assign to it between steps."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.meta = read_json(directory / METADATA, "the artifact's description").get("mcutrain")
+        if not isinstance(self.meta, dict) or self.meta.get("schema") != 1:
+            raise OutputError(f"{directory}: {METADATA} was not made by this version of mcutrain; compile again")
+        self._library = _Library(directory, self.meta, ())
+        self._debug: _Library | None = None
+        self._whole: dict[str, np.ndarray] | None = None
+        self.reset()
+
+    # ------------------------------------------------------------------ running
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        """Logits (classes,) of one int8 image (H, W, C) or (1, H, W, C): int8 of an int8 head, float32 of a float one."""
+        self._library.write(self.meta["input"], self._image(x))
+        self._library.call("mcu_twin_infer")
+        return self._library.read(self.meta["logits"]).reshape(-1)
+
+    def train_step(self, x: np.ndarray, y: int) -> float:
+        """One step on one image and its label; the loss in nats, before the update. Raises ModelError for a bad label."""
+        self._train(self._library, x, y)
+        return self._loss(self._library)
+
+    def gradients(self, x: np.ndarray, y: int) -> dict[str, np.ndarray]:
+        """float32 gradients of every trained parameter with respect to its stored values, before quantisation-aware
+        scaling; weights OIHW, zero where a channel does not train. The twin's state stays as it is."""
+        if self._debug is None:
+            self._debug = _Library(self.directory, self.meta, ("MCU_GRADIENTS",))
+        debug = self._debug
+        debug.call("mcu_twin_init")
+        for place in self.meta["state"]:
+            debug.write(place, self._library.read(place))
+        collected: dict[int, np.ndarray] = {}
+
+        def collect(index: int, pointer: int, nbytes: int) -> None:
+            collected[index] = np.frombuffer(ctypes.string_at(pointer, nbytes), np.float32)
+
+        callback = _CALLBACK(collect)
+        debug.library.mcu_twin_on_gradient(callback)
+        try:
+            self._train(debug, x, y)
+        finally:
+            debug.library.mcu_twin_on_gradient(_CALLBACK())
+        return {p["name"]: self._spread(p, collected[p["gradient"]]) for p in self.meta["parameters"]}
+
+    def _train(self, library: _Library, x: np.ndarray, y: int) -> None:
+        train = self._training()
+        library.write(self.meta["input"], self._image(x))
+        library.write(train["label"], np.array([self._label(y)], np.int32))
+        library.call("mcu_twin_train")
+
+    def _loss(self, library: _Library) -> float:
+        return float(library.read({"offset": self._training()["loss_offset"], "shape": [1], "dtype": "float32"})[0])
+
+    def last_logits(self) -> np.ndarray:
+        """Logits (classes,) of the last training step, before its update."""
+        place = {**self.meta["logits"], "offset": self._training()["logits_offset"]}
+        return self._library.read(place).reshape(-1)
+
+    # ------------------------------------------------------------------ state
+    def reset(self) -> None:
+        """Forget everything learnt."""
+        self._library.call("mcu_twin_init")
+
+    @property
+    def learning_rate(self) -> np.ndarray:
+        return self._library.read(self._training()["learning_rate"])
+
+    @learning_rate.setter
+    def learning_rate(self, rates: np.ndarray | tuple[float, float]) -> None:
+        self._library.write(self._training()["learning_rate"], np.broadcast_to(np.asarray(rates, np.float32), (2,)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of every trained parameter by name: int8 weights OIHW (whole, with their frozen channels), int32 biases,
+        float32 head."""
+        places = {place["name"]: place for place in self.meta["state"]}
+        return {
+            p["name"]: self._merge(p, self._library.read(places[p["variable"]])) for p in self.meta["parameters"]
+        }
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Write parameters as `state()` gives them; frozen channels of a weight are ignored. Raises ModelError."""
+        places = {place["name"]: place for place in self.meta["state"]}
+        parameters = {p["name"]: p for p in self.meta["parameters"]}
+        now = self.state()
+        for name, value in state.items():
+            if name not in parameters:
+                raise ModelError(f"'{name}' is not a trained parameter; state() lists them")
+            value = np.asarray(value)
+            if value.shape != now[name].shape or value.dtype != now[name].dtype:
+                expected = f"{now[name].dtype} {now[name].shape}"
+                raise ModelError(f"'{name}' is {value.dtype} {value.shape}, expected {expected}")
+            self._library.write(places[parameters[name]["variable"]], self._part(parameters[name], value))
+
+    def state_bytes(self) -> tuple[bytes, ...]:
+        """The trained state as it lies in memory, piece by piece: what the device hands back."""
+        return tuple(self._library.read(place).tobytes() for place in self.meta["state"])
+
+    # ------------------------------------------------------------------ layouts
+    def _merge(self, parameter: dict, value: np.ndarray) -> np.ndarray:
+        if not parameter["is_weight"] or value.ndim == 2:
+            return value
+        if parameter["channels"] is None or parameter["depthwise"]:
+            return _to_oihw(value)
+        whole = self._initial(parameter["name"] + ".frozen")
+        merged = np.empty((*whole.shape[:3], whole.shape[3] + value.shape[3]), value.dtype)
+        merged[..., _rest(merged.shape[3], parameter["channels"])] = whole
+        merged[..., parameter["channels"]] = value
+        return _to_oihw(merged)
+
+    def _part(self, parameter: dict, value: np.ndarray) -> np.ndarray:
+        if not parameter["is_weight"] or value.ndim == 2:
+            return value
+        if parameter["depthwise"]:
+            return value[:, 0]
+        ohwi = value.transpose(0, 2, 3, 1)
+        return ohwi if parameter["channels"] is None else ohwi[..., parameter["channels"]]
+
+    def _spread(self, parameter: dict, gradient: np.ndarray) -> np.ndarray:
+        """A gradient slice in the place that it has in the whole tensor, zeros elsewhere."""
+        gradient = gradient.reshape(parameter["gradient_shape"])
+        channels = parameter["channels"]
+        if not parameter["is_weight"] or gradient.ndim == 2:
+            return gradient.reshape(-1) if gradient.ndim != 2 else gradient
+        if channels is None:
+            return _to_oihw(gradient)
+        if parameter["depthwise"]:
+            whole = np.zeros(self.state()[parameter["name"]].shape, np.float32)
+            whole[channels] = _to_oihw(gradient)
+            return whole
+        frozen = self._initial(parameter["name"] + ".frozen").shape[3]
+        whole = np.zeros((*gradient.shape[:3], frozen + len(channels)), np.float32)
+        whole[..., channels] = gradient
+        return _to_oihw(whole)
+
+    def _initial(self, name: str) -> np.ndarray:
+        if self._whole is None:
+            from tvm_ext.mlf import read_parameters
+
+            path = self.directory / "parameters" / f"{self.meta['name']}.params"
+            self._whole = read_parameters(path.read_bytes())
+        return self._whole[name]
+
+    # ------------------------------------------------------------------ checks
+    def _training(self) -> dict[str, Any]:
+        if self.meta["train"] is None:
+            raise ModelError(f"{self.directory}: compiled for inference only; compile with a training scheme")
+        return self.meta["train"]
+
+    def _image(self, x: np.ndarray) -> np.ndarray:
+        x, shape = np.asarray(x), tuple(self.meta["input"]["shape"])
+        if x.dtype != np.int8 or x.shape not in (shape, shape[1:]):
+            raise ModelError(f"input is {x.dtype} {x.shape}, the network takes int8 {shape[1:]} (HWC)")
+        return x
+
+    def _label(self, y: int) -> int:
+        if not 0 <= int(y) < self.meta["classes"]:
+            raise ModelError(f"label {y} is outside 0 .. {self.meta['classes'] - 1}")
+        return int(y)
+
+
+class _Library:
+    """One loaded copy of the compiled sources: static memory of its own."""
+
+    def __init__(self, directory: Path, meta: dict, defines: tuple[str, ...]) -> None:
+        built = _build(directory, meta, defines)
+        copy = Path(tempfile.mkdtemp(prefix="mcutrain-twin-")) / built.name
+        shutil.copy(built, copy)
+        self.library = ctypes.CDLL(str(copy))
+        shutil.rmtree(copy.parent, ignore_errors=True)  # mapped already; the file is not needed any more
+        self.library.mcu_twin_arena.restype = ctypes.POINTER(ctypes.c_uint8)
+        self.arena = np.ctypeslib.as_array(self.library.mcu_twin_arena(), (meta["arena_bytes"],))
+        handle, close = self.library._handle, ctypes.CDLL(None).dlclose
+        close.argtypes = [ctypes.c_void_p]
+        self._finalizer = weakref.finalize(self, close, handle)
+
+    def call(self, function: str) -> None:
+        status = getattr(self.library, function)()
+        if status != 0:
+            raise DeviceError(f"{function} returned status {status}")
+
+    def _view(self, place: dict) -> np.ndarray:
+        dtype = np.dtype(place["dtype"])
+        nbytes = dtype.itemsize * int(np.prod(place["shape"], dtype=np.int64))
+        return self.arena[place["offset"] : place["offset"] + nbytes].view(dtype)
+
+    def read(self, place: dict) -> np.ndarray:
+        return self._view(place).reshape(place["shape"]).copy()
+
+    def write(self, place: dict, value: np.ndarray) -> None:
+        self._view(place)[:] = np.asarray(value).reshape(-1)
+
+
+def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
+    """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
+    A changed source or flag makes another file."""
+    sources = sorted((directory / "codegen/host/src").glob("*.c")) + [RUNTIME / "src" / "host_twin.c"]
+    headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted((RUNTIME / "include").glob("*.h"))
+    digest = hashlib.sha256(repr((meta["defines"], defines)).encode())
+    for path in (*sources, *headers):
+        digest.update(path.read_bytes())
+    name = f"libtwin-{digest.hexdigest()[:16]}.so"
+    for folder in (directory / "build" / "host", Path(tempfile.gettempdir()) / f"mcutrain-{os.getuid()}"):
+        library = folder / name
+        if library.exists():
+            return library
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
+                fresh = Path(work) / name
+                include = (directory / "codegen/host/include", directory / "codegen/host/src")
+                build_host(sources, include, fresh, (*meta["defines"], *defines))
+                fresh.replace(library)
+            return library
+        except OSError:
+            continue
+    raise OutputError(f"{directory}: neither its build folder nor {tempfile.gettempdir()} can be written")
+
+
+def _to_oihw(value: np.ndarray) -> np.ndarray:
+    """OHWI -> OIHW, depthwise [C, kh, kw] -> [C, 1, kh, kw]."""
+    return np.ascontiguousarray(value.transpose(0, 3, 1, 2)) if value.ndim == 4 else value[:, None]
+
+
+def _rest(count: int, channels: list[int]) -> list[int]:
+    return sorted(set(range(count)) - set(channels))
