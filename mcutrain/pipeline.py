@@ -137,7 +137,12 @@ def compile(  # noqa: A001  (the name that the command has)
 def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str) -> dict[str, str | bytes]:
     from tvm_ext import mlf
 
-    extra = {"board": board, "budget_bytes": planned.budget, "defines": list(boards.get(board).defines)}
+    extra = {
+        "board": board,
+        "budget_bytes": planned.budget,
+        "defines": list(boards.get(board).defines),
+        "plan": {"height": planned.plan.height, "bound": planned.plan.bound, "status": planned.plan.status},
+    }
     runtime = sorted(p for pattern in RUNTIME_FILES for p in RUNTIME.glob(pattern))
     # a report that two runs write alike has no clock in it
     report = {**planned.report, "plan": {**planned.report["plan"], "seconds": None}}

@@ -1,0 +1,266 @@
+"""The command line. Exit status: 0 done, 1 over budget or device and twin differ, 2 bad input or a missing tool."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import mcutrain
+from mcutrain import boards as known_boards
+from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
+from mcutrain.learning import learn, read_data
+from mcutrain.report import render_html, render_text
+from mcutrain.units import format_bytes
+from planner.errors import BudgetError, McutrainError
+
+OVER_BUDGET, BAD_INPUT = 1, 2
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train int8 networks on microcontrollers: plan, compile to C, verify on an emulated core, inside a byte budget.",
+)
+messages = Console(stderr=True)
+output = Console()
+
+Model = Annotated[Path, typer.Argument(help="Model file: an int8 network pickle.", show_default=False)]
+Out = Annotated[Path, typer.Argument(help="A folder made by `mcutrain compile`.", show_default=False)]
+Scheme = Annotated[
+    str,
+    typer.Option(help="What trains: a published scheme (49kb, ...), full, bias_only, head_only, last_k=K, inference, or a policy file."),
+]
+Budget = Annotated[str, typer.Option(help="SRAM for everything; KB is 1,024 B.")]
+InputSize = Annotated[int, typer.Option(help="Pixels of the square input.")]
+Classes = Annotated[int, typer.Option(help="Classes of the head.")]
+Head = Annotated[str, typer.Option(help="float: a fresh float32 classifier; int8-slice: the first rows of the file's own.")]
+Logits = Annotated[
+    str | None, typer.Option(help="Logits in the loss, raw or dequantized. Default: as the head has it.", show_default=False)
+]
+Momentum = Annotated[float, typer.Option(help="Momentum of SGD, 0 for none (costs 4 B a trained value).")]
+Accumulate = Annotated[int, typer.Option(help="Samples whose gradients are averaged before an update.")]
+Seed = Annotated[int, typer.Option(help="Seed of stochastic rounding.")]
+Seconds = Annotated[float, typer.Option(help="At most this long for the memory planner.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@contextmanager
+def working(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error with what is being done; plain lines where that is no terminal."""
+    if quiet or not messages.is_terminal:
+        yield (lambda _: None) if quiet else (lambda text: messages.print(f"... {text}", highlight=False))
+        return
+    with messages.status("starting") as status:
+        yield lambda text: status.update(text)
+
+
+@app.command()
+def plan(
+    model: Model,
+    scheme: Scheme = "49kb",
+    budget: Budget = "256KB",
+    input_size: InputSize = 128,
+    classes: Classes = 10,
+    head: Head = "float",
+    logits: Logits = None,
+    momentum: Momentum = 0.0,
+    accumulate: Accumulate = 1,
+    seed: Seed = 1,
+    seconds: Seconds = 20.0,
+    html: Annotated[Path | None, typer.Option(help="Also write the report page here.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """The memory-budget report of a training step. Needs no cross compiler and no emulator.
+
+    Example: `mcutrain plan mcunet.pkl --scheme 49kb --budget 256KB`
+    """
+    with working(as_json) as say:
+        say("reading the model")
+        network = mcutrain.load(model, input_size, classes, head, logits)
+        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
+        planned = mcutrain.plan(network, scheme, budget, progress=say, **options)
+        if html is not None:
+            replace_file(html, render_html(planned.report))
+    _show(planned.report, as_json)
+
+
+@app.command()
+def compile(  # noqa: A001  (the command's name)
+    model: Model,
+    scheme: Scheme = "49kb",
+    board: Annotated[str, typer.Option(help="Target; `mcutrain boards` lists them.")] = "stm32f746",
+    budget: Annotated[str | None, typer.Option(help="SRAM for everything; by default the board's.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; a tar stands beside it.")] = Path("out"),
+    name: Annotated[str | None, typer.Option(help="C name of the model, by default its file's.", show_default=False)] = None,
+    input_size: InputSize = 128,
+    classes: Classes = 10,
+    head: Head = "float",
+    logits: Logits = None,
+    momentum: Momentum = 0.0,
+    accumulate: Accumulate = 1,
+    seed: Seed = 1,
+    seconds: Seconds = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Plan, and write C11 sources in Model Library Format.
+
+    Example: `mcutrain compile mcunet.pkl --scheme 49kb --budget 256KB --board stm32f746 -o out/`
+    """
+    with working(as_json) as say:
+        say("reading the model")
+        network = mcutrain.load(model, input_size, classes, head, logits)
+        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
+        artifact = mcutrain.compile(network, scheme, board, budget, out, name=name, progress=say, **options)
+    _show(artifact.report, as_json)
+    if not as_json:
+        output.print(f"\nwrote {artifact.directory}; next: mcutrain verify {out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    out: Out,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps to run on the emulated core.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Build the firmware, run it on the emulated core inside the budget, compare it bit for bit with the host twin.
+
+    Example: `mcutrain verify out/ --steps 20 --json`
+    """
+    from mcutrain.verify import verify as run
+
+    with working(as_json) as say:
+        measurement = run(out, steps, progress=say)
+    if as_json:
+        print(json.dumps(measurement))
+    else:
+        render_text(read_json(out / REPORT_JSON, "the report"), output)
+    if not measurement["fits"] or not measurement["host_equals_device"]:
+        raise typer.Exit(OVER_BUDGET)
+
+
+@app.command()
+def report(out: Out, as_json: Json = False) -> None:
+    """The report of a compiled (and perhaps verified) folder; `out/report.html` is the page with the pictures.
+
+    Example: `mcutrain report out/`
+    """
+    content = read_json(out / REPORT_JSON, "the report")
+    _show(content, as_json)
+    if not as_json:
+        output.print(f"\npicture: {out / REPORT_HTML}", highlight=False, soft_wrap=True)
+    if not content["fits"]:
+        raise typer.Exit(OVER_BUDGET)
+
+
+@app.command()
+def train(
+    out: Out,
+    data: Annotated[Path, typer.Argument(help=".npz with x_train, y_train, x_test, y_test.", show_default=False)],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 2,
+    learning_rate: Annotated[float, typer.Option("--lr", help="Learning rate of the network.")] = 0.001,
+    head_rate: Annotated[float, typer.Option("--head-lr", help="Learning rate of the head.")] = 0.01,
+    schedule: Annotated[str, typer.Option(help="cosine or constant.")] = "cosine",
+    seed: Annotated[int, typer.Option(help="Of the order of the samples.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Write the trained parameters to this .npz.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Train on the host twin (the same C, the same bits as the device), with the accuracy before and after.
+
+    Example: `mcutrain train out/ data.npz --epochs 2 --lr 0.001 --head-lr 0.01`
+    """
+    with working(as_json) as say:
+        say("building the host twin")
+        twin = mcutrain.host(out)
+    samples = read_data(data, twin)
+    with _bar(as_json) as progress:
+        learnt = learn(twin, samples, epochs, (learning_rate, head_rate), schedule, seed, progress)
+    if save is not None:
+        _save(save, twin.state())
+    if as_json:
+        result = {"accuracy": learnt.accuracy, "losses": learnt.losses, "steps": learnt.steps}
+        print(json.dumps(result))
+        return
+    table = Table("epoch", "mean loss (nats)", "test accuracy", title=f"{learnt.steps} steps at batch 1")
+    for epoch, score in enumerate(learnt.accuracy):
+        loss = f"{learnt.losses[epoch - 1]:.4f}" if epoch else "-"
+        table.add_row(str(epoch) if epoch else "before", loss, f"{score:.1%}")
+    output.print(table)
+
+
+@app.command()
+def boards(as_json: Json = False) -> None:
+    """The boards that are known.
+
+    Example: `mcutrain boards`
+    """
+    if as_json:
+        rows = [
+            {"name": b.name, "core": b.core, "sram_bytes": b.sram_bytes, "flash_bytes": b.flash_bytes, "machine": b.machine}
+            for b in known_boards.BOARDS.values()
+        ]
+        print(json.dumps({"boards": rows}))
+        return
+    table = Table("board", "core", "SRAM budget", "flash", "emulated by", "what it is")
+    for b in known_boards.BOARDS.values():
+        sizes = (format_bytes(b.sram_bytes), format_bytes(b.flash_bytes))
+        table.add_row(b.name, b.core, *sizes, b.machine, b.description)
+    output.print(table)
+
+
+def _show(content: dict, as_json: bool) -> None:
+    if as_json:
+        print(to_json(content), end="")
+    else:
+        render_text(content, output)
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    if quiet:
+        yield None
+        return
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, console=messages, transient=True) as progress:
+        task = progress.add_task("training")
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _save(path: Path, state: dict[str, np.ndarray]) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **state)
+    replace_file(path if path.suffix == ".npz" else path.with_name(path.name + ".npz"), buffer.getvalue())
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line on standard error."""
+    try:
+        app()
+    except BudgetError as error:
+        _fail(error, OVER_BUDGET)
+    except McutrainError as error:
+        _fail(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except MemoryError:
+        _fail("out of memory on this machine", BAD_INPUT)
+
+
+def _fail(message: object, status: int) -> None:
+    print(f"mcutrain: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
