@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Train int8 networks on microcontrollers: plan, compile to C, verify on an emulated core, inside a byte budget.",
+    help="Train int8 networks on microcontrollers: plan, compile to C, verify on an emulated core, inside a budget.",
 )
 messages = Console(stderr=True)
 output = Console()
@@ -38,14 +38,19 @@ Model = Annotated[Path, typer.Argument(help="Model file: an int8 network pickle.
 Out = Annotated[Path, typer.Argument(help="A folder made by `mcutrain compile`.", show_default=False)]
 Scheme = Annotated[
     str,
-    typer.Option(help="What trains: a published scheme (49kb, ...), full, bias_only, head_only, last_k=K, inference, or a policy file."),
+    typer.Option(
+        help="What trains: a published scheme (49kb, ...), full, bias_only, head_only, last_k=K, inference, or a file."
+    ),
 ]
 Budget = Annotated[str, typer.Option(help="SRAM for everything; KB is 1,024 B.")]
 InputSize = Annotated[int, typer.Option(help="Pixels of the square input.")]
 Classes = Annotated[int, typer.Option(help="Classes of the head.")]
-Head = Annotated[str, typer.Option(help="float: a fresh float32 classifier; int8-slice: the first rows of the file's own.")]
+Head = Annotated[
+    str, typer.Option(help="float: a fresh float32 classifier; int8-slice: the first rows of the file's own.")
+]
 Logits = Annotated[
-    str | None, typer.Option(help="Logits in the loss, raw or dequantized. Default: as the head has it.", show_default=False)
+    str | None,
+    typer.Option(help="Logits in the loss, raw or dequantized. Default: as the head has it.", show_default=False),
 ]
 Momentum = Annotated[float, typer.Option(help="Momentum of SGD, 0 for none (costs 4 B a trained value).")]
 Accumulate = Annotated[int, typer.Option(help="Samples whose gradients are averaged before an update.")]
@@ -95,13 +100,17 @@ def plan(
 
 
 @app.command()
-def compile(  # noqa: A001  (the command's name)
+def compile(
     model: Model,
     scheme: Scheme = "49kb",
     board: Annotated[str, typer.Option(help="Target; `mcutrain boards` lists them.")] = "stm32f746",
-    budget: Annotated[str | None, typer.Option(help="SRAM for everything; by default the board's.", show_default=False)] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="SRAM for everything; by default the board's.", show_default=False)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; a tar stands beside it.")] = Path("out"),
-    name: Annotated[str | None, typer.Option(help="C name of the model, by default its file's.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="C name of the model, by default its file's.", show_default=False)
+    ] = None,
     input_size: InputSize = 128,
     classes: Classes = 10,
     head: Head = "float",
@@ -171,7 +180,9 @@ def train(
     head_rate: Annotated[float, typer.Option("--head-lr", help="Learning rate of the head.")] = 0.01,
     schedule: Annotated[str, typer.Option(help="cosine or constant.")] = "cosine",
     seed: Annotated[int, typer.Option(help="Of the order of the samples.")] = 0,
-    save: Annotated[Path | None, typer.Option(help="Write the trained parameters to this .npz.", show_default=False)] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the trained parameters to this .npz.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train on the host twin (the same C, the same bits as the device), with the accuracy before and after.
@@ -205,7 +216,13 @@ def boards(as_json: Json = False) -> None:
     """
     if as_json:
         rows = [
-            {"name": b.name, "core": b.core, "sram_bytes": b.sram_bytes, "flash_bytes": b.flash_bytes, "machine": b.machine}
+            {
+                "name": b.name,
+                "core": b.core,
+                "sram_bytes": b.sram_bytes,
+                "flash_bytes": b.flash_bytes,
+                "machine": b.machine,
+            }
             for b in known_boards.BOARDS.values()
         ]
         print(json.dumps({"boards": rows}))

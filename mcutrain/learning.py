@@ -29,7 +29,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Learnt:
-    """accuracy: fraction right on the test part, before training and after each epoch. losses: mean an epoch, in nats."""
+    """accuracy: fraction right on the test part, before training and after each epoch; losses: epoch means, in nats."""
 
     accuracy: tuple[float, ...]
     losses: tuple[float, ...]
@@ -62,7 +62,9 @@ def read_data(path: str | Path, twin: Twin) -> Data:
         if len(x) == 0:
             raise ModelError(f"{path}: x_{part} is empty")
         if y.min() < 0 or y.max() >= twin.meta["classes"]:
-            raise ModelError(f"{path}: y_{part} goes from {y.min()} to {y.max()}, the network has {twin.meta['classes']} classes")
+            raise ModelError(
+                f"{path}: y_{part} goes from {y.min()} to {y.max()}, the network has {twin.meta['classes']} classes"
+            )
     return Data(**arrays)
 
 

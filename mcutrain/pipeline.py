@@ -1,4 +1,4 @@
-"""The way from a model file to a folder of C: load, train, lower, plan, emit. One function a stage, one value between."""
+"""The way from a model file to a folder of C: load, train, lower, plan, emit; a function a stage, a value between."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Artifact:
         return self.planned.report
 
 
-def load(path: str | Path, input_size: int = 128, classes: int = 10, head: str = "float", logits: str | None = None) -> Model:
+def load(
+    path: str | Path, input_size: int = 128, classes: int = 10, head: str = "float", logits: str | None = None
+) -> Model:
     """Read a model file: an int8 network pickle (docs/FORMATS.md).
 
     input_size: pixels of the square input. head: "float" (a fresh float32 classifier) or "int8-slice" (the first
@@ -102,7 +104,7 @@ def plan(
     return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed))
 
 
-def compile(  # noqa: A001  (the name that the command has)
+def compile(
     model: Model,
     scheme: str | Policy = "49kb",
     board: str = "stm32f746",

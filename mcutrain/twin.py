@@ -5,11 +5,6 @@ It computes the same bits as the device, so that training can be tried out at ho
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mcutrain.folder import METADATA, read_json
-from mcutrain.toolchain import RUNTIME, build_host
-from planner.errors import DeviceError, ModelError, OutputError
+from mcutrain.twin_library import Library
+from planner.errors import ModelError, OutputError
 
 LABEL_ERROR, STATE_ERROR = -2, -3
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
@@ -39,20 +34,20 @@ class Twin:
         self.meta = read_json(directory / METADATA, "the artifact's description").get("mcutrain")
         if not isinstance(self.meta, dict) or self.meta.get("schema") != 1:
             raise OutputError(f"{directory}: {METADATA} was not made by this version of mcutrain; compile again")
-        self._library = _Library(directory, self.meta, ())
-        self._debug: _Library | None = None
+        self._library = Library(directory, self.meta, ())
+        self._debug: Library | None = None
         self._whole: dict[str, np.ndarray] | None = None
         self.reset()
 
     # ------------------------------------------------------------------ running
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Logits (classes,) of one int8 image (H, W, C) or (1, H, W, C): int8 of an int8 head, float32 of a float one."""
+        """Logits (classes,) of one int8 image (H, W, C) or (1, H, W, C): int8 or float32, as the head is."""
         self._library.write(self.meta["input"], self._image(x))
         self._library.call("mcu_twin_infer")
         return self._library.read(self.meta["logits"]).reshape(-1)
 
     def train_step(self, x: np.ndarray, y: int) -> float:
-        """One step on one image and its label; the loss in nats, before the update. Raises ModelError for a bad label."""
+        """One step on one image and its label; the loss in nats, before the update. Raises ModelError."""
         self._train(self._library, x, y)
         return self._loss(self._library)
 
@@ -60,7 +55,7 @@ class Twin:
         """float32 gradients of every trained parameter with respect to its stored values, before quantisation-aware
         scaling; weights OIHW, zero where a channel does not train. The twin's state stays as it is."""
         if self._debug is None:
-            self._debug = _Library(self.directory, self.meta, ("MCU_GRADIENTS",))
+            self._debug = Library(self.directory, self.meta, ("MCU_GRADIENTS",))
         debug = self._debug
         debug.call("mcu_twin_init")
         for place in self.meta["state"]:
@@ -78,13 +73,13 @@ class Twin:
             debug.library.mcu_twin_on_gradient(_CALLBACK())
         return {p["name"]: self._spread(p, collected[p["gradient"]]) for p in self.meta["parameters"]}
 
-    def _train(self, library: _Library, x: np.ndarray, y: int) -> None:
+    def _train(self, library: Library, x: np.ndarray, y: int) -> None:
         train = self._training()
         library.write(self.meta["input"], self._image(x))
         library.write(train["label"], np.array([self._label(y)], np.int32))
         library.call("mcu_twin_train")
 
-    def _loss(self, library: _Library) -> float:
+    def _loss(self, library: Library) -> float:
         return float(library.read({"offset": self._training()["loss_offset"], "shape": [1], "dtype": "float32"})[0])
 
     def last_logits(self) -> np.ndarray:
@@ -106,12 +101,10 @@ class Twin:
         self._library.write(self._training()["learning_rate"], np.broadcast_to(np.asarray(rates, np.float32), (2,)))
 
     def state(self) -> dict[str, np.ndarray]:
-        """A copy of every trained parameter by name: int8 weights OIHW (whole, with their frozen channels), int32 biases,
-        float32 head."""
+        """A copy of every trained parameter by name: int8 weights OIHW (whole, with their frozen channels), int32
+        biases, float32 head."""
         places = {place["name"]: place for place in self.meta["state"]}
-        return {
-            p["name"]: self._merge(p, self._library.read(places[p["variable"]])) for p in self.meta["parameters"]
-        }
+        return {p["name"]: self._merge(p, self._library.read(places[p["variable"]])) for p in self.meta["parameters"]}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Write parameters as `state()` gives them; frozen channels of a weight are ignored. Raises ModelError."""
@@ -192,64 +185,6 @@ class Twin:
         if not 0 <= int(y) < self.meta["classes"]:
             raise ModelError(f"label {y} is outside 0 .. {self.meta['classes'] - 1}")
         return int(y)
-
-
-class _Library:
-    """One loaded copy of the compiled sources: static memory of its own."""
-
-    def __init__(self, directory: Path, meta: dict, defines: tuple[str, ...]) -> None:
-        built = _build(directory, meta, defines)
-        copy = Path(tempfile.mkdtemp(prefix="mcutrain-twin-")) / built.name
-        shutil.copy(built, copy)
-        self.library = ctypes.CDLL(str(copy))
-        shutil.rmtree(copy.parent, ignore_errors=True)  # mapped already; the file is not needed any more
-        self.library.mcu_twin_arena.restype = ctypes.POINTER(ctypes.c_uint8)
-        self.arena = np.ctypeslib.as_array(self.library.mcu_twin_arena(), (meta["arena_bytes"],))
-        handle, close = self.library._handle, ctypes.CDLL(None).dlclose
-        close.argtypes = [ctypes.c_void_p]
-        self._finalizer = weakref.finalize(self, close, handle)
-
-    def call(self, function: str) -> None:
-        status = getattr(self.library, function)()
-        if status != 0:
-            raise DeviceError(f"{function} returned status {status}")
-
-    def _view(self, place: dict) -> np.ndarray:
-        dtype = np.dtype(place["dtype"])
-        nbytes = dtype.itemsize * int(np.prod(place["shape"], dtype=np.int64))
-        return self.arena[place["offset"] : place["offset"] + nbytes].view(dtype)
-
-    def read(self, place: dict) -> np.ndarray:
-        return self._view(place).reshape(place["shape"]).copy()
-
-    def write(self, place: dict, value: np.ndarray) -> None:
-        self._view(place)[:] = np.asarray(value).reshape(-1)
-
-
-def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
-    """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
-    A changed source or flag makes another file."""
-    sources = sorted((directory / "codegen/host/src").glob("*.c")) + [RUNTIME / "src" / "host_twin.c"]
-    headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted((RUNTIME / "include").glob("*.h"))
-    digest = hashlib.sha256(repr((meta["defines"], defines)).encode())
-    for path in (*sources, *headers):
-        digest.update(path.read_bytes())
-    name = f"libtwin-{digest.hexdigest()[:16]}.so"
-    for folder in (directory / "build" / "host", Path(tempfile.gettempdir()) / f"mcutrain-{os.getuid()}"):
-        library = folder / name
-        if library.exists():
-            return library
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
-                fresh = Path(work) / name
-                include = (directory / "codegen/host/include", directory / "codegen/host/src")
-                build_host(sources, include, fresh, (*meta["defines"], *defines))
-                fresh.replace(library)
-            return library
-        except OSError:
-            continue
-    raise OutputError(f"{directory}: neither its build folder nor {tempfile.gettempdir()} can be written")
 
 
 def _to_oihw(value: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Verify an artifact: build its firmware, run it on the emulated core inside the budget, compare it with the host twin."""
+"""Verify an artifact: build its firmware, run it on the emulated core inside the budget, compare with the twin."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _nbytes(place: dict) -> int:
     return np.dtype(place["dtype"]).itemsize * int(np.prod(place["shape"], dtype=np.int64))
 
 
-def _run(out, image, meta, samples, steps, rates, progress) -> emulator.Results:  # noqa: ANN001
+def _run(out, image, meta, samples, steps, rates, progress) -> emulator.Results:
     sizes = layout(meta)
     labels = np.asarray(samples.labels, np.int32)
     fed = [(rates, samples.images[i], labels[i : i + 1]) for i in range(steps)]
@@ -116,7 +116,7 @@ def _run(out, image, meta, samples, steps, rates, progress) -> emulator.Results:
     return emulator.decode_results((work / emulator.RESULTS).read_bytes(), sizes)
 
 
-def _equal(twin: Twin, meta, samples, steps, rates, device: emulator.Results) -> bool:  # noqa: ANN001
+def _equal(twin: Twin, meta, samples, steps, rates, device: emulator.Results) -> bool:
     """Whether the host twin gives the same bits: logits, every loss, every step's logits, the state at the end."""
     same = twin.infer(samples.images[0]).tobytes() == device.infer_logits[0].tobytes()
     for i in range(steps):
@@ -127,7 +127,7 @@ def _equal(twin: Twin, meta, samples, steps, rates, device: emulator.Results) ->
     return bool(same and twin.state_bytes() == device.state)
 
 
-def _measurement(meta: dict, image: Image, device, profiled, equal: bool) -> dict:  # noqa: ANN001
+def _measurement(meta: dict, image: Image, device, profiled, equal: bool) -> dict:
     plan = meta["plan"]
     total = image.ram
     counts = profiled.train_op_instructions if meta["train"] else profiled.infer_op_instructions

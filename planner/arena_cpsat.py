@@ -16,7 +16,7 @@ from planner.problem import Allocation, Packing, Problem
 
 SEARCHES = 5  # four fixed preorders and the solver's own search, one worker each
 LARGEST = 200_000  # members of all sections together; beyond, building the model alone takes longer than it may
-MEMBERS_AT_PAR = 4_000  # members of all sections with which a deterministic second takes about a second
+WEIGHT_AT_PAR = 2_000  # weight of a model with which a deterministic second takes about a second
 FIRST_SLICE = 0.1  # deterministic seconds; every round of slices is twice as long
 
 
@@ -46,11 +46,12 @@ def improve(
     parts = split(problem)
     packing = Packing(parts.rest)
     floor = max(start.bound, problem_bound(problem))
-    best, rest_bound, slice_seconds = start, 0, FIRST_SLICE
+    best, rest_bound, slice_seconds = start, problem_bound(parts.rest), FIRST_SLICE
     members = sum(map(len, packing.sections()))
     sets = disjoint_sets(packing) if members <= LARGEST and seconds > 0 else []
-    # the solver's clock does not count the propagation of large NoOverlaps in full
-    seconds = 0 if members > LARGEST else seconds * min(1.0, MEMBERS_AT_PAR / max(1, members))
+    # the solver's clock does not count the propagation of large NoOverlaps, and of many disjunctions, in full
+    weight = members + 100 * len(packing.near)
+    seconds = 0 if members > LARGEST else seconds * min(1.0, WEIGHT_AT_PAR / max(1, weight))
     while seconds > 0 and best.height > floor:
         goal = best.height - 1 if capacity is None else min(best.height - 1, capacity)
         limit = _rest_limit(parts.joined_height, goal)

@@ -34,7 +34,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Update:
-    """One layer's part of a policy. weight_ratio: fraction of the channels whose weights train, 0 for none, 1 for all."""
+    """One layer's part of a policy. weight_ratio: fraction of the channels whose weights train, 0 none, 1 all."""
 
     layer: str
     bias: bool = True
@@ -52,15 +52,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Trained:
-    """A policy applied to a layer. channels: the trained ones in ascending order; None means all, () means no weight."""
+    """A policy applied to a layer. channels: the trained ones in ascending order; None is all, () is no weight."""
 
     layer: str
     bias: bool
     channels: tuple[int, ...] | None
 
 
-# Published schemes of "On-Device Training Under 256KB Memory" (Lin et al., NeurIPS 2022), per network, told by its number
-# of convolutions without the head: scheme -> (last n biases, {conv index: ratio of input channels}).
+# Published schemes of "On-Device Training Under 256KB Memory" (Lin et al., NeurIPS 2022), per network, told by its
+# number of convolutions without the head: scheme -> (last n biases, {conv index: ratio of input channels}).
 SCHEMES: dict[int, tuple[str, dict[str, tuple[int, dict[int, float]]]]] = {
     42: (
         "mcunet-5fps",
@@ -129,7 +129,9 @@ def named(scheme: str, layers: Sequence[Layer]) -> Policy:
 def _last_k(scheme: str, body: list[str]) -> Policy:
     count = scheme.removeprefix("last_k=")
     if not count.isdigit() or not 0 <= int(count) <= len(body):
-        raise PolicyError(f"scheme '{scheme}': K must be a number from 0 to {len(body)}, the convolutions before the head")
+        raise PolicyError(
+            f"scheme '{scheme}': K must be a number from 0 to {len(body)}, the convolutions before the head"
+        )
     return Policy(scheme, tuple(Update(name, True, 1.0) for name in body[len(body) - int(count) :]))
 
 
@@ -166,7 +168,7 @@ def _entry(path: str | Path, number: int, entry: object) -> Update:
 def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:
     """Layer name -> what trains there, in network order; the head whole. A layer may be named or numbered (0-based).
 
-    Raises PolicyError for an unknown layer, an index or a ratio out of range, a rule that does not exist, a repetition."""
+    Raises PolicyError: an unknown layer, an index or a ratio out of range, an unknown rule, a repetition."""
     body = {layer.name: layer for layer in layers if not layer.is_head}
     names = list(body)
     chosen: dict[str, Trained] = {}
@@ -186,7 +188,9 @@ def _layer_name(layer: str, names: list[str]) -> str:
         return layer
     if layer.lstrip("-").isdigit():
         if not 0 <= int(layer) < len(names):
-            raise PolicyError(f"layer index {layer} is out of range; the convolutions are numbered 0 to {len(names) - 1}")
+            raise PolicyError(
+                f"layer index {layer} is out of range; the convolutions are numbered 0 to {len(names) - 1}"
+            )
         return names[int(layer)]
     raise PolicyError(f"no layer is called '{layer}'; the layers are {', '.join(names[:3])}, ... {names[-1]}")
 

@@ -1,6 +1,6 @@
 """Kernels -> C text through TVM's `c` target, without the packed API: plain functions over raw pointers.
 
-What TVM prints is kept; around it the preamble goes, internal linkage and `const` come, and a comment says what it is."""
+What TVM prints is kept; the preamble goes, `const` comes to what is only read, and a comment says what it is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ PASSES = tvm.transform.Sequential(
         tirx.transform.RemoveNoOp(),
     ]
 )
-C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t", "float32": "float"}
+C_TYPES = {
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+    "float32": "float",
+}
 
 
 @dataclass(frozen=True)

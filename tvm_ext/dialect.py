@@ -4,7 +4,7 @@ Activations are int8 tensors (1, H, W, C); adjoints are float32 of the same shap
 depthwise convolution [C, kh, kw]; bias int32 [O]; `scale` float32 [O] is s_x * s_w / s_y. A clamp mask keeps one bit an
 element, each row starting on a byte. Every op has the attribute `layer`, the name that the user knows it by.
 
-To add an op: a type rule here, a gradient in gradients.py, a kernel in kernels/, a row in lower.KERNELS, tests of that name.
+To add an op: a type rule here, a gradient in gradients.py, a kernel in kernels/, a row in lower.KERNELS, and tests.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def conv_output_shape(x: list[int], out_channels: int, attrs: dict) -> list[int]
 
 
 def conv_operands(args: list, attrs: dict) -> tuple[list, relax.Expr, relax.Expr, list]:
-    """(weights, bias, scale, slots) of a qconv2d's args behind x: one weight, or the frozen part and the trained part."""
+    """(weights, bias, scale, slots) of a qconv2d's args behind x: one weight, or its frozen and its trained part."""
     n = 2 if attrs["trained_channels"] and not attrs["depthwise"] else 1
     return list(args[1 : 1 + n]), args[1 + n], args[2 + n], list(args[3 + n :])
 

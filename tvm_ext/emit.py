@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.model import Plan
+from tvm_ext import c_text
 from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions
 from tvm_ext.lower import Call, Lowered, Step
-from tvm_ext.training import LABEL, RATES
+from tvm_ext.training import LABEL
+from tvm_ext.updates import RATES
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Placement:
 
 
 def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | None]:
-    """(infer, train_step). `infer` is the forward part of the training step: same order, same offsets, no masks, so that
-    both share one arena and one input address; alone, it has the plan to itself."""
+    """(infer, train_step). `infer` is the forward part of the training step: same order, same offsets, no masks, so
+    that both share one arena and one input address; alone, it has the plan to itself."""
     if lowered.train_step is None:
         return Placement(lowered.infer, plan.order, plan.offsets), None
     train = Placement(lowered.train_step, plan.order, plan.offsets)
@@ -89,7 +91,7 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
         body.append(_entry(prefix, "train", train, kernel_names, lowered, names, tables))
     parameters = [_parameter(n, v, names, "parameter") for n, v in lowered.constants.items()]
     parameters += [_parameter(n, v, names, "initial state") for n, v in lowered.state.items() if np.any(v)]
-    lib0 = _LIB0.format(
+    lib0 = c_text.LIB0.format(
         prefix=prefix,
         parameters="\n".join(parameters + tables.definitions),
         arena=plan.height,
@@ -100,7 +102,9 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
     include, source = "codegen/host/include", "codegen/host/src"
     files = {
         f"{source}/{name}_lib0.c": lib0,
-        f"{source}/{name}_lib1.c": _LIB1.format(prefix=prefix, functions="\n".join(f.definition for f in functions)),
+        f"{source}/{name}_lib1.c": c_text.LIB1.format(
+            prefix=prefix, functions="\n".join(f.definition for f in functions)
+        ),
         f"{source}/{prefix}_kernels.h": _kernel_header(prefix, functions),
         f"{include}/{prefix}.h": _header(prefix, lowered, infer, train),
         f"{include}/mcu_model.h": _model_header(prefix, lowered, plan, infer, train),
@@ -133,7 +137,7 @@ def _parameter(name: str, value: np.ndarray, names: _Names, what: str) -> str:
     return c_array(names[name], value, comment(f"{what} {name}: {value.dtype} {shape}"))
 
 
-def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> str:  # noqa: ANN001
+def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> str:
     """static void <prefix>_<which>_ops(void): the calls, each with its comment."""
     lines = [f"static void {prefix}_{which}_ops(void) {{"]
     gradients = [c.gradient_of for c in placement.step.calls if c.gradient_of]
@@ -161,7 +165,7 @@ def _describe(call: Call, placement: Placement) -> str:
     return f"{call.op.name}: {', '.join(map(show, results))} <- {', '.join(map(show, call.op.inputs))}"
 
 
-def _call(prefix, call, placement, kernel_names, lowered, names, tables) -> str:  # noqa: ANN001
+def _call(prefix, call, placement, kernel_names, lowered, names, tables) -> str:
     kernel = lowered.kernels[call.kernel]
 
     def address(name: str) -> str:
@@ -199,9 +203,9 @@ def _public(prefix: str, lowered: Lowered, infer: Placement, train: Placement | 
         "logits_bytes": infer.step.values[infer.step.logits].tensor.nbytes,
         "classes": model.classes,
     }
-    text = _RUN.format(**values)
+    text = c_text.RUN.format(**values)
     if train is not None:
-        text += _TRAIN.format(
+        text += c_text.TRAIN.format(
             **values,
             label=train.offsets[LABEL],
             loss=train.offsets[train.step.loss],
@@ -214,12 +218,12 @@ def _public(prefix: str, lowered: Lowered, infer: Placement, train: Placement | 
 def _header(prefix: str, lowered: Lowered, infer: Placement, train: Placement | None) -> str:
     model, logits = lowered.training.model, infer.step.values[infer.step.logits]
     height, width, channels = model.input_shape[1:]
-    return _HEADER.format(
+    return c_text.HEADER.format(
         prefix=prefix,
         guard=prefix.upper(),
         input=f"int8 {height}x{width}x{channels} (HWC), real = (x - {model.input_zero}) * {model.input_scale!r}",
         output=f"{logits.dtype} {model.classes} logits",
-        train=_TRAIN_HEADER.format(prefix=prefix, classes=model.classes) if train is not None else "",
+        train=c_text.TRAIN_HEADER.format(prefix=prefix, classes=model.classes) if train is not None else "",
     )
 
 
@@ -256,189 +260,9 @@ def _model_header(prefix: str, lowered: Lowered, plan: Plan, infer: Placement, t
     if segments:
         lines += ["static const mcu_segment mcu_model_segments[] = {"]
         lines += [f"    {{{offset}u, {nbytes}u}}, /* {comment(n)} */" for offset, nbytes, n in segments] + ["};"]
-    return _MODEL_HEADER.format(prefix=prefix, lines="\n".join(lines))
+    return c_text.MODEL_HEADER.format(prefix=prefix, lines="\n".join(lines))
 
 
 def _kernel_header(prefix: str, functions: list[CFunction]) -> str:
     prototypes = "\n".join(f.prototype for f in functions)
     return f"/* Kernels of {prefix}, printed by TVM. */\n#pragma once\n\n#include <stdint.h>\n\n{prototypes}\n"
-
-
-_LIB1 = """/* Kernels of {prefix}: one per distinct op, shape and attributes. Printed by TVM's C code generator. */
-#include "{prefix}_kernels.h"
-#include "mcu_math.h"
-
-{functions}"""
-
-_LIB0 = """/* Parameters, memory and entry points of {prefix}. Offsets are the plan's; plan.csv lists them all. */
-#include "{prefix}.h"
-
-#include <string.h>
-
-#include "mcu_runtime.h"
-#include "{prefix}_kernels.h"
-
-{parameters}
-/* All memory of the model: inputs, outputs, trained state, activations, gradients, scratch. */
-_Alignas(16) uint8_t {prefix}_arena[{arena}];
-
-static int32_t ready; /* the trained state has been put into the arena */
-
-int32_t {prefix}_init(void) {{
-    uint8_t *const arena = {prefix}_arena;
-    (void)arena;
-{init}
-    ready = 1;
-    return MCU_OK;
-}}
-
-{entries}
-{public}"""
-
-_RUN = """
-int8_t *{prefix}_input(void) {{ return (int8_t *)({prefix}_arena + {input}); }}
-
-int32_t {prefix}_infer_arena(void) {{
-    if (!ready) {{
-        return MCU_ERROR_STATE;
-    }}
-    {prefix}_infer_ops();
-    return MCU_OK;
-}}
-
-static int32_t {prefix}_take_input(const void *input) {{
-    if (input == NULL) {{
-        return MCU_ERROR_NULL;
-    }}
-    if (input != (const void *)({prefix}_arena + {input})) {{
-        memcpy({prefix}_arena + {input}, input, {input_bytes});
-    }}
-    return ready ? MCU_OK : {prefix}_init();
-}}
-
-int32_t {prefix}_run(struct {prefix}_inputs *inputs, struct {prefix}_outputs *outputs) {{
-    if (inputs == NULL || outputs == NULL || outputs->output == NULL) {{
-        return MCU_ERROR_NULL;
-    }}
-    const int32_t status = {prefix}_take_input(inputs->input);
-    if (status != MCU_OK) {{
-        return status;
-    }}
-    {prefix}_infer_ops();
-    memcpy(outputs->output, {prefix}_arena + {logits}, {logits_bytes});
-    return MCU_OK;
-}}
-"""
-
-_TRAIN = """
-float *{prefix}_learning_rate(void) {{ return (float *)(void *)({prefix}_arena + {rates}); }}
-
-int32_t {prefix}_train_arena(void) {{
-    int32_t label;
-    if (!ready) {{
-        return MCU_ERROR_STATE;
-    }}
-    memcpy(&label, {prefix}_arena + {label}, sizeof label);
-    if (label < 0 || label >= {classes}) {{
-        return MCU_ERROR_LABEL;
-    }}
-    {prefix}_train_ops();
-    return MCU_OK;
-}}
-
-int32_t {prefix}_train_step(struct {prefix}_train_inputs *inputs, struct {prefix}_train_outputs *outputs) {{
-    if (inputs == NULL || outputs == NULL || inputs->label == NULL || outputs->loss == NULL) {{
-        return MCU_ERROR_NULL;
-    }}
-    int32_t status = {prefix}_take_input(inputs->input);
-    if (status != MCU_OK) {{
-        return status;
-    }}
-    memcpy({prefix}_arena + {label}, inputs->label, sizeof(int32_t));
-    status = {prefix}_train_arena();
-    if (status != MCU_OK) {{
-        return status;
-    }}
-    memcpy(outputs->loss, {prefix}_arena + {loss}, sizeof(float));
-    if (outputs->output != NULL) {{
-        memcpy(outputs->output, {prefix}_arena + {train_logits}, {logits_bytes});
-    }}
-    return MCU_OK;
-}}
-"""
-
-_HEADER = """/* {prefix}: inference and on-device training of one network. Not reentrant: one arena, one caller.
- *
- * Input:  {input}
- * Output: {output}
- * Every function returns MCU_OK or an mcu_status (mcu_runtime.h). */
-#ifndef {guard}_H
-#define {guard}_H
-
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-struct {prefix}_inputs {{
-    void *input;
-}};
-
-struct {prefix}_outputs {{
-    void *output;
-}};
-
-extern uint8_t {prefix}_arena[];
-
-/* Puts the initial trained state into the arena: call it once, and again to forget what was learnt. */
-int32_t {prefix}_init(void);
-
-/* Where the network reads its input. Filled directly and passed as `input`, it saves a copy and its memory. */
-int8_t *{prefix}_input(void);
-
-/* Inference, as microTVM's AOT executor has it. */
-int32_t {prefix}_run(struct {prefix}_inputs *inputs, struct {prefix}_outputs *outputs);
-
-/* The same on the arena alone: the input lies at {prefix}_input(). */
-int32_t {prefix}_infer_arena(void);
-{train}
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
-
-_TRAIN_HEADER = """
-struct {prefix}_train_inputs {{
-    void *input;
-    int32_t *label; /* 0 .. {classes} - 1 */
-}};
-
-struct {prefix}_train_outputs {{
-    float *loss;  /* nats, before the update */
-    void *output; /* logits before the update, or NULL */
-}};
-
-/* One sample: forward, backward, update in place. */
-int32_t {prefix}_train_step(struct {prefix}_train_inputs *inputs, struct {prefix}_train_outputs *outputs);
-
-/* The two learning rates: [0] of the network, [1] of the head. Valid after init. */
-float *{prefix}_learning_rate(void);
-
-/* The same on the arena alone: input and label lie in their places. */
-int32_t {prefix}_train_arena(void);
-"""
-
-_MODEL_HEADER = """/* How a generic program drives {prefix}: entry points, and places in the arena (bytes). */
-#ifndef MCU_MODEL_H
-#define MCU_MODEL_H
-
-#include "mcu_runtime.h"
-#include "{prefix}.h"
-
-{lines}
-
-#endif
-"""

@@ -49,6 +49,11 @@ def bindings_of(function: relax.Function) -> Iterator[tuple[relax.Var, relax.Exp
             yield binding.var, binding.value
 
 
+def calls_of(function: relax.Function) -> list[relax.Call]:
+    """The calls of the body, in order."""
+    return [value for _, value in bindings_of(function) if isinstance(value, relax.Call)]
+
+
 def flatten(expr: relax.Expr) -> list[relax.Expr]:
     """The leaves of nested tuples, in order."""
     return [leaf for f in expr.fields for leaf in flatten(f)] if isinstance(expr, relax.Tuple) else [expr]
@@ -62,8 +67,8 @@ def copy(
 ) -> list[relax.Expr]:
     """Re-emit the body of `function` into `builder` and return its outputs there.
 
-    known: what stands for each parameter. rewrite(name, call, new args) returns the expression to emit in the place of a
-    call, a variable to use without emitting, or None for the call as it is."""
+    known: what stands for each parameter. rewrite(name, call, new args) returns the expression to emit in the place of
+    a call, a variable to use without emitting, or None for the call as it is."""
     new = dict(known)
 
     def swap(expr: relax.Expr) -> relax.Expr:

@@ -1,7 +1,7 @@
 """The gradient of every forward op of the dialect, one function an op, in one table (NUMERICS: "Backward").
 
-Adjoints are float32, with respect to the int8-valued numbers; rounding is straight-through; the clamp's mask is asked for
-as an op of its own (`qconv2d_mask`), which training.py fuses into the forward op that computes it on the way.
+Adjoints are float32, with respect to the int8-valued numbers; rounding is straight-through; the clamp's mask is asked
+for as an op of its own (`qconv2d_mask`), which training.py fuses into the forward op that computes it on the way.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def dense(var: relax.Var, op: relax.Call, g_y: relax.Var, bb: relax.BlockBuilder
 
 
 def cross_entropy(var: relax.Var, op: relax.Call, g_y: relax.Var, bb: relax.BlockBuilder) -> list[relax.Expr]:
-    """(softmax - onehot) * scale. The loss is the root of the graph: its own adjoint is one and is not multiplied in."""
+    """(softmax - onehot) * scale. The loss is the graph's root: its own adjoint is one and is not multiplied in."""
     return [call("cross_entropy_grad", list(op.args), **attrs_of(op)), _none(op.args[1])]
 
 

@@ -18,7 +18,8 @@ from tvm_ext.dialect import attrs_of, dtype_of, op_name, shape_of
 from tvm_ext.function import bindings_of, flatten
 from tvm_ext.kernels import conv, conv_backward, depthwise, elementwise, head, update
 from tvm_ext.kernels.build import Kernel
-from tvm_ext.training import COUNTER, LABEL, Training
+from tvm_ext.training import LABEL, Training
+from tvm_ext.updates import COUNTER, RATES
 
 
 def _conv(shapes: list, attrs: dict, with_mask: bool) -> Kernel:
@@ -118,7 +119,7 @@ class Lowered:
 def lower(training: Training) -> Lowered:
     """Give every call its kernel. Raises ModelError naming a layer whose op has none."""
     pool = _KernelPool()
-    functions = dict((v.name_hint, f) for v, f in training.module.functions_items())
+    functions = {v.name_hint: f for v, f in training.module.functions_items()}
     state = _state_names(training)
     train_step = _Lowering(pool, state).step(functions["train_step"]) if "train_step" in functions else None
     infer = _Lowering(pool, state).step(functions["infer"])
@@ -134,12 +135,12 @@ def lower(training: Training) -> Lowered:
 
 
 def _state_names(training: Training) -> set[str]:
-    """What train_step overwrites: trained tensors, their optimiser state, the step counter, and the rates beside them."""
+    """What train_step overwrites: trained tensors, optimiser state, the step counter, and the rates beside them."""
     if not training.parameters:
         return set()
     updated = {p.variable for p in training.parameters}
     optimiser = {n for n in training.values if n.endswith((".velocity", ".accumulator"))}
-    return updated | optimiser | {COUNTER, "learning_rate"}
+    return updated | optimiser | {COUNTER, RATES}
 
 
 class _KernelPool:
@@ -240,9 +241,14 @@ class _Lowering:
             self.names[var] = var.name
             return []
         if isinstance(var.ty, relax.TupleType):
-            names = [self._declare(layer, "activation", [int(v) for v in f.shape.values], _dtype(f)) for f in var.ty.fields[:1]]
+            names = [
+                self._declare(layer, "activation", [int(v) for v in f.shape.values], _dtype(f))
+                for f in var.ty.fields[:1]
+            ]
             mask = var.ty.fields[1]
-            names.append(self._declare(f"{layer}:mask", "activation", [int(v) for v in mask.shape.values], _dtype(mask)))
+            names.append(
+                self._declare(f"{layer}:mask", "activation", [int(v) for v in mask.shape.values], _dtype(mask))
+            )
             self.tuples[var] = names
             return names
         role = "gradient" if phase == "backward" and dtype_of(var) == "float32" else "activation"

@@ -10,7 +10,8 @@ import tvm
 from planner.model import Plan
 from tvm_ext.emit import Placement, placements
 from tvm_ext.lower import Lowered
-from tvm_ext.training import LABEL, RATES, Parameter
+from tvm_ext.training import LABEL
+from tvm_ext.updates import RATES, Parameter
 
 VERSION = 7
 
@@ -59,7 +60,7 @@ def _io(placement: Placement, tensor: str) -> dict:
     return {"dtype": value.dtype, "size": value.tensor.nbytes, "shape": list(value.shape)}
 
 
-def _own(lowered, plan, name, infer, train, extra) -> dict:  # noqa: ANN001
+def _own(lowered, plan, name, infer, train, extra) -> dict:
     model = lowered.training.model
     own = {
         "schema": 1,

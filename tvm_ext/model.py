@@ -38,7 +38,7 @@ class Model:
 
 
 def to_oihw(value: np.ndarray) -> np.ndarray:
-    """A weight of the dialect as people know it: OHWI -> OIHW, depthwise [C, kh, kw] -> [C, 1, kh, kw]; others as is."""
+    """A weight of the dialect as people know it: OHWI -> OIHW, depthwise [C, kh, kw] -> [C, 1, kh, kw]."""
     if value.ndim == 4:
         return np.ascontiguousarray(value.transpose(0, 3, 1, 2))
     return value[:, None] if value.ndim == 3 else value

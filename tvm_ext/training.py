@@ -9,7 +9,6 @@ its trained part as an extra operand, and the gradient is taken with respect to 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,29 +20,11 @@ from planner.errors import PolicyError
 from planner.policy import Layer, Policy, Trained, resolve
 from tvm_ext import gradients  # noqa: F401  (registers the gradient rules)
 from tvm_ext.dialect import attrs_of, call, dtype_of, op_name, shape_of
-from tvm_ext.function import FunctionBuilder, copy, well_formed
-from tvm_ext.kernels.build import float_bits
+from tvm_ext.function import FunctionBuilder, calls_of, copy, well_formed
 from tvm_ext.model import NETWORK, Model
+from tvm_ext.updates import COUNTER, RATES, Parameter, Updater
 
-RATES, COUNTER, LABEL = "learning_rate", "counter", "label"
-DEAD_CHANNEL = 1e-5  # of the layer's largest scale: below it a channel is dead and stays frozen
-TRUNK, HEAD = 0, 1  # places in the learning-rate vector
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One trained tensor.
-
-    name: the model's name for it (`blocks.9.pointwise1.weight`). variable: the state that trains (for a partly trained
-    weight its trained slice, `....weight.trained`). channels: the trained input channels (depthwise: channels), None for
-    all. depthwise, is_weight: what a reader needs to put a slice back into the whole."""
-
-    name: str
-    variable: str
-    channels: tuple[int, ...] | None
-    depthwise: bool
-    is_weight: bool
-    is_head: bool
+LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -58,9 +39,7 @@ class Training:
     trained: Mapping[str, Trained]
 
 
-def train(
-    model: Model, policy: Policy, momentum: float = 0.0, accumulate: int = 1, seed: int = 1
-) -> Training:
+def train(model: Model, policy: Policy, momentum: float = 0.0, accumulate: int = 1, seed: int = 1) -> Training:
     """Extend the model by the backward pass that `policy` asks for, with QAS + SGD updates in place.
 
     momentum in [0, 1); accumulate: samples whose gradients are averaged before an update; seed: of stochastic rounding.
@@ -143,7 +122,7 @@ def _used(builder: FunctionBuilder) -> set[relax.Var]:
     return {a for _, value in builder.emitted() if isinstance(value, relax.Call) for a in value.args}
 
 
-def _tap_conv(args: list, attrs: dict, chosen: Trained, layer: Layer, values, param, slot) -> relax.Call:  # noqa: ANN001
+def _tap_conv(args: list, attrs: dict, chosen: Trained, layer: Layer, values, param, slot) -> relax.Call:
     """qconv2d of a trained layer: the weight split into its frozen and trained channels, a slot for what trains."""
     name, (x, weight, bias, scale) = chosen.layer, args
     weights, new_slots, kinds, channels = [weight], [], "", []
@@ -215,7 +194,7 @@ def _finish(
 ) -> tuple[relax.Function, dict[str, np.ndarray]]:
     """Drop the slots, compute each mask inside its forward op, and put the updates behind the gradients."""
     builder = FunctionBuilder()
-    masked = {attrs_of(v)["layer"] for v in _calls(adjoints) if (op_name(v) or "").endswith("_mask")}
+    masked = {attrs_of(v)["layer"] for v in calls_of(adjoints) if (op_name(v) or "").endswith("_mask")}
     masks: dict[str, relax.Var] = {}
 
     def rewrite(name: str, old: relax.Call, args: list) -> relax.Expr | None:
@@ -232,71 +211,7 @@ def _finish(
         return builder.emit(relax.TupleGetItem(both, 0), name)
 
     loss, logits, *grads = copy(adjoints, builder, _same_params(builder, adjoints), rewrite)
-    updater = _Updater(builder, values, model, options)
+    updater = Updater(builder, values, model, options)
     states = [updater.update(p, g) for p, g in zip(parameters, grads, strict=True)]
     states.append(builder.emit(call("next_step", [updater.counter], layer=COUNTER), "counter.next"))
     return builder.finish("train_step", [loss, logits, *states], _real_params(builder)), updater.added
-
-
-def _calls(function: relax.Function) -> list[relax.Call]:
-    return [b.value for block in function.body.blocks for b in block.bindings if isinstance(b.value, relax.Call)]
-
-
-class _Updater:
-    """Emits one `sgd` a trained tensor; `added` collects the values of the parameters that this needs."""
-
-    def __init__(self, builder: FunctionBuilder, values: dict, model: Model, options: dict) -> None:
-        self.builder, self.values, self.options = builder, values, options
-        self.rates = builder.param(RATES, [2], "float32")
-        self.counter = builder.param(COUNTER, [2], "uint32")
-        self.added: dict[str, np.ndarray] = {}
-        self.scales = {
-            attrs_of(c)["layer"]: (attrs_of(c)["in_scale"], attrs_of(c)["out_scale"])
-            for c in _calls(model.module[NETWORK])
-            if op_name(c) == "qconv2d"
-        }
-
-    def update(self, parameter: Parameter, g: relax.Var) -> relax.Var:
-        variable = self.builder.params[parameter.variable]
-        layer = parameter.name.rsplit(".", 1)[0]
-        attrs = {
-            "layer": parameter.name,
-            "dtype": dtype_of(variable),
-            "rate": HEAD if parameter.is_head else TRUNK,
-            "channels": list(parameter.channels or ()) if parameter.depthwise else [],
-            **self.options,
-        }
-        args = [variable, g]
-        if attrs["dtype"] != "float32":
-            args += [self.builder.params[f"{layer}.scale"], self._settings(parameter, layer)]
-        args += [self.rates, self.counter]
-        if self.options["momentum"]:
-            args.append(self._optimiser_state(f"{parameter.name}.velocity", shape_of(g)))
-        if self.options["every"] > 1:
-            args.append(self._optimiser_state(f"{parameter.name}.accumulator", shape_of(g)))
-        return self.builder.emit(call("sgd", args, **attrs), f"{parameter.variable}.next")
-
-    def _settings(self, parameter: Parameter, layer: str) -> relax.Var:
-        """The constants of one tensor's update, apart from its kernel, which many tensors share."""
-        in_scale, out_scale = self.scales[layer]
-        unit = out_scale / in_scale if parameter.is_weight else out_scale
-        dead = DEAD_CHANNEL * float(self.values[f"{layer}.scale"].max())
-        salt = zlib.crc32(parameter.name.encode())
-        name = f"{parameter.name}.update"
-        self.added[name] = np.array([float_bits(unit), float_bits(dead), salt], np.uint32)
-        return self.builder.param(name, [3], "uint32")
-
-    def _optimiser_state(self, name: str, shape: list[int]) -> relax.Var:
-        self.added[name] = np.zeros(shape, np.float32)
-        return self.builder.param(name, shape, "float32")
-
-
-def whole_weight(parameter: Parameter, state: np.ndarray, frozen: np.ndarray | None) -> np.ndarray:
-    """A weight OHWI from its trained slice (the state) and its frozen rest, or the state itself."""
-    if frozen is None:
-        return state
-    whole = np.empty((*frozen.shape[:3], frozen.shape[3] + state.shape[3]), state.dtype)
-    rest = sorted(set(range(whole.shape[3])) - set(parameter.channels))
-    whole[..., rest], whole[..., list(parameter.channels)] = frozen, state
-    return whole
-

@@ -1,4 +1,4 @@
-"""One quantised convolution as read from a file, checked, and its requantisation brought into the form the kernels take."""
+"""One quantised convolution as read from a file, checked, its requantisation in the form that the kernels take."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class ConvParams:
     @property
     def requantise(self) -> np.ndarray:
         """float32 [O]: s_x * s_w / s_y, formed in float64."""
-        return (np.float64(self.x_scale) * self.w_scales.astype(np.float64) / np.float64(self.y_scale)).astype(np.float32)
+        return (np.float64(self.x_scale) * self.w_scales.astype(np.float64) / np.float64(self.y_scale)).astype(
+            np.float32
+        )
 
 
 def read_conv(entry: dict, where: str) -> ConvParams:
@@ -41,7 +43,9 @@ def read_conv(entry: dict, where: str) -> ConvParams:
     groups = integer(entry, "groups", 1, 1 << 16, where)
     depthwise = groups > 1
     if depthwise and (groups != out_channels or weight.shape[1] != 1):
-        raise ModelError(f"{where}: {groups} groups of a weight {weight.shape}; only groups == channels (depthwise) or 1")
+        raise ModelError(
+            f"{where}: {groups} groups of a weight {weight.shape}; only groups == channels (depthwise) or 1"
+        )
     if len(bias) != out_channels or len(w_scales) != out_channels:
         raise ModelError(f"{where}: {len(bias)} biases and {len(w_scales)} w_scales for {out_channels} filters")
     if not np.all(np.isfinite(w_scales)) or np.any(w_scales <= 0):
@@ -84,5 +88,7 @@ def safe_bias(conv: ConvParams, lo: int, hi: int, where: str) -> np.ndarray:
         ours = np.rint((ends + np.float64(pulled[channel])).astype(np.float32) * eff)
         outputs = np.clip(np.concatenate([true, ours]) + conv.y_zero, lo, hi)
         if np.any(outputs != outputs[0]):
-            raise ModelError(f"{where}: channel {channel}: bias {bias[channel]} leaves int32 when added to the products")
+            raise ModelError(
+                f"{where}: channel {channel}: bias {bias[channel]} leaves int32 when added to the products"
+            )
     return pulled.astype(np.int32)

@@ -40,7 +40,9 @@ def load(
     if head not in HEADS:
         raise ModelError(f"unknown head '{head}'; use {' or '.join(HEADS)}")
     if input_size < 1 or classes < 2:
-        raise ModelError(f"input size {input_size} and {classes} classes: need a size of 1 or more and 2 classes or more")
+        raise ModelError(
+            f"input size {input_size} and {classes} classes: need a size of 1 or more and 2 classes or more"
+        )
     logits = logits or ("raw" if head == "int8-slice" else "dequantized")
     if logits not in LOGITS:
         raise ModelError(f"unknown logits '{logits}'; use {' or '.join(LOGITS)}")
@@ -109,7 +111,9 @@ class _Importer:
         params = take(entry, "params", dict, where)
         if shape_of(x) != shape_of(y):
             raise ModelError(f"{where}: adds {shape_of(x)} and {shape_of(y)}; the shapes must be equal")
-        self.expect(scale(params, "x_scale", where), integer(params, "x_zero", -128, 127, where), x_scale, x_zero, where)
+        self.expect(
+            scale(params, "x_scale", where), integer(params, "x_zero", -128, 127, where), x_scale, x_zero, where
+        )
         attrs = {"a_scale": x_scale, "a_zero": x_zero, "b_scale": self.scale, "b_zero": self.zero}
         self.scale, self.zero = scale(params, "y_scale", where), integer(params, "y_zero", -128, 127, where)
         attrs |= {"out_scale": self.scale, "out_zero": self.zero, "lo": -128, "hi": 127, "layer": where}
@@ -157,7 +161,9 @@ class _Importer:
             return self.builder.emit(call("dense", [x, weight, bias], **attrs), "classifier"), (1.0, 0)
         published = read_conv(entry, "classifier")
         if classes > len(published.bias):
-            raise ModelError(f"classifier: has {len(published.bias)} classes, {classes} were asked for; use the float head")
+            raise ModelError(
+                f"classifier: has {len(published.bias)} classes, {classes} were asked for; use the float head"
+            )
         sliced = replace(
             published,
             weight=published.weight[:classes],

@@ -8,6 +8,7 @@ import io
 import pickle
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def _reconstruct(kind: type, shape: tuple, code: bytes) -> np.ndarray:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    ADMITTED = {
+    ADMITTED: ClassVar = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): _dtype,
         ("_codecs", "encode"): _encode,

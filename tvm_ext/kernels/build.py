@@ -133,7 +133,7 @@ def store_clamped(y: tirx.Buffer, index: object, value: tirx.Expr, lo: int, hi: 
 
 
 def set_mask_bit(mask: tirx.Buffer, row: tirx.Expr, element: tirx.Expr, value: tirx.Expr, lo: int, hi: int) -> None:
-    """Set the bit of `element` of the mask row that starts at byte `row` where lo <= value <= hi (the row was cleared)."""
+    """Set the bit of `element` of the mask row at byte `row` where lo <= value <= hi (the row was cleared before)."""
     inside = T.bitwise_and(i32(value >= T.int32(lo)), i32(value <= T.int32(hi)))
     index = row + T.shift_right(element, T.int32(3))
     bit = T.shift_left(inside, T.bitwise_and(element, T.int32(7)))

@@ -3,7 +3,7 @@
     acc[o] = bias[o] + sum over (tap, c) of (x[tap, c] - z_x) * w[o, tap, c]
     y[o]   = clamp(round_even(float(acc[o]) * scale[o]) + z_y, lo, hi)          (NUMERICS, "Forward")
 
-Channels that train lie in SRAM and the others in flash: the columns are gathered as [taps][frozen] then [taps][trained].
+Channels that train lie in SRAM and the others in flash: columns are gathered as [taps][frozen] then [taps][trained].
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     )
 
 
-def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None:  # noqa: ANN001
+def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None:
     """Widen the window of one output pixel into columns[pixel]: x - z_x as int16, 0 where the window is padding."""
     _, in_h, in_w, in_c = x_shape
     (kh, kw), stride, padding, zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
@@ -114,13 +114,13 @@ def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None: 
         base += kh * kw * n
 
 
-def _copy(x, columns, tables, index, n, source, target, zero) -> None:  # noqa: ANN001
+def _copy(x, columns, tables, index, n, source, target, zero) -> None:
     with loop("c", 0, n) as c:
         channel = c if tables is None else i32(tables[index][c])
         store(columns, target + c, T.Cast("int16", i32(x[source + channel]) - T.int32(zero)))
 
 
-def _dot_products(accumulators, weights, bias, columns, widths, ob, pixels, filters) -> None:  # noqa: ANN001
+def _dot_products(accumulators, weights, bias, columns, widths, ob, pixels, filters) -> None:
     """acc[p, j] = bias + columns[p] . w[ob * filters + j] for a block of pixels and filters."""
     for p in range(pixels):
         for j in range(filters):
@@ -140,7 +140,7 @@ def _dot_products(accumulators, weights, bias, columns, widths, ob, pixels, filt
         base += width
 
 
-def _distance(x_shape, out_h, out_w, out_channels, attrs, pixels) -> int:  # noqa: ANN001
+def _distance(x_shape, out_h, out_w, out_channels, attrs, pixels) -> int:
     """Of y over x: a block's window is read whole before the block is written."""
     _, in_h, in_w, in_c = x_shape
     stride, padding = attrs["stride"], attrs["padding"]
@@ -150,4 +150,3 @@ def _distance(x_shape, out_h, out_w, out_channels, attrs, pixels) -> int:  # noq
     later = suffix_minimum(np.append(block_read, in_h * in_w * in_c))[1:]
     written = (np.arange(len(block_read)) + 1) * pixels * out_channels
     return overlap_distance(written, later)
-

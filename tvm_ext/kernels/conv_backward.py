@@ -1,6 +1,6 @@
-"""Gradients of the convolutions, float32: of the input (transposed convolution), of the weight (correlation), of the bias.
+"""Gradients of the convolutions, float32: of input (transposed convolution), weight (correlation), bias.
 
-All loops gather: each gradient element is summed in a register, in one fixed order, and stored once (NUMERICS, "Backward").
+All loops gather: each gradient element is summed in a register, in one fixed order, and stored once.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
 
 
 def _inside(tap: object, stride: int, padding: int, extent: int, out_extent: int) -> tuple:
-    """[first, last) of the output positions whose tap lies inside the input: 0 <= o * stride + tap - padding < extent."""
+    """[first, last) of the output positions whose tap is inside the input: 0 <= o * stride + tap - padding < extent."""
     if padding == 0:
         return 0, out_extent
     first = _floor_div(T.max(T.int32(0), padding - tap) + (stride - 1), stride, 0)

@@ -74,7 +74,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     )
 
 
-def _widen(x, rows, x_shape, attrs, oy, c) -> None:  # noqa: ANN001
+def _widen(x, rows, x_shape, attrs, oy, c) -> None:
     """rows[ky] = channel c of the input row under tap row ky, minus the zero point; zeros outside the image."""
     _, in_h, in_w, channels = x_shape
     (kh, _), stride, padding, zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
@@ -90,7 +90,7 @@ def _widen(x, rows, x_shape, attrs, oy, c) -> None:  # noqa: ANN001
                 store(rows, target + ix, T.int16(0))
 
 
-def _taps(accumulators, rows, w, c, block, kernel, stride, row_width, pixels) -> None:  # noqa: ANN001
+def _taps(accumulators, rows, w, c, block, kernel, stride, row_width, pixels) -> None:
     kh, kw = kernel
 
     def tap_row(ky: object) -> None:

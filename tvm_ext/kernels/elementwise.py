@@ -71,7 +71,7 @@ def spread(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, inputs=1)
 
 
-def _masked(g, mask, element, mask_row, y, scaled):  # noqa: ANN001, ANN202
+def _masked(g, mask, element, mask_row, y, scaled):
     """scaled where the clamp let the value pass, else 0."""
     byte = i32(mask[y * mask_row + T.shift_right(element, T.int32(3))])
     bit = T.bitwise_and(T.shift_right(byte, T.bitwise_and(element, T.int32(7))), T.int32(1))
@@ -114,4 +114,3 @@ def add(shapes: list[list[int]], attrs: dict) -> Kernel:
         with loop("i", 0, length) as i:
             store(out, i, a[i] + b[i])
     return Kernel(f.func, overlaps=((0, 0, 0), (1, 0, 0)), inputs=2)
-

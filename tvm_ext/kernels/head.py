@@ -8,7 +8,7 @@ from tvm.tirx.script import builder as T
 from tvm_ext.kernels.build import Kernel, as_float, f32, fma, function, i32, let, local, loop, store
 
 
-def _feature(x, index, attrs):  # noqa: ANN001, ANN202
+def _feature(x, index, attrs):
     """f = (x - z) * s, the dequantised feature."""
     return as_float(i32(x[index]) - T.int32(attrs["in_zero"])) * f32(attrs["in_scale"])
 
@@ -54,14 +54,14 @@ def dense_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, macs=n_in * n_out, inputs=2)
 
 
-def _logit(logits, index, attrs):  # noqa: ANN001, ANN202
+def _logit(logits, index, attrs):
     """The real logit: itself when float, (q - z) * scale when int8."""
     if attrs["dtype"] == "float32":
         return logits[index]
     return as_float(i32(logits[index]) - T.int32(attrs["zero"])) * f32(attrs["scale"])
 
 
-def _softmax_sum(logits, classes, attrs, largest, total) -> None:  # noqa: ANN001
+def _softmax_sum(logits, classes, attrs, largest, total) -> None:
     """largest = max logit; total = sum of exp(logit - largest)."""
     store(largest, 0, _logit(logits, 0, attrs))
     with loop("c", 1, classes) as c:
@@ -71,7 +71,7 @@ def _softmax_sum(logits, classes, attrs, largest, total) -> None:  # noqa: ANN00
         store(total, 0, total[0] + _exp(_logit(logits, c, attrs) - largest[0]))
 
 
-def _exp(value):  # noqa: ANN001, ANN202
+def _exp(value):
     return T.call_pure_extern("float32", "mcu_expf", value)
 
 

@@ -1,8 +1,8 @@
 """Updates in place: SGD with quantisation-aware scaling and stochastic rounding (NUMERICS; Lin et al., NeurIPS 2022).
 
 Training happens in the real-valued domain w_real = s_w * w: the step of the integer weight is rate * g / s_w^2, of the
-bias rate * g / (s_w * s_x)^2, rounded stochastically from hash(seed, step, element). `scale` is s_x * s_w / s_y, so that
-s_w = scale * s_y / s_x needs no array of its own. A channel whose s_w is (nearly) zero is dead and stays frozen.
+bias rate * g / (s_w * s_x)^2, rounded stochastically from hash(seed, step, element). `scale` is s_x * s_w / s_y, so
+that s_w = scale * s_y / s_x needs no array of its own. A channel whose s_w is (nearly) zero is dead and stays frozen.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
         total = f.buffer("accumulator", rows * row, "float32") if attrs["every"] > 1 else None
         table = f.buffer("channels", rows, "int16") if channels else None
 
-        def apply(gradient) -> None:  # noqa: ANN001
+        def apply(gradient) -> None:
             rate = let("rate", rates[attrs["rate"]])
             with loop("o", 0, rows) as o:
                 channel = let("channel", i32(table[o])) if channels else o
@@ -73,7 +73,7 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, tables, inputs=len(shapes), outputs=0)
 
 
-def _momentum(velocity, index, gradient, attrs):  # noqa: ANN001, ANN202
+def _momentum(velocity, index, gradient, attrs):
     """v = momentum * v + g, and v is the step; without momentum the gradient is."""
     if velocity is None:
         return gradient

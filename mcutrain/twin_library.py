@@ -1,0 +1,74 @@
+"""The shared library behind a host twin: built from an artifact's sources, loaded in a copy of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from mcutrain.toolchain import RUNTIME, build_host
+from planner.errors import DeviceError, OutputError
+
+
+class Library:
+    """One loaded copy of the compiled sources: static memory of its own."""
+
+    def __init__(self, directory: Path, meta: dict, defines: tuple[str, ...]) -> None:
+        built = _build(directory, meta, defines)
+        copy = Path(tempfile.mkdtemp(prefix="mcutrain-twin-")) / built.name
+        shutil.copy(built, copy)
+        self.library = ctypes.CDLL(str(copy))
+        shutil.rmtree(copy.parent, ignore_errors=True)  # mapped already; the file is not needed any more
+        self.library.mcu_twin_arena.restype = ctypes.POINTER(ctypes.c_uint8)
+        self.arena = np.ctypeslib.as_array(self.library.mcu_twin_arena(), (meta["arena_bytes"],))
+        handle, close = self.library._handle, ctypes.CDLL(None).dlclose
+        close.argtypes = [ctypes.c_void_p]
+        self._finalizer = weakref.finalize(self, close, handle)
+
+    def call(self, function: str) -> None:
+        status = getattr(self.library, function)()
+        if status != 0:
+            raise DeviceError(f"{function} returned status {status}")
+
+    def _view(self, place: dict) -> np.ndarray:
+        dtype = np.dtype(place["dtype"])
+        nbytes = dtype.itemsize * int(np.prod(place["shape"], dtype=np.int64))
+        return self.arena[place["offset"] : place["offset"] + nbytes].view(dtype)
+
+    def read(self, place: dict) -> np.ndarray:
+        return self._view(place).reshape(place["shape"]).copy()
+
+    def write(self, place: dict, value: np.ndarray) -> None:
+        self._view(place)[:] = np.asarray(value).reshape(-1)
+
+
+def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
+    """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
+    A changed source or flag makes another file."""
+    sources = [*sorted((directory / "codegen/host/src").glob("*.c")), RUNTIME / "src" / "host_twin.c"]
+    headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted((RUNTIME / "include").glob("*.h"))
+    digest = hashlib.sha256(repr((meta["defines"], defines)).encode())
+    for path in (*sources, *headers):
+        digest.update(path.read_bytes())
+    name = f"libtwin-{digest.hexdigest()[:16]}.so"
+    for folder in (directory / "build" / "host", Path(tempfile.gettempdir()) / f"mcutrain-{os.getuid()}"):
+        library = folder / name
+        if library.exists():
+            return library
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
+                fresh = Path(work) / name
+                include = (directory / "codegen/host/include", directory / "codegen/host/src")
+                build_host(sources, include, fresh, (*meta["defines"], *defines))
+                fresh.replace(library)
+            return library
+        except OSError:
+            continue
+    raise OutputError(f"{directory}: neither its build folder nor {tempfile.gettempdir()} can be written")
