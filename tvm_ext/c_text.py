@@ -18,6 +18,9 @@ LIB0 = """/* Parameters, memory and entry points of {prefix}. Offsets are the pl
 /* All memory of the model: inputs, outputs, trained state, activations, gradients, scratch. */
 _Alignas(16) uint8_t {prefix}_arena[{arena}];
 
+/* The tensor at this byte of the arena; every offset is aligned for its type. */
+#define AT(type, offset) ((type *)(void *)({prefix}_arena + (offset)))
+
 static int32_t ready; /* the trained state has been put into the arena */
 
 int32_t {prefix}_init(void) {{
@@ -32,7 +35,7 @@ int32_t {prefix}_init(void) {{
 {public}"""
 
 RUN = """
-int8_t *{prefix}_input(void) {{ return (int8_t *)({prefix}_arena + {input}); }}
+int8_t *{prefix}_input(void) {{ return AT(int8_t, {input}); }}
 
 int32_t {prefix}_infer_arena(void) {{
     if (!ready) {{
@@ -67,7 +70,7 @@ int32_t {prefix}_run(struct {prefix}_inputs *inputs, struct {prefix}_outputs *ou
 """
 
 TRAIN = """
-float *{prefix}_learning_rate(void) {{ return (float *)(void *)({prefix}_arena + {rates}); }}
+float *{prefix}_learning_rate(void) {{ return AT(float, {rates}); }}
 
 int32_t {prefix}_train_arena(void) {{
     int32_t label;

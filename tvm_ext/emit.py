@@ -172,7 +172,7 @@ def _call(prefix, call, placement, kernel_names, lowered, names, tables) -> str:
         if name not in placement.offsets:
             return names[name]
         ctype = C_TYPES[placement.step.values[name].dtype] if name not in call.op.scratch else "int16_t"
-        return f"({ctype} *)(void *)({prefix}_arena + {placement.offsets[name]})"
+        return f"AT({ctype}, {placement.offsets[name]})"
 
     arguments = [address(n) for n in call.op.inputs]
     arguments += [tables.name(t) for t in kernel.tables]
