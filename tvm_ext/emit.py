@@ -16,6 +16,9 @@ from tvm_ext.training import LABEL
 from tvm_ext.updates import RATES
 
 
+KERNELS_A_FILE = 32
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where one entry point's tensors lie (byte offsets into the shared arena) and the order of its calls."""
@@ -102,14 +105,21 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
     include, source = "codegen/host/include", "codegen/host/src"
     files = {
         f"{source}/{name}_lib0.c": lib0,
-        f"{source}/{name}_lib1.c": c_text.LIB1.format(
-            prefix=prefix, functions="\n".join(f.definition for f in functions)
-        ),
+        **_kernel_files(f"{source}/{name}_lib", prefix, functions),
         f"{source}/{prefix}_kernels.h": _kernel_header(prefix, functions),
         f"{include}/{prefix}.h": _header(prefix, lowered, infer, train),
         f"{include}/mcu_model.h": _model_header(prefix, lowered, plan, infer, train),
     }
     return Source(files, tuple(kernel_names))
+
+
+def _kernel_files(path: str, prefix: str, functions: list[CFunction]) -> dict[str, str]:
+    """The kernels over several translation units, lib1 and on, which compile side by side."""
+    chunks = [functions[i : i + KERNELS_A_FILE] for i in range(0, len(functions), KERNELS_A_FILE)]
+    return {
+        f"{path}{n}.c": c_text.LIB1.format(prefix=prefix, functions="\n".join(f.definition for f in chunk))
+        for n, chunk in enumerate(chunks, 1)
+    }
 
 
 def _kernel_names(lowered: Lowered, prefix: str) -> list[str]:
