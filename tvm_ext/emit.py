@@ -15,7 +15,6 @@ from tvm_ext.lower import Call, Lowered, Step
 from tvm_ext.training import LABEL
 from tvm_ext.updates import RATES
 
-
 KERNELS_A_FILE = 32
 
 
