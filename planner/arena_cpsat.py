@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,10 +14,11 @@ from planner.bound import problem_bound
 from planner.model import Status
 from planner.problem import Allocation, Packing, Problem
 
-SEARCHES = 5  # four fixed preorders and the solver's own search, one worker each
+# Preorders to branch in (None: the solver's own search), two slices at a time whatever the number of workers.
+SEARCHES: tuple[tuple[int | None, int | None], ...] = ((0, None), (4, 5), (6, 1))
 LARGEST = 200_000  # members of all sections together; beyond, building the model alone takes longer than it may
-WEIGHT_AT_PAR = 2_000  # weight of a model with which a deterministic second takes about a second
-FIRST_SLICE = 0.1  # deterministic seconds; every round of slices is twice as long
+WEIGHT, MOST_SHARE = 1_500, 0.125  # a deterministic second takes about max(8, weight / 1500) seconds, measured
+FIRST_SLICE = 0.05  # deterministic seconds; every turn of all searches is twice as long
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,20 @@ def improve(
     """Lowers `start` until it is proven optimal or `seconds` of one core are spent (counted as deterministic work).
 
     A problem that is too large for the solver comes back as it was. With a capacity, only allocations that fit it are
-    looked for, and the status is INFEASIBLE where none can exist. All slices of a round always run to their
-    end, so that the number of workers changes the speed and not the plan."""
+    looked for, and the status is INFEASIBLE where none can exist. Slices always run to their end, so that the number
+    of workers changes the speed and not the plan."""
     parts = split(problem)
     packing = Packing(parts.rest)
     floor = max(start.bound, problem_bound(problem))
-    best, rest_bound, slice_seconds = start, problem_bound(parts.rest), FIRST_SLICE
-    members = sum(map(len, packing.sections()))
-    sets = disjoint_sets(packing) if members <= LARGEST and seconds > 0 else []
-    # the solver's clock does not count the propagation of large NoOverlaps, and of many disjunctions, in full
-    weight = members + 100 * len(packing.near)
-    seconds = 0 if members > LARGEST else seconds * min(1.0, WEIGHT_AT_PAR / max(1, weight))
+    best, rest_bound, turn = start, problem_bound(parts.rest), 0
+    seconds = _solver_seconds(packing, seconds)
+    sets = disjoint_sets(packing) if seconds > 0 else []
     while seconds > 0 and best.height > floor:
         goal = best.height - 1 if capacity is None else min(best.height - 1, capacity)
         limit = _rest_limit(parts.joined_height, goal)
-        slice_seconds = min(slice_seconds, seconds / SEARCHES)
-        answers = _race(packing, sets, limit, rest_bound, slice_seconds, seed, workers) if limit >= 0 else []
+        duration = min(FIRST_SLICE * 2 ** (turn // len(SEARCHES)), max(seconds / 2, 0.01))
+        pair = SEARCHES[turn % len(SEARCHES)]
+        answers = _race(packing, sets, pair, limit, rest_bound, duration, seed, workers) if limit >= 0 else []
         rest_bound = max([rest_bound, *(a.bound for a in answers)])
         floor = max(floor, min(parts.joined_height(rest_bound), best.height))
         found = [a.offsets for a in answers if a.offsets is not None]
@@ -65,11 +64,20 @@ def improve(
             best = allocation(problem, parts.join(name_offsets(parts.rest, packing, units)), floor)
         elif rest_bound > limit:
             break  # nothing fits under the goal
-        seconds -= SEARCHES * slice_seconds
-        slice_seconds *= 2
+        seconds -= 2 * duration
+        turn += 1
         if progress:
             progress(f"arena: {best.height} bytes, at least {floor}")
     return _verdict(best, floor, capacity)
+
+
+def _solver_seconds(packing: Packing, seconds: float) -> float:
+    """Deterministic seconds for about `seconds` of a core; 0 where the problem is too large.
+
+    The solver's clock counts the propagation of large NoOverlaps, and of many disjunctions, only in part."""
+    members = sum(map(len, packing.sections()))
+    weight = members + 100 * len(packing.near)
+    return 0.0 if members > LARGEST else seconds * min(MOST_SHARE, WEIGHT / max(1, weight))
 
 
 def _verdict(best: Allocation, floor: int, capacity: int | None) -> Allocation:
@@ -92,14 +100,20 @@ def _rest_limit(joined_height: Callable[[int], int], goal: int) -> int:
 
 
 def _race(
-    packing: Packing, sets: list[tuple[int, ...]], limit: int, bound: int, seconds: float, seed: int, workers: int
+    packing: Packing,
+    sets: list[tuple[int, ...]],
+    searches: Sequence[int | None],
+    limit: int,
+    bound: int,
+    seconds: float,
+    seed: int,
+    workers: int,
 ) -> list[Answer]:
-    """One slice of every search, at most `workers` at a time; the solver releases the interpreter's lock."""
+    """One slice of each of the searches, at most `workers` at a time; the solver releases the interpreter's lock."""
     orders = preorders(packing)
-    fixed = [orders[k % len(orders)] for k in (0, 4, 5, 6)]
-    searches = [*fixed[: SEARCHES - 1], None]
-    with ThreadPoolExecutor(max(1, min(workers, SEARCHES))) as pool:
-        return list(pool.map(lambda order: _slice(packing, sets, limit, bound, seconds, seed, order), searches))
+    branching = [None if k is None else orders[k % len(orders)] for k in searches]
+    with ThreadPoolExecutor(max(1, min(workers, len(branching)))) as pool:
+        return list(pool.map(lambda order: _slice(packing, sets, limit, bound, seconds, seed, order), branching))
 
 
 def _slice(

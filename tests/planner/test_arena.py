@@ -17,17 +17,16 @@ from planner.arena_cpsat import disjoint_sets, improve
 from planner.bound import Pair, live_bytes, problem_bound, saving
 from planner.errors import OutputError
 from planner.graph import problem
-from planner.problem import Buffer, Packing, Problem
+from planner.problem import Allocation, Buffer, Packing, Problem
 from tests.planner.brute import lowest_height
 from tests.planner.graphs import random_graph
 
-# Four buffers in a ring of conflicts: live bytes are 4 everywhere, yet no allocation is lower than 5.
-RING = Problem(
-    (
-        Buffer("a", 0, 2, 2), Buffer("b", 1, 4, 1), Buffer("c", 3, 6, 2), Buffer("d", 5, 7, 1), Buffer("e", 0, 1, 2),
-        Buffer("f", 2, 3, 3), Buffer("g", 4, 5, 2), Buffer("h", 6, 7, 1), Buffer("i", 1, 2, 1), Buffer("j", 3, 4, 1),
-    )
-)  # fmt: skip
+# A chain of overlaps that slides down 2 bytes a step: 10 bytes are live at most, yet nothing fits below 14.
+SLIDE = Problem(
+    (Buffer("a", 0, 1, 8), Buffer("b", 0, 2, 8), Buffer("c", 1, 3, 8), Buffer("d", 2, 3, 8)),
+    (Overlap("a", "b", 2), Overlap("b", "c", 2), Overlap("c", "d", 2)),
+)
+POOR = Allocation({"a": 0, "b": 8, "c": 0, "d": 8}, 16, 0, "FEASIBLE")
 
 
 @given(st.integers(0, 10_000))
@@ -65,35 +64,18 @@ def test_saving_is_never_below_what_any_placement_saves(inputs: list[tuple[int, 
 
 
 def test_solver_lowers_a_poor_start_and_proves_what_no_count_of_bytes_shows() -> None:
-    poor = heuristic(RING, passes=1)
-    best = improve(RING, poor, seconds=2)
-    assert best.status == "OPTIMAL" and best.height == best.bound
-    assert exhaustive(RING) == best.height
-
-
-def exhaustive(p: Problem) -> int:
-    """The lowest height, by trying every offset."""
-
-    def fits(height: int, at: list[int]) -> bool:
-        if len(at) == len(p.buffers):
-            return True
-        b = p.buffers[len(at)]
-        for x in range(height - b.size + 1):
-            others = zip(p.buffers, at, strict=False)
-            if all(
-                b.upper <= c.lower or c.upper <= b.lower or x + b.size <= y or y + c.size <= x for c, y in others
-            ) and fits(height, [*at, x]):
-                return True
-        return False
-
-    return next(height for height in range(1, 99) if fits(height, []))
+    assert problem_bound(SLIDE) == 10
+    best = improve(SLIDE, POOR, seconds=8)
+    assert (best.status, best.height, best.bound) == ("OPTIMAL", 14, 14)
 
 
 def test_capacity_below_the_optimum_is_infeasible() -> None:
-    start = heuristic(RING, passes=1)
-    best = exhaustive(RING)
-    assert improve(RING, start, capacity=best - 1, seconds=2).status == "INFEASIBLE"
-    assert improve(RING, start, capacity=best, seconds=2).height == best
+    assert improve(SLIDE, POOR, capacity=13, seconds=8).status == "INFEASIBLE"
+    assert improve(SLIDE, POOR, capacity=14, seconds=8).height == 14
+
+
+def test_no_time_leaves_the_start_as_it_was() -> None:
+    assert improve(SLIDE, POOR, seconds=0) == Allocation(POOR.offsets, 16, 10, "FEASIBLE")
 
 
 def test_disjoint_sets_hold_every_conflict_and_no_permitted_pair() -> None:
