@@ -21,7 +21,7 @@ from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, t
 from mcutrain.learning import learn, read_data
 from mcutrain.report import render_html, render_text
 from mcutrain.units import format_bytes
-from planner.errors import BudgetError, McutrainError
+from planner.errors import BudgetError, McutrainError, OutputError
 
 OVER_BUDGET, BAD_INPUT = 1, 2
 app = typer.Typer(
@@ -189,6 +189,8 @@ def train(
 
     Example: `mcutrain train out/ data.npz --epochs 2 --lr 0.001 --head-lr 0.01`
     """
+    if save is not None and not save.parent.is_dir():  # said before the training, not after it
+        raise OutputError(f"{save}: its folder does not exist; choose another place")
     with working(as_json) as say:
         say("building the host twin")
         twin = mcutrain.host(out)
@@ -243,13 +245,19 @@ def _show(content: dict, as_json: bool) -> None:
 
 @contextmanager
 def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet:
-        yield None
+    if quiet or not messages.is_terminal:
+        yield None if quiet else _say_tenths
         return
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
     with Progress(*columns, console=messages, transient=True) as progress:
         task = progress.add_task("training")
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _say_tenths(done: int, total: int) -> None:
+    """A plain line at every tenth of the work, for logs."""
+    if done * 10 // total > (done - 1) * 10 // total:
+        messages.print(f"... training {done}/{total}", highlight=False)
 
 
 def _save(path: Path, state: dict[str, np.ndarray]) -> None:
@@ -263,7 +271,7 @@ def _save(path: Path, state: dict[str, np.ndarray]) -> None:
 def main() -> None:
     """Run the command line; every error of ours is one line on standard error."""
     try:
-        app()
+        app(prog_name="mcutrain")
     except BudgetError as error:
         _fail(error, OVER_BUDGET)
     except McutrainError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -35,7 +36,8 @@ def write_folder(target: str | Path, files: Mapping[str, str | bytes]) -> Path:
         staging.chmod(0o755)
         _swap(staging, target)
     except OSError as error:
-        raise OutputError(f"{target}: cannot write the output folder: {error.strerror or error}") from None
+        message = f"{target}: cannot write the output folder: {error.strerror or error}"
+        raise OutputError(f"{message}; choose a place with room that can be written") from None
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
@@ -78,8 +80,10 @@ def replace_file(path: Path, content: str | bytes) -> None:
         staging.write_bytes(data)
         staging.replace(path)
     except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        with contextlib.suppress(OSError):  # where the folder is none, the file never was
+            staging.unlink()
+        message = f"{path}: cannot be written: {error.strerror or error}; choose a place with room that can be written"
+        raise OutputError(message) from None
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_data(path: str | Path, twin: Twin) -> Data:
                 arrays[name] = file[name]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}; give an .npz file") from None
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:  # TypeError: a lone .npy
         raise ModelError(f"{path}: not an .npz of plain arrays ({' '.join(str(error).split())[:120]})") from None
     shape = tuple(twin.meta["input"]["shape"][1:])
     for part in ("train", "test"):

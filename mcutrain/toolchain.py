@@ -24,6 +24,7 @@ RUNTIME_SOURCES = tuple(RUNTIME / "src" / f"{name}.c" for name in ("startup", "m
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Wshadow")
 COMMON_FLAGS = ("-std=c11", "-ffp-contract=off", *WARNINGS)
 SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
+ARENA_ALIGN = 16  # bytes: the largest alignment of anything in RAM
 GUARD_GRAIN = 32  # bytes: the memory guard's smallest step
 MEASURE_OFFSET = 2 << 20  # bytes from the start of RAM: measurement memory, far from every budget
 MEASURE_BYTES = 64 << 10
@@ -130,7 +131,8 @@ def _link(compiler: Compiler, objects: Objects, board: Board, elf: Path, budget:
 
 def _bound_stack(compiler: Compiler, objects: Objects, elf: Path, board: Board) -> tuple[StackPath, int]:
     """The deepest chain from reset, and the bytes to reserve: that chain with the exception frame of a fault on top,
-    or the fault handler's own chain (it starts again at the top), rounded up to 8."""
+    or the fault handler's own chain (it starts again at the top), rounded up so that no padding follows the stack:
+    the sections behind it lie as they did in the trial link, which reserved none."""
     graph = parse_callgraph(objects.callgraphs)
     addresses = {name: address for name, (address, _, _) in _symbols(compiler, elf).items()}
     listing = run_tool([compiler.tool("objdump"), "-d", "--no-show-raw-insn", elf], f"disassembling {elf.name}")
@@ -138,7 +140,7 @@ def _bound_stack(compiler: Compiler, objects: Objects, elf: Path, board: Board) 
     reset = worst_stack(graph, "Reset_Handler")
     frame = FPU_FRAME if board.has_fpu else BASIC_FRAME
     nbytes = max(reset.nbytes + frame, worst_stack(graph, "mcu_fault_report").nbytes)
-    return reset, (nbytes + 7) // 8 * 8
+    return reset, (nbytes + ARENA_ALIGN - 1) // ARENA_ALIGN * ARENA_ALIGN
 
 
 def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_bytes: int) -> None:

@@ -5,17 +5,16 @@ It computes the same bits as the device, so that training can be tried out at ho
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcutrain.folder import METADATA, read_json
+from mcutrain.metadata import read_metadata
 from mcutrain.twin_library import Library
 from planner.errors import ModelError, OutputError
 
-LABEL_ERROR, STATE_ERROR = -2, -3
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -31,9 +30,7 @@ class Twin:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.meta = read_json(directory / METADATA, "the artifact's description").get("mcutrain")
-        if not isinstance(self.meta, dict) or self.meta.get("schema") != 1:
-            raise OutputError(f"{directory}: {METADATA} was not made by this version of mcutrain; compile again")
+        self.meta = read_metadata(directory)
         self._library = Library(directory, self.meta, ())
         self._debug: Library | None = None
         self._whole: dict[str, np.ndarray] | None = None
@@ -124,6 +121,16 @@ class Twin:
         """The trained state as it lies in memory, piece by piece: what the device hands back."""
         return tuple(self._library.read(place).tobytes() for place in self.meta["state"])
 
+    def set_state_bytes(self, pieces: Sequence[bytes]) -> None:
+        """Take over a trained state as `state_bytes()` or the device gives it. Raises ModelError."""
+        places = self.meta["state"]
+        sizes = [len(self._library.read(place).tobytes()) for place in places]
+        if [len(piece) for piece in pieces] != sizes:
+            found = f"{len(pieces)} pieces of {sum(map(len, pieces))} bytes"
+            raise ModelError(f"a state of {found}, expected {len(sizes)} pieces of {sum(sizes)} bytes; same artifact?")
+        for place, piece in zip(places, pieces, strict=True):
+            self._library.write(place, np.frombuffer(piece, place["dtype"]))
+
     # ------------------------------------------------------------------ layouts
     def _merge(self, parameter: dict, value: np.ndarray) -> np.ndarray:
         if not parameter["is_weight"] or value.ndim == 2:
@@ -166,7 +173,14 @@ class Twin:
             from tvm_ext.mlf import read_parameters
 
             path = self.directory / "parameters" / f"{self.meta['name']}.params"
-            self._whole = read_parameters(path.read_bytes())
+            try:
+                self._whole = read_parameters(path.read_bytes())
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be read: {error.strerror}; compile the model again") from None
+            except Exception:  # TVM's reader raises errors of its own
+                raise OutputError(f"{path}: does not hold TVM parameters; compile the model again") from None
+        if name not in self._whole:
+            raise OutputError(f"{self.directory}: parameter '{name}' is not in the folder; compile the model again")
         return self._whole[name]
 
     # ------------------------------------------------------------------ checks

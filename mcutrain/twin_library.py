@@ -66,7 +66,7 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
                 fresh = Path(work) / name
                 include = (directory / "codegen/host/include", directory / "codegen/host/src")
-                build_host(sources, include, fresh, (*meta["defines"], *defines))
+                build_host(sources, include, fresh, (*meta["defines"], *defines), build_dir=folder / "objects")
                 fresh.replace(library)
             return library
         except OSError:

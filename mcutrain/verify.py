@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain import boards, emulator
-from mcutrain.folder import METADATA, REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
+from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
+from mcutrain.metadata import read_metadata
 from mcutrain.report import render_html
 from mcutrain.reporting import with_measurement
 from mcutrain.toolchain import VERIFY_MAIN, Image, build_firmware
@@ -42,28 +43,52 @@ def verify(
     samples: at least `steps` of them; by default random ones with a fixed seed. Raises BudgetError where the firmware
     does not link inside the budget, DeviceError where it faults, ToolError where a tool is missing."""
     out, say = Path(out), progress or (lambda _: None)
-    meta = read_json(out / METADATA, "the artifact's description").get("mcutrain")
-    if not isinstance(meta, dict):
-        raise OutputError(f"{out}: was not made by `mcutrain compile`; compile the model first")
+    meta = read_metadata(out)
     steps = steps if meta["train"] else 0
     samples = samples or random_samples(meta, max(1, steps))
     if len(samples.images) < max(1, steps):
         raise ModelError(f"{steps} steps need as many samples, only {len(samples.images)} were given")
     board = boards.get(meta["board"])
+    emulator.find_emulator()  # a missing tool is said before the minutes that a build can take
     say("building the firmware")
     image = _build(out, board, meta["budget_bytes"], "firmware", ())
     say("building the host twin")
     twin = host(out)
     rates = np.asarray(learning_rate, np.float32)
     say(f"running {steps} training steps on the emulated {board.core}")
-    device = _run(out, image, meta, samples, steps, rates, progress)
+    fed = Samples(samples.images[:steps], samples.labels[:steps])
+    device = _run(image, meta, samples.images[:1], fed, rates, progress)
     equal = _equal(twin, meta, samples, steps, rates, device)
     say("building and running the profile")
-    profiled = _run(out, _build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",)), meta, samples,
-                    min(steps, 1), rates, None)  # fmt: skip
+    profile = _build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",))
+    one = Samples(fed.images[:1], fed.labels[:1])
+    profiled = _run(profile, meta, samples.images[:1], one, rates, None)
     measurement = _measurement(meta, image, device, profiled, equal)
     _complete_report(out, measurement)
     return measurement
+
+
+def run_on_device(
+    out: str | Path,
+    images: np.ndarray,
+    samples: Samples | None = None,
+    learning_rate: np.ndarray | Sequence[float] = ROUND_RATES,
+    progress: Progress | None = None,
+) -> emulator.Results:
+    """Run the artifact's firmware on its emulated board: an inference on each of `images`, then a training step on each
+    of `samples`; logits, losses, instructions and the trained state come back.
+
+    images: int8 (N, H, W, C), may be empty. learning_rate: of network and head, or one such pair a step: (steps, 2).
+    progress sees every line that the firmware prints. Raises BudgetError, DeviceError, ModelError and ToolError."""
+    out = Path(out)
+    meta = read_metadata(out)
+    emulator.find_emulator()
+    image = _build(out, boards.get(meta["board"]), meta["budget_bytes"], "firmware", ())
+    if samples is None:
+        samples = Samples(images[:0], np.zeros(0, np.int32))
+    elif meta["train"] is None and len(samples.labels):
+        raise ModelError(f"{out}: compiled for inference only; compile with a training scheme")
+    return _run(image, meta, images, samples, np.asarray(learning_rate, np.float32), progress)
 
 
 def random_samples(meta: dict, count: int) -> Samples:
@@ -80,9 +105,11 @@ def _build(out: Path, board: boards.Board, budget: int, name: str, defines: tupl
     build = out / "build"
     try:
         build.mkdir(exist_ok=True)
+        return build_firmware(
+            sources, include, board, budget, build / f"{name}.elf", defines, build_dir=build / "objects"
+        )
     except OSError as error:
-        raise OutputError(f"{build}: cannot be made: {error.strerror}; make the folder writable") from None
-    return build_firmware(sources, include, board, budget, build / f"{name}.elf", defines, build_dir=build / name)
+        raise OutputError(f"{build}: cannot be written: {error.strerror}; make room and the folder writable") from None
 
 
 def layout(meta: dict) -> emulator.Layout:
@@ -103,16 +130,17 @@ def _nbytes(place: dict) -> int:
     return np.dtype(place["dtype"]).itemsize * int(np.prod(place["shape"], dtype=np.int64))
 
 
-def _run(out, image, meta, samples, steps, rates, progress) -> emulator.Results:
-    sizes = layout(meta)
+def _run(image: Image, meta: dict, images, samples: Samples, rates: np.ndarray, progress) -> emulator.Results:
+    sizes, steps = layout(meta), len(samples.labels)
+    rates = np.broadcast_to(rates, (steps, 2))
     labels = np.asarray(samples.labels, np.int32)
-    fed = [(rates, samples.images[i], labels[i : i + 1]) for i in range(steps)]
+    fed = [(rates[i], samples.images[i], labels[i : i + 1]) for i in range(steps)]
     work = image.elf.parent
     try:
-        (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(sizes, samples.images[:1], fed))
+        (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(sizes, images, fed))
     except OSError as error:
         raise OutputError(f"{work}: cannot write the samples: {error.strerror}") from None
-    emulator.run(image.elf, image.board, work, RUN_SECONDS * (2 + steps), progress)
+    emulator.run(image.elf, image.board, work, RUN_SECONDS * (1 + len(images) + steps), progress)
     return emulator.decode_results((work / emulator.RESULTS).read_bytes(), sizes)
 
 

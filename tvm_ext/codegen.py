@@ -12,6 +12,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.ir import PointerType, PrimType
 
+from planner.errors import ModelError
 from tvm_ext.kernels.build import Kernel
 
 PASSES = tvm.transform.Sequential(
@@ -93,6 +94,8 @@ def _finish(text: str, kernel: Kernel, name: str, comment: str) -> CFunction:
     head = f"void {name}({', '.join(declared)})"
     body = re.sub(r"\b(\w+)_ptr\b", r"\1", body)  # TVM's name for a local array
     body = body.rstrip().removesuffix("}").rstrip()
+    unread = [a.split()[-1] for a in arguments if not re.search(rf"\b{a.split()[-1]}\b", body)]
+    body = "".join(f"\n  (void){variable};" for variable in unread) + body
     return CFunction(name, f"{head};", f"/* {comment} */\n{head} {{{body}\n}}\n")
 
 
@@ -102,9 +105,13 @@ def _written(body: str) -> list[str]:
 
 
 def c_array(name: str, value: np.ndarray, comment: str, per_line: int = 16) -> str:
-    """`static const` array whose floats read back to the same bits (hexadecimal floating literals)."""
+    """`static const` array whose floats read back to the same bits (hexadecimal floating literals).
+
+    Raises ModelError for an infinity or NaN, for which C has no literal."""
     flat = value.reshape(-1)
     if value.dtype == np.float32:
+        if not np.all(np.isfinite(flat)):
+            raise ModelError(f"constant {name}: holds a value that is not finite; check the model's scales")
         items = [_c_float(v) for v in flat]
         per_line = 6
     else:

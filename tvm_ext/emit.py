@@ -77,8 +77,9 @@ class _Names:
 
 
 def comment(text: str) -> str:
-    """Text that cannot end a C comment."""
-    return text.replace("*/", "* /").replace("\n", " ").encode("ascii", "replace").decode()
+    """Text that can neither end a C comment nor seem to open another; one line of printable ASCII."""
+    shown = "".join(c if c.isascii() and c.isprintable() else " " if c.isspace() else "?" for c in text)
+    return shown.replace("*/", "* /").replace("/*", "/ *")
 
 
 def emit(lowered: Lowered, plan: Plan, name: str) -> Source:

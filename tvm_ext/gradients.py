@@ -6,13 +6,14 @@ for as an op of its own (`qconv2d_mask`), which training.py fuses into the forwa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tvm import relax
 from tvm.relax.op.base import register_gradient
 
 from planner.errors import ModelError
-from tvm_ext.dialect import PREFIX, TYPES, attrs_of, call, conv_operands, shape_of
+from tvm_ext.dialect import PREFIX, TYPES, attrs_of, call, conv_operands, op_name, shape_of
+from tvm_ext.function import bindings_of
 
 # attributes that describe the window of a convolution, shared by the forward op and its three gradients
 WINDOW = ("layer", "kernel", "stride", "padding", "depthwise", "trained_channels")
@@ -85,17 +86,23 @@ GRADIENTS: dict[str, Callable] = {
 }
 
 
-def _missing(name: str) -> Callable:
-    def rule(var: relax.Var, op: relax.Call, *_: object) -> list[relax.Expr]:
-        layer = attrs_of(op).get("layer", "?")
-        raise ModelError(f"layer {layer}: op mcu.{name} has no gradient; train only layers behind it (last_k)")
-
-    return rule
+def require_rules(function: relax.Function, wanted: Iterable[relax.Var]) -> None:
+    """Every op between the variables to differentiate by and the loss must have a rule. TVM's pass would say so too,
+    but as an error of its own. Raises ModelError naming the layer."""
+    reached = set(wanted)
+    for var, value in bindings_of(function):
+        if not isinstance(value, relax.Call) or reached.isdisjoint(value.args):
+            continue
+        reached.add(var)
+        name = op_name(value)
+        if name in TYPES and name not in GRADIENTS:
+            layer = attrs_of(value).get("layer", "?")
+            raise ModelError(f"layer {layer}: op mcu.{name} has no gradient; train only layers behind it (last_k)")
 
 
 def _register() -> None:
-    for name in TYPES:
-        register_gradient(PREFIX + name, GRADIENTS.get(name, _missing(name)))
+    for name, rule in GRADIENTS.items():
+        register_gradient(PREFIX + name, rule)
 
 
 _register()

@@ -18,13 +18,14 @@ from tvm import relax
 
 from planner.errors import PolicyError
 from planner.policy import Layer, Policy, Trained, resolve
-from tvm_ext import gradients  # noqa: F401  (registers the gradient rules)
 from tvm_ext.dialect import attrs_of, call, dtype_of, op_name, shape_of
 from tvm_ext.function import FunctionBuilder, calls_of, copy, well_formed
+from tvm_ext.gradients import require_rules
 from tvm_ext.model import NETWORK, Model
 from tvm_ext.updates import COUNTER, RATES, Parameter, Updater
 
 LABEL = "label"
+MAX_ACCUMULATE = 1 << 16  # samples; a float32 sum of more would lose the small gradients
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def train(model: Model, policy: Policy, momentum: float = 0.0, accumulate: int =
     Raises PolicyError."""
     if not 0.0 <= momentum < 1.0:
         raise PolicyError(f"momentum {momentum} is not in [0, 1)")
-    if accumulate < 1:
-        raise PolicyError(f"accumulate {accumulate}: average over 1 sample or more")
+    if not 1 <= accumulate <= MAX_ACCUMULATE:
+        raise PolicyError(f"accumulate {accumulate}: average over 1 to {MAX_ACCUMULATE} samples")
     trained = resolve(policy, model.layers)
     tapped, values, parameters = _tap(model, trained)
     adjoints = _differentiate(tapped, parameters)
@@ -151,6 +152,7 @@ def _tap_conv(args: list, attrs: dict, chosen: Trained, layer: Layer, values, pa
 def _differentiate(tapped: _Tapped, parameters: tuple[Parameter, ...]) -> relax.Function:
     """TVM's reverse mode: returns ((loss, logits), adjoint of each slot). It computes nothing that no slot needs."""
     wanted = [tapped.slots[p.variable] for p in parameters]
+    require_rules(tapped.function, wanted)
     module = relax.transform.Gradient("loss", wanted)(tvm.IRModule({"loss": tapped.function}))
     (adjoint,) = (f for v, f in module.functions_items() if v.name_hint != "loss")
     return _live("adjoint", adjoint)

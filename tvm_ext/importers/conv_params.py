@@ -29,9 +29,9 @@ class ConvParams:
     @property
     def requantise(self) -> np.ndarray:
         """float32 [O]: s_x * s_w / s_y, formed in float64."""
-        return (np.float64(self.x_scale) * self.w_scales.astype(np.float64) / np.float64(self.y_scale)).astype(
-            np.float32
-        )
+        exact = np.float64(self.x_scale) * self.w_scales.astype(np.float64) / np.float64(self.y_scale)
+        with np.errstate(over="ignore"):  # read_conv refuses an infinity
+            return exact.astype(np.float32)
 
 
 def read_conv(entry: dict, where: str) -> ConvParams:
@@ -50,14 +50,15 @@ def read_conv(entry: dict, where: str) -> ConvParams:
         raise ModelError(f"{where}: {len(bias)} biases and {len(w_scales)} w_scales for {out_channels} filters")
     if not np.all(np.isfinite(w_scales)) or np.any(w_scales <= 0):
         raise ModelError(f"{where}: 'w_scales' holds a value that is not positive and finite")
-    if tuple(take(entry, "kernel_size", tuple, where)) != weight.shape[2:]:
-        raise ModelError(f"{where}: kernel_size {entry['kernel_size']} and weight {weight.shape} do not fit")
+    kernel_size = take(entry, "kernel_size", tuple, where)
+    if not all(isinstance(n, int | np.integer) for n in kernel_size) or kernel_size != weight.shape[2:]:
+        raise ModelError(f"{where}: kernel_size does not fit the weight {weight.shape}")
     if weight.shape[2] % 2 == 0 or weight.shape[3] % 2 == 0:
         raise ModelError(f"{where}: kernel {weight.shape[2:]}: only odd sizes have the symmetric padding (k - 1) / 2")
     for key, expected in (("out_channel", out_channels), ("in_channel", weight.shape[1] * groups)):
         if integer(entry, key, 1, 1 << 20, where) != expected:
             raise ModelError(f"{where}: {key} is {entry[key]}, the weight {weight.shape} says {expected}")
-    return ConvParams(
+    conv = ConvParams(
         weight=np.maximum(weight, -127),  # symmetric quantisation: -128 is not a weight
         bias=bias,
         w_scales=w_scales,
@@ -68,6 +69,9 @@ def read_conv(entry: dict, where: str) -> ConvParams:
         stride=integer(entry, "stride", 1, 16, where),
         depthwise=depthwise,
     )
+    if not np.all(np.isfinite(conv.requantise)):
+        raise ModelError(f"{where}: 'w_scales' times x_scale over y_scale leaves float32; the scales do not fit")
+    return conv
 
 
 def safe_bias(conv: ConvParams, lo: int, hi: int, where: str) -> np.ndarray:

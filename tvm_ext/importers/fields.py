@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from planner.errors import ModelError
+
+SMALLEST_SCALE, LARGEST_SCALE = 1e-18, 1e18
 
 
 def take(mapping: dict, key: str, kind: type, where: str) -> object:
@@ -28,14 +28,16 @@ def integer(mapping: dict, key: str, low: int, high: int, where: str) -> int:
 
 
 def scale(mapping: dict, key: str, where: str) -> float:
-    """A positive finite number."""
+    """A positive number; the quotient of any two, times 255, stays inside float32."""
     value = mapping.get(key)
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ModelError(f"{where}: '{key}' is {_show(mapping, key)}, expected a positive finite number")
-    if not math.isfinite(value) or value <= 0:
-        raise ModelError(f"{where}: '{key}' is {value}, expected a positive finite number")
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not SMALLEST_SCALE <= value <= LARGEST_SCALE:
+        raise ModelError(
+            f"{where}: '{key}' is {_show(mapping, key)}, "
+            f"expected a positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+        )
     return float(value)
 
 
@@ -45,8 +47,14 @@ def array(mapping: dict, key: str, dtype: str, ndim: int, where: str) -> np.ndar
     if not isinstance(value, np.ndarray) or value.dtype != np.dtype(dtype) or value.ndim != ndim or value.size == 0:
         found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else _show(mapping, key)
         raise ModelError(f"{where}: '{key}' is {found}, expected a {ndim}-dimensional {dtype} array")
-    return value
+    return np.asarray(value)
 
 
 def _show(mapping: dict, key: str) -> str:
-    return repr(mapping[key])[:60] if key in mapping else "missing"
+    """The value in one short line, whatever it is: a file can hold lists of any depth, and numbers of any length."""
+    if key not in mapping:
+        return "missing"
+    value = mapping[key]
+    if isinstance(value, bool | float | None) or (isinstance(value, int) and abs(value) < 1 << 64):
+        return repr(value)
+    return f"{value[:40]!r}" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -102,6 +102,8 @@ class _Importer:
         for part in ("pointwise1", "depthwise", "pointwise2"):
             if block.get(part) is not None:
                 y = self.conv(y, read_conv(take(block, part, dict, where), f"{where}.{part}"), f"{where}.{part}")
+        if y is x:
+            raise ModelError(f"{where}: holds no layer; expected pointwise1, depthwise or pointwise2")
         if block.get("residual") is None:
             return y
         return self.residual(entering, y, take(block, "residual", dict, where), f"{where}.residual")

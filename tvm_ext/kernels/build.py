@@ -128,6 +128,13 @@ def round_even(value: tirx.Expr) -> tirx.Expr:
     return T.call_pure_extern("int32", "mcu_round_even", value)
 
 
+def finite(value: tirx.Expr) -> tirx.Expr:
+    """value, or 0 in the place of an infinity or NaN, which would stay in a sum or a float weight for ever.
+    `value` is read three times: bind it by let() first."""
+    lowest, largest = from_bits(T.uint32(0xFF7FFFFF)), from_bits(T.uint32(0x7F7FFFFF))
+    return T.Select(T.And(value >= lowest, value <= largest), value, T.float32(0))
+
+
 def store_clamped(y: tirx.Buffer, index: object, value: tirx.Expr, lo: int, hi: int) -> None:
     store(y, index, T.Cast("int8", T.max(T.min(value, T.int32(hi)), T.int32(lo))))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import Kernel, f32, from_bits, function, i32, let, loop, store, when
+from tvm_ext.kernels.build import Kernel, f32, finite, from_bits, function, i32, let, local, loop, store, when
 
 EXTERN = {"int8": "mcu_update_i8", "int32": "mcu_update_i32"}
 
@@ -36,6 +36,7 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
         velocity = f.buffer("velocity", rows * row, "float32") if attrs["momentum"] else None
         total = f.buffer("accumulator", rows * row, "float32") if attrs["every"] > 1 else None
         table = f.buffer("channels", rows, "int16") if channels else None
+        factor = local("factor", 1, "float32") if quantised else None
 
         def apply(gradient) -> None:
             rate = let("rate", rates[attrs["rate"]])
@@ -48,36 +49,41 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
                     return
                 with when(scale[channel] > from_bits(settings[1])):
                     unit = let("unit", scale[channel] * from_bits(settings[0]))
-                    factor = let("factor", rate / unit / unit)
+                    store(factor, 0, rate / unit / unit)
                     with loop("i", 0, row) as i:
                         step = _momentum(velocity, o * row + i, gradient(o * row + i), attrs)
                         target = channel * row + i
                         seed = T.bitwise_xor(counter[0], settings[2])
                         random = T.call_pure_extern("uint32", "mcu_hash", seed, counter[1], T.Cast("uint32", target))
                         updated = T.call_pure_extern(
-                            attrs["dtype"], EXTERN[attrs["dtype"]], w[target], step * factor, random
+                            attrs["dtype"], EXTERN[attrs["dtype"]], w[target], step * factor[0], random
                         )
                         store(w, target, updated)
 
         if total is None:
-            apply(lambda i: g[i])
+            apply(lambda i: _number("g", g[i]))
         else:
             every = T.uint32(attrs["every"])
             with loop("i", 0, rows * row) as i:
-                store(total, i, total[i] + g[i])
+                store(total, i, total[i] + _number("g", g[i]))
             with when(T.truncmod(counter[1], every) == every - T.uint32(1)):
-                apply(lambda i: total[i] / f32(attrs["every"]))
+                apply(lambda i: _number("mean", total[i] / f32(attrs["every"])))
                 with loop("i", 0, rows * row) as i:
                     store(total, i, T.float32(0))
     tables = (np.asarray(channels, "int16"),) if channels else ()
     return Kernel(f.func, tables, inputs=len(shapes), outputs=0)
 
 
+def _number(name, value):
+    """A gradient that is not finite costs one step of one element and leaves no trace."""
+    return finite(let(name, value))
+
+
 def _momentum(velocity, index, gradient, attrs):
     """v = momentum * v + g, and v is the step; without momentum the gradient is."""
     if velocity is None:
         return gradient
-    store(velocity, index, velocity[index] * f32(attrs["momentum"]) + gradient)
+    store(velocity, index, _number("v", velocity[index] * f32(attrs["momentum"]) + gradient))
     return velocity[index]
 
 

@@ -1,0 +1,52 @@
+"""What a benchmark gives back: one bar, what was measured against it, and the command that prints the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+REFERENCE = DATA / "reference"
+OUT = ROOT / "out" / "bench"
+CLASSES, INPUT_SIZE = 10, 128
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of the table. value: the figure as a number, None where it was not measured; shown: for people.
+
+    met: whether the bar is met, None where nothing was measured. command: prints this figure."""
+
+    what: str
+    limit: str
+    value: float | None
+    shown: str
+    met: bool | None
+    command: str
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def at_most(what: str, value: float, limit: float, shown: str, limit_shown: str, command: str) -> Bar:
+    return Bar(what, f"<= {limit_shown}", value, shown, bool(value <= limit), command)
+
+
+def at_least(what: str, value: float, limit: float, shown: str, limit_shown: str, command: str) -> Bar:
+    return Bar(what, f">= {limit_shown}", value, shown, bool(value >= limit), command)
+
+
+def equal(what: str, is_equal: bool, command: str) -> Bar:
+    return Bar(what, "equal", float(is_equal), "equal" if is_equal else "DIFFERENT", is_equal, command)
+
+
+def not_measured(what: str, limit: str, why: str) -> Bar:
+    return Bar(what, limit, None, f"not measured: {why}", None, "")
+
+
+def network(name: str) -> Path:
+    """The file of a published network."""
+    return DATA / "mcunet" / f"{name}.pkl"

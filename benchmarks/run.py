@@ -1,0 +1,137 @@
+"""Prints every bar of the project from real runs, and the reference engine's figures beside ours (`make bench`).
+
+    python benchmarks/run.py [--quick] [--only gradients|device|speed|learning] [--json FILE]
+
+Exit status 1 where a bar is missed; a bar whose data is not there is said and does not count."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import learning
+import on_device
+import reference_gradients
+import speed
+from bars import DATA, OUT, Bar, Progress, at_least, not_measured
+from rich.console import Console
+from rich.table import Table
+
+from mcutrain import boards
+from mcutrain.folder import replace_file
+from planner.errors import McutrainError
+
+GROUPS = ("gradients", "device", "speed", "learning")
+GAIN, NEAR = 0.03, 0.03  # points of accuracy: over head-only, and below the published reference at most
+TEST_BAR = not_measured("full test run, 2 cores", "<= 20 min", "`make test` prints its time")
+messages = Console(stderr=True, highlight=False)
+
+
+def main() -> int:
+    """Run the chosen groups, print the tables, write the JSON."""
+    options = _arguments()
+    chosen = [options.only] if options.only else [g for g in GROUPS if not (options.quick and g == "learning")]
+    comparison: list[dict] = []
+    try:
+        OUT.mkdir(parents=True, exist_ok=True)
+        with _working() as progress:
+            bars = [bar for group in chosen for bar in _group(group, comparison, progress)]
+    except McutrainError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    bars += [] if options.only else [TEST_BAR]
+    _show(bars, comparison)
+    if options.json is not None:
+        content = {"machine": _machine(), "bars": [b.as_dict() for b in bars], "comparison": comparison}
+        replace_file(options.json, json.dumps(content, indent=1) + "\n")
+    return int(any(bar.met is False for bar in bars))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure every bar of the project.")
+    parser.add_argument("--quick", action="store_true", help="leave out the learning runs (minutes)")
+    parser.add_argument("--only", choices=GROUPS, help="one group alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    return parser.parse_args()
+
+
+def _group(name: str, comparison: list[dict], progress: Progress) -> list[Bar]:
+    needed = {"gradients": ("mcunet", "reference"), "learning": ("mcunet", "datasets")}.get(name, ("mcunet",))
+    missing = [str(DATA / folder) for folder in needed if not (DATA / folder).is_dir()]
+    if missing:
+        return [not_measured(f"{name}: all bars", "-", f"{', '.join(missing)} is not there")]
+    if name == "gradients":
+        return reference_gradients.run(progress)
+    if name == "device":
+        return _device(comparison, progress)
+    if name == "speed":
+        return speed.run(progress)
+    return _learning(progress)
+
+
+def _device(comparison: list[dict], progress: Progress) -> list[Bar]:
+    """The main board's bars, the other networks' SRAM, and the other boards for the comparison."""
+    measured = {}
+    for board, steps in (("stm32f746", on_device.STEPS), ("nrf52840", 2), ("mps2-an385", 2)):
+        measured[board, boards.get(board).core] = on_device.measure("mcunet-5fps", board, steps, progress)
+    comparison += on_device.comparison(measured)
+    bars = on_device.main_board(measured["stm32f746", "Cortex-M7"])
+    for name in ("mbv2-w0.35", "proxyless-w0.3"):
+        bars.append(on_device.other_network(name, on_device.measure(name, "stm32f746", 1, progress)))
+    return bars
+
+
+def _learning(progress: Progress) -> list[Bar]:
+    """Accuracy after two epochs: against head-only, and against the published reference."""
+    accuracy = learning.run(progress)
+    head, sparse = accuracy["head_only"][-1], accuracy["49kb"][-1]
+    reference = learning.REFERENCE["int8, stochastic rounding"]
+    command = "benchmarks/run.py --only learning"
+    return [
+        at_least("learning, 49kb over head only", sparse - head, GAIN, f"{sparse:.1%} against {head:.1%}",
+                 "3 points more", command),
+        at_least("learning, 49kb, against the PyTorch reference", sparse, reference - NEAR, f"{sparse:.1%}",
+                 f"{reference - NEAR:.1%}", command),
+    ]  # fmt: skip
+
+
+def _show(bars: list[Bar], comparison: list[dict]) -> None:
+    output = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    table = Table("what (MCUNet-5fps 49kb, 128x128, stm32f746 unless said)", "bar", "measured", "met", "printed by")
+    for bar in bars:
+        met = {True: "yes", False: "NO", None: "-"}[bar.met]
+        table.add_row(bar.what, bar.limit, bar.shown, met, bar.command)
+    output.print(table)
+    if not comparison:
+        return
+    table = Table("same network, scheme, compiler, emulator", title="Instructions are executed ones, not cycles")
+    columns = ("ram", "flash", "infer", "train_step", "stack")
+    for title in ("SRAM in all, B", "flash, B", "inference", "training step", "stack, B"):
+        table.add_column(title, justify="right")
+    for row in comparison:
+        table.add_row(row["build"], *(f"{row[column]:,}" for column in columns))
+    output.print(table)
+
+
+def _machine() -> dict:
+    return {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+
+
+@contextmanager
+def _working() -> Iterator[Progress]:
+    """A spinner on standard error; plain lines where that is no terminal."""
+    if not messages.is_terminal:
+        yield lambda text: messages.print(f"... {text}")
+        return
+    with messages.status("starting") as status:
+        yield status.update
+
+
+if __name__ == "__main__":
+    sys.exit(main())

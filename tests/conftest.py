@@ -1,0 +1,44 @@
+"""Shared by all tests: golden files, and the tiny network as a file and as a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcutrain import pipeline
+from tests.tiny_network import CLASSES, SIZE, tiny_file
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew from what is emitted now")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(file name, text): the text must equal the file of tests/golden/; --update-golden writes it."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no {path}: run pytest --update-golden and read what it wrote"
+        assert text == path.read_text(encoding="utf-8"), f"{name} changed: run pytest --update-golden, read the diff"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network's file, tiny.pkl."""
+    return tiny_file(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_path: Path):
+    """The tiny network as a Model with a float head of CLASSES classes."""
+    return pipeline.load(tiny_path, SIZE, CLASSES)

@@ -1,0 +1,84 @@
+"""A tiny network on every board: the emulated core and the host twin end in the same bits, with every option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mcutrain
+from mcutrain import boards, toolchain
+from mcutrain.verify import Samples, run_on_device, verify
+from planner.policy import Policy, Update
+from tests import tiny_network as network
+
+STEPS = 20
+# part of the input channels, part of a depthwise, whole tensors, a bias alone; upstream of a stride and a residual
+POLICY = Policy(
+    "mixed",
+    (
+        Update("blocks.0.pointwise2"),
+        Update("blocks.1.pointwise1", True, 0.5),
+        Update("blocks.1.depthwise", True, 0.25),
+        Update("blocks.2.pointwise1", False, 1.0),
+        Update("blocks.2.depthwise", True, 1.0),
+    ),
+)
+OPTIONS = {
+    "stm32f746": {"momentum": 0.9, "accumulate": 3, "seed": 5},
+    "nrf52840": {"momentum": 0.5},
+    "mps2-an385": {"accumulate": 2},
+}
+
+
+def build(folder: Path, scheme: object, board: str, head: str = "float", **options: object) -> Path:
+    model = mcutrain.load(network.tiny_file(folder), network.SIZE, network.CLASSES, head)
+    return mcutrain.compile(model, scheme, board, out=folder / "out", **options).directory
+
+
+def test_every_board_is_tested() -> None:
+    assert OPTIONS.keys() == boards.BOARDS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", OPTIONS)
+def test_device_equals_host(board: str, tmp_path: Path) -> None:
+    out = build(tmp_path, POLICY, board, **OPTIONS[board])
+    images = np.stack([network.random_image(i) for i in range(STEPS)])
+    labels = np.arange(STEPS, dtype=np.int32) % network.CLASSES
+    rates = np.linspace(0.5, 0.01, 2 * STEPS, dtype=np.float32).reshape(STEPS, 2)
+    device = run_on_device(out, images[:3], Samples(images, labels), rates)
+    twin = mcutrain.host(out)
+    start = twin.state()
+    for i in range(3):
+        assert twin.infer(images[i]).tobytes() == device.infer_logits[i].tobytes()
+    for i in range(STEPS):
+        twin.learning_rate = rates[i]
+        loss = np.float32(twin.train_step(images[i], int(labels[i])))
+        assert loss.tobytes() == device.losses[i].tobytes(), f"loss of step {i}"
+        assert twin.last_logits().tobytes() == device.train_logits[i].tobytes(), f"logits of step {i}"
+    assert twin.state_bytes() == device.state
+    assert all((value != start[name]).any() for name, value in twin.state().items())
+    assert len(set(device.losses.tolist())) > STEPS / 2 and device.stack_peak < 1000
+    found = verify(out, 2)
+    assert found["host_equals_device"] and found["fits"] and found["board"] == board
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["inference", "full"])
+def test_int8_head_on_the_core_without_fpu(scheme: str, tmp_path: Path) -> None:
+    out = build(tmp_path, scheme, "mps2-an385", "int8-slice")
+    found = verify(out, 3)
+    assert found["host_equals_device"] and found["fits"]
+    assert len(found["losses"]) == (0 if scheme == "inference" else 3)
+    assert (found["instructions"]["train_step"] > 0) is (scheme == "full")
+
+
+@pytest.mark.slow
+def test_firmware_has_no_warnings(tmp_path: Path) -> None:
+    out = build(tmp_path, "full", "nrf52840")
+    sources = [*sorted((out / "codegen/host/src").glob("*.c")), toolchain.VERIFY_MAIN]
+    include = [out / "codegen/host/include", out / "codegen/host/src"]
+    image = toolchain.build_firmware(sources, include, boards.get("nrf52840"), None, tmp_path / "firmware.elf")
+    assert image.warnings == () and image.arena > 10_000

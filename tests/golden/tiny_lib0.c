@@ -1,0 +1,590 @@
+/* Parameters, memory and entry points of tvmgen_tiny. Offsets are the plan's; plan.csv lists them all. */
+#include "tvmgen_tiny.h"
+
+#include <string.h>
+
+#include "mcu_runtime.h"
+#include "tvmgen_tiny_kernels.h"
+
+/* parameter first_conv.weight: int8 8x3x3x3 */
+static const int8_t p_first_conv_weight[216] = {
+    89, 80, 15, 35, 38, 111, 3, 105, -57, -59, 1, 81, -49, 27, 44, -117,
+    120, -127, -108, 59, -27, -123, 34, 91, -83, 11, 14, -119, -107, 44, 68, -51,
+    7, 59, -5, 38, 88, -20, -62, -83, -25, 29, -105, -120, 67, 93, -126, -30,
+    -122, -96, -10, 11, -125, 127, 78, -28, -20, 123, 96, -4, -31, -93, 56, 47,
+    20, 99, 115, 56, -109, 38, 88, 111, 87, 6, 8, 48, -32, -36, 52, -48,
+    44, 18, -44, 85, -63, 100, -25, -45, -60, 73, 56, -70, -47, 24, 55, -66,
+    1, 31, 74, -41, -115, 96, 66, -106, -107, -28, -31, -113, 44, -69, 31, -42,
+    68, 20, 19, -114, 102, -89, 18, -51, 92, -24, 103, -13, 127, 44, 101, -77,
+    100, 76, 114, -77, 52, -104, 66, 113, -23, 31, -115, -15, -38, -34, -7, 126,
+    35, 116, 26, -101, -78, 114, 3, 0, -123, 33, -115, -10, 67, -19, 85, 109,
+    114, 66, -24, 60, 120, -1, 64, 109, -20, 54, 43, 7, 108, 119, -69, 110,
+    95, 73, -80, -124, -108, -98, -97, -22, -94, 93, -56, 58, -106, 123, -30, 108,
+    83, 82, 120, 117, -69, -60, -36, -5, -19, -90, -44, 10, 4, -68, 40, 121,
+    100, -15, -34, 77, -90, 99, -92, 110
+};
+
+/* parameter first_conv.bias: int32 8 */
+static const int32_t p_first_conv_bias[8] = {
+    -6473, 12129, 6198, 7202, 9943, 6723, 7205, 645
+};
+
+/* parameter first_conv.scale: float32 8 */
+static const float p_first_conv_scale[8] = {
+    0x1.2f64140000000p-9f, 0x1.0de41a0000000p-9f, 0x1.9c05e40000000p-11f, 0x1.2bbfe40000000p-9f, 0x1.8ded860000000p-11f, 0x1.36c7920000000p-9f,
+    0x1.e1e7e40000000p-10f, 0x1.67856a0000000p-9f
+};
+
+/* parameter blocks.0.pointwise1.weight: int8 16x1x1x8 */
+static const int8_t p_blocks_0_pointwise1_weight[128] = {
+    -58, -66, -74, 99, -72, -70, -96, -96, 71, -54, 77, 22, 91, 14, 67, 79,
+    -112, 15, -12, -54, -12, -22, -2, 81, 83, 32, 54, 117, 35, -33, -107, 13,
+    -68, 24, -121, 89, 113, -90, 81, -24, -117, 105, 112, -117, 24, 82, 74, -22,
+    92, 84, -99, -125, -101, -34, -100, -107, -62, 39, 6, -58, 115, 52, 34, 113,
+    73, -95, -118, 93, -24, -112, -6, -30, -18, -18, -47, -3, -2, 121, 49, 70,
+    -125, -49, 123, -59, 3, 93, 35, 97, -86, 3, 35, -40, 19, 126, 60, -47,
+    -111, -81, -58, 97, -58, 80, -58, 43, 7, 117, 17, 109, 118, 63, 33, 92,
+    127, -64, 16, -91, -101, 43, -115, 55, 82, -85, 46, -27, 100, 105, 20, 16
+};
+
+/* parameter blocks.0.pointwise1.bias: int32 16 */
+static const int32_t p_blocks_0_pointwise1_bias[16] = {
+    1887, 2086, -1232, 422, -3345, -1221, 3566, 351, 5979, -2037, 1501, -505, 1464, -18, -1452, -2245
+};
+
+/* parameter blocks.0.pointwise1.scale: float32 16 */
+static const float p_blocks_0_pointwise1_scale[16] = {
+    0x1.58b7620000000p-8f, 0x1.18cf620000000p-7f, 0x1.17f6ee0000000p-7f, 0x1.13f7d80000000p-8f, 0x1.adca580000000p-7f, 0x1.27a2fc0000000p-7f,
+    0x1.bc115e0000000p-9f, 0x1.6966620000000p-7f, 0x1.ac96c00000000p-7f, 0x1.2dac6a0000000p-7f, 0x1.aac4e00000000p-8f, 0x1.54637a0000000p-8f,
+    0x1.48aedc0000000p-7f, 0x1.595af40000000p-8f, 0x1.29b15a0000000p-7f, 0x1.31b7220000000p-7f
+};
+
+/* parameter blocks.0.depthwise.weight: int8 16x3x3 */
+static const int8_t p_blocks_0_depthwise_weight[144] = {
+    -74, 94, 44, 34, 124, -1, -117, -86, -61, 44, -36, -46, -99, 54, -121, -10,
+    62, 2, 48, 74, -70, -104, -113, 20, -60, -77, 60, 79, 116, -3, 6, 125,
+    1, -81, -62, 118, -116, 77, 38, -5, 85, 80, -15, 26, 67, 40, -4, 105,
+    98, -111, 12, 85, -106, -30, 2, -44, 50, 126, -35, 72, -98, -4, -126, -20,
+    -124, 96, 120, -105, 81, 53, -51, 74, 118, 76, 49, -45, 27, 76, 55, -70,
+    -22, -35, 50, -21, -21, 11, 20, -99, 108, -24, -83, -127, -17, 62, -52, 90,
+    -77, -92, -28, 52, -51, 82, -122, 123, -115, 88, -127, -19, -49, 122, 39, 121,
+    -22, 1, 1, 65, 2, 106, -79, -6, -65, 93, -92, 51, 105, -53, -56, 68,
+    23, 18, 98, -104, -58, -28, 106, -109, -12, -6, -124, -18, 38, -19, -50, 22
+};
+
+/* parameter blocks.0.depthwise.bias: int32 16 */
+static const int32_t p_blocks_0_depthwise_bias[16] = {
+    -561, -2408, 211, 1574, -1007, -1769, 4697, -4221, 3934, 675, -3072, -1107, -3513, 2578, 1328, -2126
+};
+
+/* parameter blocks.0.depthwise.scale: float32 16 */
+static const float p_blocks_0_depthwise_scale[16] = {
+    0x1.ab5a160000000p-8f, 0x1.57214e0000000p-8f, 0x1.8641b80000000p-8f, 0x1.9ee2480000000p-8f, 0x1.3528340000000p-8f, 0x1.f7f2560000000p-10f,
+    0x1.60622c0000000p-8f, 0x1.30560a0000000p-8f, 0x1.86fd960000000p-8f, 0x1.23e7100000000p-8f, 0x1.82b3ee0000000p-8f, 0x1.c0ae5e0000000p-8f,
+    0x1.cd4e540000000p-9f, 0x1.54345e0000000p-9f, 0x1.e90af60000000p-9f, 0x1.6e66c00000000p-8f
+};
+
+/* parameter blocks.0.pointwise2.weight: int8 8x1x1x16 */
+static const int8_t p_blocks_0_pointwise2_weight[128] = {
+    -43, 31, 113, -34, -77, -55, 3, 14, -121, 37, -86, 33, 98, -78, 74, -119,
+    14, 43, -71, 72, 15, -21, -124, -93, 54, -24, 55, 118, 37, 62, 28, -51,
+    -109, 29, -65, -97, 19, 28, -27, 33, 125, 66, 108, -110, -89, -36, 23, 50,
+    50, 104, -93, -84, -48, -85, 55, -22, 102, -55, -40, -51, -67, 87, 82, -52,
+    22, 97, -6, 103, -62, -70, -109, 34, -123, -82, 20, -15, -79, 3, 121, 123,
+    -100, 65, -12, -9, -27, 86, -68, 22, 63, -22, 37, -97, 58, -50, -106, -52,
+    -38, 37, 5, 85, -19, 99, -117, -45, -78, -30, 113, -93, -86, -23, 90, -125,
+    82, 71, -28, -117, -8, 51, 83, -87, 46, 14, 86, 54, 66, 91, 49, -27
+};
+
+/* parameter blocks.0.pointwise2.bias: int32 8 */
+static const int32_t p_blocks_0_pointwise2_bias[8] = {
+    345, 6183, -4249, 1406, 1722, -1398, 2263, -5579
+};
+
+/* parameter blocks.0.pointwise2.scale: float32 8 */
+static const float p_blocks_0_pointwise2_scale[8] = {
+    0x1.f7fdfa0000000p-9f, 0x1.09f4680000000p-7f, 0x1.9d203e0000000p-9f, 0x1.755e760000000p-8f, 0x1.670e340000000p-8f, 0x1.075bfa0000000p-8f,
+    0x1.3898e00000000p-7f, 0x1.a516a80000000p-9f
+};
+
+/* parameter blocks.1.pointwise1.weight: int8 16x1x1x8 */
+static const int8_t p_blocks_1_pointwise1_weight[128] = {
+    91, 123, 9, 19, 43, 123, -12, 86, -57, 71, -99, 99, -41, 34, -91, -37,
+    -103, 7, 124, -70, -59, 71, -79, -84, -73, 20, 1, 9, -121, 44, -48, 66,
+    85, -99, -52, 32, -83, -22, -38, 29, 62, 49, -47, 22, 77, 59, 73, 5,
+    21, -9, 29, -54, -10, -69, 1, 50, 73, 50, -83, -78, -32, 120, -120, 44,
+    -53, 8, -105, 87, 95, -3, 71, -6, 58, -62, -46, -88, -12, 54, 72, 88,
+    -79, 45, -59, -33, -33, 19, 23, 16, -111, 111, 90, -29, 18, -85, 34, 96,
+    109, 101, -113, -115, 60, -77, -79, 35, -112, 74, -82, 27, 33, -79, -25, -98,
+    123, 2, -90, 80, 61, -72, -41, -108, 14, 13, -114, -79, -12, -110, 62, 70
+};
+
+/* parameter blocks.1.pointwise1.bias: int32 16 */
+static const int32_t p_blocks_1_pointwise1_bias[16] = {
+    6810, -1879, 363, -2724, -4541, -2753, -1332, 5233, 8, -3052, 547, 840, -2611, 4414, -7291, -824
+};
+
+/* parameter blocks.1.pointwise1.scale: float32 16 */
+static const float p_blocks_1_pointwise1_scale[16] = {
+    0x1.6932e40000000p-8f, 0x1.35bad20000000p-8f, 0x1.2d5c040000000p-8f, 0x1.56c0e40000000p-8f, 0x1.c15a7c0000000p-8f, 0x1.a91ee60000000p-8f,
+    0x1.53fa5a0000000p-8f, 0x1.df3a0a0000000p-8f, 0x1.f228320000000p-8f, 0x1.b8283a0000000p-8f, 0x1.63bf9a0000000p-8f, 0x1.d88da20000000p-8f,
+    0x1.c8c18c0000000p-8f, 0x1.4c8f7c0000000p-8f, 0x1.3a3bf80000000p-8f, 0x1.b1f8b40000000p-8f
+};
+
+/* parameter blocks.1.depthwise.weight: int8 16x5x5 */
+static const int8_t p_blocks_1_depthwise_weight[400] = {
+    -4, 117, -116, 26, -117, 4, 98, 85, -73, 39, -85, -64, -19, 111, 44, -15,
+    -75, 70, 23, 0, 39, -81, 106, -52, -6, 19, -83, -91, -6, -124, 27, -17,
+    -67, 67, -44, 29, -74, -45, 32, 55, 36, -4, -63, 127, 105, 70, -53, 84,
+    20, -61, 72, -89, 20, -77, -109, -17, -14, 3, -126, -78, -107, 71, -115, 94,
+    -73, -47, -42, 2, -34, 24, -31, 57, 125, -90, -97, -56, -76, 59, 57, 17,
+    126, 102, 123, -13, 14, -24, -56, -49, 62, -68, -90, 38, 10, -60, -50, 92,
+    -117, -58, 15, 44, 19, 17, 70, 33, 33, 101, 66, -84, 119, -89, 113, -96,
+    123, -108, 99, 9, 16, -85, -94, 78, -65, -122, -12, -32, -12, -7, -111, -72,
+    -59, -37, -19, -71, 77, -56, -16, 109, 127, -21, -29, -29, -37, 28, 36, 42,
+    71, 41, -59, -106, -22, 21, 106, 60, -46, 75, 40, 23, 91, -94, -2, -106,
+    62, -45, 70, 109, 91, -7, 31, 101, -98, -10, -53, 65, 124, -4, -12, 53,
+    -63, -47, -85, 99, 2, -60, 31, -126, -34, 56, 118, 45, -95, 40, 55, 48,
+    -92, 22, -28, -98, 123, 43, 87, -126, -21, -81, 104, -20, 42, -31, 111, -97,
+    -94, -19, 21, 32, 94, -31, 115, 53, 19, -69, 62, -91, -113, 63, -65, 43,
+    16, -18, -12, -93, -50, 42, -31, 64, 114, -86, -79, 48, -63, -37, 105, 106,
+    108, 64, -115, -58, 34, 112, -62, -121, 51, -80, 97, -66, -95, 59, -75, 7,
+    120, -9, -52, -71, -1, 65, 60, -98, 23, -64, -34, 78, 83, -12, -64, 96,
+    90, 26, -21, 74, -27, -80, 115, -47, 48, -31, 120, -1, 18, -7, 98, 82,
+    10, -83, -41, 90, 121, 99, 117, -108, -20, -125, -110, -53, 20, -25, -24, 120,
+    127, -109, -39, 72, -35, -6, 4, -94, -13, -34, -22, -30, -127, -65, 49, -52,
+    125, -20, -35, 118, -77, -10, 78, 115, 110, -120, 1, -111, -19, -120, -55, 42,
+    88, -71, -23, 19, 69, 75, 126, -43, 12, -65, -126, 57, -10, -6, 3, -89,
+    58, -105, -110, 60, -31, 92, 83, 100, -78, 3, 117, -88, 86, -70, -51, -12,
+    -2, 90, 87, 38, -13, -58, -58, 65, -34, -16, -52, 123, -24, -18, 95, 86,
+    -95, -124, 94, 56, 108, -26, -72, 0, -84, -77, 54, 110, -56, -77, 95, 16
+};
+
+/* parameter blocks.1.depthwise.bias: int32 16 */
+static const int32_t p_blocks_1_depthwise_bias[16] = {
+    -4561, -830, 2115, -1922, -2668, 8983, -6791, -2507, -14573, 3881, 5942, 3935, 6584, 3161, 2457, 3400
+};
+
+/* parameter blocks.1.depthwise.scale: float32 16 */
+static const float p_blocks_1_depthwise_scale[16] = {
+    0x1.1bbca80000000p-8f, 0x1.7ced1c0000000p-9f, 0x1.14f0740000000p-8f, 0x1.982d3e0000000p-9f, 0x1.330af40000000p-8f, 0x1.f3f00e0000000p-9f,
+    0x1.2883400000000p-8f, 0x1.2fb7400000000p-8f, 0x1.0e5b880000000p-8f, 0x1.b1f89a0000000p-10f, 0x1.b3ef120000000p-10f, 0x1.c425ca0000000p-9f,
+    0x1.1fdb420000000p-9f, 0x1.561cd40000000p-9f, 0x1.e2fa540000000p-10f, 0x1.04d1100000000p-8f
+};
+
+/* parameter blocks.1.pointwise2.weight: int8 12x1x1x16 */
+static const int8_t p_blocks_1_pointwise2_weight[192] = {
+    37, 6, -77, -2, -119, 39, 124, 24, 81, -27, -96, -29, 89, 34, -62, 68,
+    -64, -64, 70, -49, 66, 127, 88, 78, -93, 9, 63, 98, -8, -72, -44, -18,
+    60, -88, 88, 122, -45, 102, -88, -80, 125, 22, 107, -1, -54, -63, 80, -104,
+    -105, 29, 105, -67, 70, 47, -77, 51, -52, 4, 24, -83, -37, 52, 60, -77,
+    24, -98, -75, 110, 28, 109, -124, -95, -99, -43, -86, -13, -37, 46, -124, -15,
+    110, 90, -66, -77, -58, 101, -32, -93, 112, 74, -38, 33, -18, -123, -51, -18,
+    121, 4, -34, -91, -106, 26, 40, 32, 55, -90, -33, 4, -74, 44, -23, 93,
+    -16, -60, 126, 124, 91, 2, 31, -76, -78, 79, 48, 0, 66, -82, -108, 2,
+    -31, -69, -44, -69, 18, -15, 39, -122, -81, -34, -8, 80, 126, -118, -123, 84,
+    -33, 104, -42, 79, -24, -110, 94, -85, -16, -66, 98, -36, 19, -115, -19, -84,
+    -63, -92, 83, 100, 37, 1, -73, 16, -94, -10, -96, -90, 104, -11, -25, -17,
+    82, -5, 101, -56, -70, -75, -119, -127, -82, -46, 70, -34, -124, -25, 16, -124
+};
+
+/* parameter blocks.1.pointwise2.bias: int32 12 */
+static const int32_t p_blocks_1_pointwise2_bias[12] = {
+    963, 4503, -4640, 4, -380, 2408, -328, -80, -5097, 111, -4741, 2652
+};
+
+/* parameter blocks.1.pointwise2.scale: float32 12 */
+static const float p_blocks_1_pointwise2_scale[12] = {
+    0x1.2593ce0000000p-8f, 0x1.3ec1c00000000p-8f, 0x1.c4ccb00000000p-9f, 0x1.1d579e0000000p-8f, 0x1.11d90c0000000p-9f, 0x1.9cd6160000000p-8f,
+    0x1.c03ac80000000p-8f, 0x1.884acc0000000p-8f, 0x1.2b72380000000p-8f, 0x1.a936bc0000000p-8f, 0x1.e72a3c0000000p-10f, 0x1.68fa120000000p-8f
+};
+
+/* parameter blocks.2.pointwise1.scale: float32 24 */
+static const float p_blocks_2_pointwise1_scale[24] = {
+    0x1.2ee4160000000p-9f, 0x1.93934e0000000p-10f, 0x1.7aac620000000p-10f, 0x1.bf80360000000p-9f, 0x1.0531440000000p-9f, 0x1.9bb3d40000000p-10f,
+    0x1.3baa120000000p-8f, 0x1.e6ee0c0000000p-10f, 0x1.b07baa0000000p-10f, 0x1.494a900000000p-8f, 0x1.f931fa0000000p-9f, 0x1.0b71500000000p-8f,
+    0x1.c4ca560000000p-9f, 0x1.97cba00000000p-10f, 0x1.28c4280000000p-8f, 0x1.7b78800000000p-9f, 0x1.6e8faa0000000p-9f, 0x1.d95eaa0000000p-10f,
+    0x1.c30ec00000000p-10f, 0x1.b01ad20000000p-9f, 0x1.c796900000000p-9f, 0x1.ae4e7e0000000p-9f, 0x1.de00a40000000p-9f, 0x1.31cc4a0000000p-8f
+};
+
+/* parameter blocks.2.depthwise.weight: int8 24x3x3 */
+static const int8_t p_blocks_2_depthwise_weight[216] = {
+    -59, -94, 113, 28, -99, -21, 69, 0, -122, -56, -67, -16, 94, -37, -38, 96,
+    110, -122, 110, -61, 77, -80, -26, -14, 91, 120, -11, 15, -95, -112, 90, 117,
+    81, -74, -93, 10, 93, 105, 5, -21, 62, 104, -59, 16, -73, 78, 89, -59,
+    26, -69, -90, -118, -34, -37, 92, 55, -8, -72, -42, -96, -41, -18, 83, 99,
+    -12, -53, 114, 109, -48, 89, 65, -27, -55, -106, 68, -14, -123, -91, -94, 78,
+    -61, 27, 94, -20, -45, -67, -4, 79, -100, 78, 17, 97, -103, 124, -91, -40,
+    77, 18, -65, 101, -112, 8, 26, 119, -90, -86, -114, -100, 84, 8, -26, -69,
+    93, -5, 62, -5, -76, -86, -106, -122, -84, 35, -1, 43, -36, -59, 85, 92,
+    -8, 95, 14, 53, -29, -123, 65, -3, 48, -37, 47, 119, 69, 83, -26, 11,
+    -97, 107, 81, 4, -39, 15, 49, 121, 125, -46, 51, 117, 104, 32, -124, -116,
+    26, -100, -103, 127, 95, -44, 117, 15, -119, 40, -94, -38, 85, 124, 48, -51,
+    123, -124, 65, 49, 24, -62, 10, -66, -125, 59, 72, -70, -30, 110, -100, 106,
+    12, 5, -33, 11, 27, -121, -123, 86, -85, 112, 10, -59, 28, -40, -107, 111,
+    35, 112, 87, -46, -54, 40, 5, -110
+};
+
+/* parameter blocks.2.depthwise.scale: float32 24 */
+static const float p_blocks_2_depthwise_scale[24] = {
+    0x1.6026ac0000000p-8f, 0x1.a7c8fe0000000p-7f, 0x1.b868e40000000p-8f, 0x1.7964d60000000p-7f, 0x1.0036720000000p-7f, 0x1.6e2ac40000000p-7f,
+    0x1.98ed860000000p-7f, 0x1.92fe860000000p-7f, 0x1.7300f20000000p-7f, 0x1.abf41a0000000p-8f, 0x1.96395a0000000p-7f, 0x1.3d579a0000000p-8f,
+    0x1.8304c60000000p-8f, 0x1.3f68ca0000000p-7f, 0x1.609bc80000000p-7f, 0x1.f45ac40000000p-9f, 0x1.88abea0000000p-8f, 0x1.c9fcfa0000000p-8f,
+    0x1.80e8320000000p-7f, 0x1.b535c80000000p-9f, 0x1.8ed8360000000p-7f, 0x1.b39ee40000000p-8f, 0x1.35b3400000000p-7f, 0x1.9dc3f80000000p-7f
+};
+
+/* parameter blocks.2.pointwise2.weight: int8 12x1x1x24 */
+static const int8_t p_blocks_2_pointwise2_weight[288] = {
+    94, -43, 14, -39, 26, 117, -49, -86, 75, -105, -8, -50, -47, 36, -35, -59,
+    -41, 52, -12, 50, 125, -16, 26, 85, -29, -45, -11, 31, 24, 10, -79, -109,
+    -2, -39, -118, 16, -85, 121, 70, 72, 54, -5, -47, -77, -60, -59, 52, -117,
+    127, 21, -33, -19, 26, 40, 73, 8, -125, -21, 72, -38, -52, -117, -81, 123,
+    76, -108, 119, -121, 18, -73, 26, -93, -49, 75, 118, -89, 106, -41, -115, -124,
+    42, 110, -38, -46, -110, 87, -9, 118, 82, 58, 56, -61, 94, -2, -71, 72,
+    -125, 51, 127, 84, 60, 11, -88, 40, -42, -35, 121, -79, 116, 50, 16, -127,
+    86, 72, -114, -126, -62, 30, -42, 24, 39, -101, 101, 24, -95, 66, -10, 9,
+    111, 44, 43, 53, 69, -75, 122, 109, 55, -44, -120, 21, 81, -101, 65, 127,
+    -87, 39, 2, -10, 112, 17, -107, -121, -57, -66, 76, 121, -8, -107, 61, -91,
+    76, 19, -37, 70, -113, 90, -77, 92, -12, 66, -68, -39, 125, 21, -45, 80,
+    -2, -92, 107, -107, 21, -11, 23, -48, -45, -127, 120, 4, 94, -32, 106, 98,
+    -4, -42, -105, 41, 1, 17, -65, -51, 17, -8, 31, -34, 32, -67, -35, -105,
+    74, -114, -115, -71, 50, -106, 116, -89, 78, -96, -66, -32, 88, -67, 43, -126,
+    -65, -119, -67, 125, 31, -65, 65, -117, -76, 32, 44, 13, -118, -28, 64, 59,
+    -104, 111, 34, -26, 114, -32, -41, 4, -125, -68, -21, -83, 74, -28, 12, 45,
+    -104, -124, 49, -92, 107, 79, -99, -43, 119, 15, -67, -113, -103, 13, 84, -120,
+    -39, -75, 53, -13, -78, 6, 77, -96, -99, -10, -90, 72, 36, 52, -18, -33
+};
+
+/* parameter blocks.2.pointwise2.bias: int32 12 */
+static const int32_t p_blocks_2_pointwise2_bias[12] = {
+    2500, -8480, -3141, 1318, -114, -13638, 6938, 11501, 9727, -6762, 2896, -14128
+};
+
+/* parameter blocks.2.pointwise2.scale: float32 12 */
+static const float p_blocks_2_pointwise2_scale[12] = {
+    0x1.13dd5e0000000p-8f, 0x1.22a6020000000p-9f, 0x1.cd7a200000000p-10f, 0x1.3d482c0000000p-8f, 0x1.25e4de0000000p-8f, 0x1.262e7e0000000p-8f,
+    0x1.8aeaf80000000p-9f, 0x1.6748760000000p-10f, 0x1.0636520000000p-8f, 0x1.11b5ba0000000p-8f, 0x1.3c566a0000000p-8f, 0x1.67b35a0000000p-10f
+};
+
+/* parameter blocks.2.pointwise1.weight.frozen: int8 24x1x1x9 */
+static const int8_t p_blocks_2_pointwise1_weight_frozen[216] = {
+    -79, 2, 98, 41, 98, 13, 53, -12, 18, 77, -40, 85, -39, 67, -65, -121,
+    40, -119, -23, 91, 101, -36, 92, 9, -31, 54, 127, 53, 38, 46, 65, 87,
+    20, 4, 4, 120, 99, 87, -34, 94, 87, 1, -106, -13, 26, -53, 97, 7,
+    -122, 90, -82, -6, 21, 49, 69, -68, 112, 83, 13, 108, -42, 67, 25, 67,
+    -29, 13, -39, -83, -29, -53, 119, -88, 37, 56, 104, 120, -52, -18, 17, -37,
+    -61, -11, 112, 25, 69, -120, -41, -127, -4, -8, 28, 82, -104, 65, -66, 78,
+    87, -29, -51, 80, -82, -57, -58, 53, 12, -15, 40, 75, -124, 97, -86, -40,
+    -53, 46, 53, 46, 11, 68, 102, -107, 39, -100, 91, -37, 17, -110, 1, 6,
+    32, -62, -108, 69, -96, 46, -77, -25, 118, -2, -126, 44, -33, -116, 118, -43,
+    6, -62, 62, -31, 8, 82, 16, -96, -55, 36, 107, -83, -99, 83, 46, 112,
+    33, 85, -70, 49, 15, 1, 69, 54, -40, 40, -64, 111, -106, 47, -13, -34,
+    105, 84, 91, 66, -100, -71, -53, -106, 74, -57, -109, 47, 64, 76, 23, 36,
+    -79, -40, 15, -122, 16, 19, 91, 60, -108, -103, -30, -85, -31, -124, 4, 84,
+    70, -1, -44, -16, 26, 89, -53, 27
+};
+
+/* parameter blocks.2.pointwise1.bias.update: uint32 3 */
+static const uint32_t p_blocks_2_pointwise1_bias_update[3] = {
+    1028564956u, 861392360u, 1816913153u
+};
+
+/* parameter blocks.2.pointwise1.weight.update: uint32 3 */
+static const uint32_t p_blocks_2_pointwise1_weight_update[3] = {
+    1069703743u, 861392360u, 983453922u
+};
+
+/* parameter blocks.2.depthwise.bias.update: uint32 3 */
+static const uint32_t p_blocks_2_depthwise_bias_update[3] = {
+    1024218756u, 873127340u, 3815149667u
+};
+
+/* initial state blocks.2.pointwise1.bias: int32 24 */
+static const int32_t p_blocks_2_pointwise1_bias[24] = {
+    -374, -176, -168, -3160, -5106, -3218, 5191, 1812, 2843, 6685, -5714, 2470, -5208, -1619, 2346, 7821,
+    -3789, -459, 5601, -7217, 1754, -1493, -4271, 710
+};
+
+/* initial state blocks.2.depthwise.bias: int32 24 */
+static const int32_t p_blocks_2_depthwise_bias[24] = {
+    1889, 2103, 4519, 1820, -1551, 4968, -3059, -1278, -2664, -283, 2990, 3585, 1280, -1683, -1529, -1666,
+    2632, -2504, 2388, -90, 475, 4176, -1313, 4591
+};
+
+/* initial state blocks.2.pointwise1.weight.trained: int8 24x1x1x3 */
+static const int8_t p_blocks_2_pointwise1_weight_trained[72] = {
+    4, -100, 103, 70, 46, 64, 97, -94, 42, 127, -69, 97, -17, 33, -127, 0,
+    22, -115, -21, -13, -1, -16, 96, 114, 18, 8, 33, -102, -126, 22, 51, 124,
+    42, 126, 99, 96, 87, -85, -57, 107, 114, 29, -121, 54, 104, 118, 88, -110,
+    109, 121, -119, 24, -45, 31, -57, 78, -66, 14, -90, -21, 5, 62, -118, -92,
+    45, -83, -109, -61, 62, 16, 115, 59
+};
+
+/* initial state learning_rate: float32 2 */
+static const float p_learning_rate[2] = {
+    0x1.0624de0000000p-10f, 0x1.47ae140000000p-7f
+};
+
+/* initial state counter: uint32 2 */
+static const uint32_t p_counter[2] = {
+    1u, 0u
+};
+
+/* channel numbers */
+static const int16_t channels_0[9] = {
+    0, 1, 2, 3, 4, 6, 8, 10, 11
+};
+
+/* channel numbers */
+static const int16_t channels_1[3] = {
+    5, 7, 9
+};
+
+/* All memory of the model: inputs, outputs, trained state, activations, gradients, scratch. */
+_Alignas(16) uint8_t tvmgen_tiny_arena[17056];
+
+/* The tensor at this byte of the arena; every offset is aligned for its type. */
+#define AT(type, offset) ((type *)(void *)(tvmgen_tiny_arena + (offset)))
+
+static int32_t ready; /* the trained state has been put into the arena */
+
+int32_t tvmgen_tiny_init(void) {
+    uint8_t *const arena = tvmgen_tiny_arena;
+    (void)arena;
+    memcpy(arena + 208, p_blocks_2_pointwise1_bias, 96); /* blocks.2.pointwise1.bias */
+    memcpy(arena + 304, p_blocks_2_depthwise_bias, 96); /* blocks.2.depthwise.bias */
+    memset(arena + 400, 0, 192); /* classifier.weight */
+    memset(arena + 592, 0, 16); /* classifier.bias */
+    memcpy(arena + 608, p_blocks_2_pointwise1_weight_trained, 72); /* blocks.2.pointwise1.weight.trained */
+    memcpy(arena + 688, p_learning_rate, 8); /* learning_rate */
+    memcpy(arena + 704, p_counter, 8); /* counter */
+    ready = 1;
+    return MCU_OK;
+}
+
+static void tvmgen_tiny_infer_ops(void) {
+    /* first_conv:qconv2d: first_conv int8 1x8x8x8 @720 <- x int8 1x8x8x3 @0, first_conv.weight int8 8x3x3x3 in flash, first_conv.bias int32 8 in flash, first_conv.scale float32 8 in flash */
+    MCU_OP(0);
+    tvmgen_tiny_qconv2d_conv3x3_8x8x3_k0(AT(int8_t, 0), p_first_conv_weight, p_first_conv_bias, p_first_conv_scale, AT(int8_t, 720), AT(int16_t, 1232), 0, 8);
+    /* blocks.0.pointwise1:qconv2d: blocks.0.pointwise1 int8 1x8x8x16 @1344 <- first_conv int8 1x8x8x8 @720, blocks.0.pointwise1.weight int8 16x1x1x8 in flash, blocks.0.pointwise1.bias int32 16 in flash, blocks.0.pointwise1.scale float32 16 in flash */
+    MCU_OP(1);
+    tvmgen_tiny_qconv2d_conv1x1_8x8x8_k1(AT(int8_t, 720), p_blocks_0_pointwise1_weight, p_blocks_0_pointwise1_bias, p_blocks_0_pointwise1_scale, AT(int8_t, 1344), AT(int16_t, 2368), 0, 8);
+    /* blocks.0.depthwise:qconv2d: blocks.0.depthwise int8 1x8x8x16 @2400 <- blocks.0.pointwise1 int8 1x8x8x16 @1344, blocks.0.depthwise.weight int8 16x3x3 in flash, blocks.0.depthwise.bias int32 16 in flash, blocks.0.depthwise.scale float32 16 in flash */
+    MCU_OP(2);
+    tvmgen_tiny_qconv2d_depthwise3x3_8x8x16_k2(AT(int8_t, 1344), p_blocks_0_depthwise_weight, p_blocks_0_depthwise_bias, p_blocks_0_depthwise_scale, AT(int8_t, 2400), AT(int16_t, 3424), 0, 8);
+    /* blocks.0.pointwise2:qconv2d: blocks.0.pointwise2 int8 1x8x8x8 @3488 <- blocks.0.depthwise int8 1x8x8x16 @2400, blocks.0.pointwise2.weight int8 8x1x1x16 in flash, blocks.0.pointwise2.bias int32 8 in flash, blocks.0.pointwise2.scale float32 8 in flash */
+    MCU_OP(3);
+    tvmgen_tiny_qconv2d_conv1x1_8x8x16_k3(AT(int8_t, 2400), p_blocks_0_pointwise2_weight, p_blocks_0_pointwise2_bias, p_blocks_0_pointwise2_scale, AT(int8_t, 3488), AT(int16_t, 4000), 0, 8);
+    /* blocks.0.residual:qadd: blocks.0.residual int8 1x8x8x8 @4064 <- first_conv int8 1x8x8x8 @720, blocks.0.pointwise2 int8 1x8x8x8 @3488 */
+    MCU_OP(4);
+    tvmgen_tiny_qadd_8x8x8_k4(AT(int8_t, 720), AT(int8_t, 3488), AT(int8_t, 4064), 0, 8);
+    /* blocks.1.pointwise1:qconv2d: blocks.1.pointwise1 int8 1x8x8x16 @4576 <- blocks.0.residual int8 1x8x8x8 @4064, blocks.1.pointwise1.weight int8 16x1x1x8 in flash, blocks.1.pointwise1.bias int32 16 in flash, blocks.1.pointwise1.scale float32 16 in flash */
+    MCU_OP(5);
+    tvmgen_tiny_qconv2d_conv1x1_8x8x8_k5(AT(int8_t, 4064), p_blocks_1_pointwise1_weight, p_blocks_1_pointwise1_bias, p_blocks_1_pointwise1_scale, AT(int8_t, 4576), AT(int16_t, 5600), 0, 8);
+    /* blocks.1.depthwise:qconv2d: blocks.1.depthwise int8 1x4x4x16 @5632 <- blocks.1.pointwise1 int8 1x8x8x16 @4576, blocks.1.depthwise.weight int8 16x5x5 in flash, blocks.1.depthwise.bias int32 16 in flash, blocks.1.depthwise.scale float32 16 in flash */
+    MCU_OP(6);
+    tvmgen_tiny_qconv2d_depthwise5x5_s2_8x8x16_k6(AT(int8_t, 4576), p_blocks_1_depthwise_weight, p_blocks_1_depthwise_bias, p_blocks_1_depthwise_scale, AT(int8_t, 5632), AT(int16_t, 5888), 0, 4);
+    /* blocks.1.pointwise2:qconv2d: blocks.1.pointwise2 int8 1x4x4x12 @6016 <- blocks.1.depthwise int8 1x4x4x16 @5632, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 in flash, blocks.1.pointwise2.scale float32 12 in flash */
+    MCU_OP(7);
+    tvmgen_tiny_qconv2d_conv1x1_4x4x16_k7(AT(int8_t, 5632), p_blocks_1_pointwise2_weight, p_blocks_1_pointwise2_bias, p_blocks_1_pointwise2_scale, AT(int8_t, 6016), AT(int16_t, 6208), 0, 4);
+    /* blocks.2.pointwise1:qconv2d: blocks.2.pointwise1 int8 1x4x4x24 @6272 <- blocks.1.pointwise2 int8 1x4x4x12 @6016, blocks.2.pointwise1.weight.frozen int8 24x1x1x9 in flash, blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1.scale float32 24 in flash */
+    MCU_OP(8);
+    tvmgen_tiny_qconv2d_conv1x1_4x4x12_k32(AT(int8_t, 6016), p_blocks_2_pointwise1_weight_frozen, AT(int8_t, 608), AT(int32_t, 208), p_blocks_2_pointwise1_scale, channels_0, channels_1, AT(int8_t, 6272), AT(int16_t, 6704), 0, 4);
+    /* blocks.2.depthwise:qconv2d: blocks.2.depthwise int8 1x4x4x24 @6752 <- blocks.2.pointwise1 int8 1x4x4x24 @6272, blocks.2.depthwise.weight int8 24x3x3 in flash, blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise.scale float32 24 in flash */
+    MCU_OP(9);
+    tvmgen_tiny_qconv2d_depthwise3x3_4x4x24_k33(AT(int8_t, 6272), p_blocks_2_depthwise_weight, AT(int32_t, 304), p_blocks_2_depthwise_scale, AT(int8_t, 6752), AT(int16_t, 7184), 0, 4);
+    /* blocks.2.pointwise2:qconv2d: blocks.2.pointwise2 int8 1x4x4x12 @7232 <- blocks.2.depthwise int8 1x4x4x24 @6752, blocks.2.pointwise2.weight int8 12x1x1x24 in flash, blocks.2.pointwise2.bias int32 12 in flash, blocks.2.pointwise2.scale float32 12 in flash */
+    MCU_OP(10);
+    tvmgen_tiny_qconv2d_conv1x1_4x4x24_k34(AT(int8_t, 6752), p_blocks_2_pointwise2_weight, p_blocks_2_pointwise2_bias, p_blocks_2_pointwise2_scale, AT(int8_t, 7232), AT(int16_t, 7456), 0, 4);
+    /* blocks.2.residual:qadd: blocks.2.residual int8 1x4x4x12 @7552 <- blocks.1.pointwise2 int8 1x4x4x12 @6016, blocks.2.pointwise2 int8 1x4x4x12 @7232 */
+    MCU_OP(11);
+    tvmgen_tiny_qadd_4x4x12_k35(AT(int8_t, 6016), AT(int8_t, 7232), AT(int8_t, 7552), 0, 4);
+    /* global_pool:qmean: global_pool int8 1x1x1x12 @7776 <- blocks.2.residual int8 1x4x4x12 @7552 */
+    MCU_OP(12);
+    tvmgen_tiny_qmean_4x4x12_k12(AT(int8_t, 7552), AT(int8_t, 7776));
+    /* classifier:dense: classifier float32 4 @7792 <- global_pool int8 1x1x1x12 @7776, classifier.weight float32 4x12 @400, classifier.bias float32 4 @592 */
+    MCU_OP(13);
+    tvmgen_tiny_dense_1x1x12_k13(AT(int8_t, 7776), AT(float, 400), AT(float, 592), AT(float, 7792));
+}
+
+static void tvmgen_tiny_train_ops(void) {
+    /* first_conv:qconv2d: first_conv int8 1x8x8x8 @720 <- x int8 1x8x8x3 @0, first_conv.weight int8 8x3x3x3 in flash, first_conv.bias int32 8 in flash, first_conv.scale float32 8 in flash */
+    MCU_OP(0);
+    tvmgen_tiny_qconv2d_conv3x3_8x8x3_k0(AT(int8_t, 0), p_first_conv_weight, p_first_conv_bias, p_first_conv_scale, AT(int8_t, 720), AT(int16_t, 1232), 0, 8);
+    /* blocks.0.pointwise1:qconv2d: blocks.0.pointwise1 int8 1x8x8x16 @1344 <- first_conv int8 1x8x8x8 @720, blocks.0.pointwise1.weight int8 16x1x1x8 in flash, blocks.0.pointwise1.bias int32 16 in flash, blocks.0.pointwise1.scale float32 16 in flash */
+    MCU_OP(1);
+    tvmgen_tiny_qconv2d_conv1x1_8x8x8_k1(AT(int8_t, 720), p_blocks_0_pointwise1_weight, p_blocks_0_pointwise1_bias, p_blocks_0_pointwise1_scale, AT(int8_t, 1344), AT(int16_t, 2368), 0, 8);
+    /* blocks.0.depthwise:qconv2d: blocks.0.depthwise int8 1x8x8x16 @2400 <- blocks.0.pointwise1 int8 1x8x8x16 @1344, blocks.0.depthwise.weight int8 16x3x3 in flash, blocks.0.depthwise.bias int32 16 in flash, blocks.0.depthwise.scale float32 16 in flash */
+    MCU_OP(2);
+    tvmgen_tiny_qconv2d_depthwise3x3_8x8x16_k2(AT(int8_t, 1344), p_blocks_0_depthwise_weight, p_blocks_0_depthwise_bias, p_blocks_0_depthwise_scale, AT(int8_t, 2400), AT(int16_t, 3424), 0, 8);
+    /* blocks.0.pointwise2:qconv2d: blocks.0.pointwise2 int8 1x8x8x8 @3488 <- blocks.0.depthwise int8 1x8x8x16 @2400, blocks.0.pointwise2.weight int8 8x1x1x16 in flash, blocks.0.pointwise2.bias int32 8 in flash, blocks.0.pointwise2.scale float32 8 in flash */
+    MCU_OP(3);
+    tvmgen_tiny_qconv2d_conv1x1_8x8x16_k3(AT(int8_t, 2400), p_blocks_0_pointwise2_weight, p_blocks_0_pointwise2_bias, p_blocks_0_pointwise2_scale, AT(int8_t, 3488), AT(int16_t, 4000), 0, 8);
+    /* blocks.0.residual:qadd: blocks.0.residual int8 1x8x8x8 @4064 <- first_conv int8 1x8x8x8 @720, blocks.0.pointwise2 int8 1x8x8x8 @3488 */
+    MCU_OP(4);
+    tvmgen_tiny_qadd_8x8x8_k4(AT(int8_t, 720), AT(int8_t, 3488), AT(int8_t, 4064), 0, 8);
+    /* blocks.1.pointwise1:qconv2d: blocks.1.pointwise1 int8 1x8x8x16 @4576 <- blocks.0.residual int8 1x8x8x8 @4064, blocks.1.pointwise1.weight int8 16x1x1x8 in flash, blocks.1.pointwise1.bias int32 16 in flash, blocks.1.pointwise1.scale float32 16 in flash */
+    MCU_OP(5);
+    tvmgen_tiny_qconv2d_conv1x1_8x8x8_k5(AT(int8_t, 4064), p_blocks_1_pointwise1_weight, p_blocks_1_pointwise1_bias, p_blocks_1_pointwise1_scale, AT(int8_t, 4576), AT(int16_t, 5600), 0, 8);
+    /* blocks.1.depthwise:qconv2d: blocks.1.depthwise int8 1x4x4x16 @5632 <- blocks.1.pointwise1 int8 1x8x8x16 @4576, blocks.1.depthwise.weight int8 16x5x5 in flash, blocks.1.depthwise.bias int32 16 in flash, blocks.1.depthwise.scale float32 16 in flash */
+    MCU_OP(6);
+    tvmgen_tiny_qconv2d_depthwise5x5_s2_8x8x16_k6(AT(int8_t, 4576), p_blocks_1_depthwise_weight, p_blocks_1_depthwise_bias, p_blocks_1_depthwise_scale, AT(int8_t, 5632), AT(int16_t, 5888), 0, 4);
+    /* blocks.1.pointwise2:qconv2d: blocks.1.pointwise2 int8 1x4x4x12 @6016 <- blocks.1.depthwise int8 1x4x4x16 @5632, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 in flash, blocks.1.pointwise2.scale float32 12 in flash */
+    MCU_OP(7);
+    tvmgen_tiny_qconv2d_conv1x1_4x4x16_k7(AT(int8_t, 5632), p_blocks_1_pointwise2_weight, p_blocks_1_pointwise2_bias, p_blocks_1_pointwise2_scale, AT(int8_t, 6016), AT(int16_t, 6208), 0, 4);
+    /* blocks.2.pointwise1:qconv2d_with_mask: blocks.2.pointwise1 int8 1x4x4x24 @6272, blocks.2.pointwise1:mask uint8 1x4x12 @6656 <- blocks.1.pointwise2 int8 1x4x4x12 @6016, blocks.2.pointwise1.weight.frozen int8 24x1x1x9 in flash, blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1.scale float32 24 in flash */
+    MCU_OP(8);
+    tvmgen_tiny_qconv2d_with_mask_conv1x1_4x4x12_k8(AT(int8_t, 6016), p_blocks_2_pointwise1_weight_frozen, AT(int8_t, 608), AT(int32_t, 208), p_blocks_2_pointwise1_scale, channels_0, channels_1, AT(int8_t, 6272), AT(uint8_t, 6656), AT(int16_t, 6704), 0, 4);
+    /* blocks.2.depthwise:qconv2d_with_mask: blocks.2.depthwise int8 1x4x4x24 @6752, blocks.2.depthwise:mask uint8 1x4x12 @7136 <- blocks.2.pointwise1 int8 1x4x4x24 @6272, blocks.2.depthwise.weight int8 24x3x3 in flash, blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise.scale float32 24 in flash */
+    MCU_OP(9);
+    tvmgen_tiny_qconv2d_with_mask_depthwise3x3_4x4x24_k9(AT(int8_t, 6272), p_blocks_2_depthwise_weight, AT(int32_t, 304), p_blocks_2_depthwise_scale, AT(int8_t, 6752), AT(uint8_t, 7136), AT(int16_t, 7184), 0, 4);
+    /* blocks.2.pointwise2:qconv2d_with_mask: blocks.2.pointwise2 int8 1x4x4x12 @7232, blocks.2.pointwise2:mask uint8 1x4x6 @7424 <- blocks.2.depthwise int8 1x4x4x24 @6752, blocks.2.pointwise2.weight int8 12x1x1x24 in flash, blocks.2.pointwise2.bias int32 12 in flash, blocks.2.pointwise2.scale float32 12 in flash */
+    MCU_OP(10);
+    tvmgen_tiny_qconv2d_with_mask_conv1x1_4x4x24_k10(AT(int8_t, 6752), p_blocks_2_pointwise2_weight, p_blocks_2_pointwise2_bias, p_blocks_2_pointwise2_scale, AT(int8_t, 7232), AT(uint8_t, 7424), AT(int16_t, 7456), 0, 4);
+    /* blocks.2.residual:qadd_with_mask: blocks.2.residual int8 1x4x4x12 @7552, blocks.2.residual:mask uint8 1x4x6 @7744 <- blocks.1.pointwise2 int8 1x4x4x12 @6016, blocks.2.pointwise2 int8 1x4x4x12 @7232 */
+    MCU_OP(11);
+    tvmgen_tiny_qadd_with_mask_4x4x12_k11(AT(int8_t, 6016), AT(int8_t, 7232), AT(int8_t, 7552), AT(uint8_t, 7744), 0, 4);
+    /* global_pool:qmean: global_pool int8 1x1x1x12 @7776 <- blocks.2.residual int8 1x4x4x12 @7552 */
+    MCU_OP(12);
+    tvmgen_tiny_qmean_4x4x12_k12(AT(int8_t, 7552), AT(int8_t, 7776));
+    /* classifier:dense: classifier float32 4 @7792 <- global_pool int8 1x1x1x12 @7776, classifier.weight float32 4x12 @400, classifier.bias float32 4 @592 */
+    MCU_OP(13);
+    tvmgen_tiny_dense_1x1x12_k13(AT(int8_t, 7776), AT(float, 400), AT(float, 592), AT(float, 7792));
+    /* loss:cross_entropy: loss float32 scalar @7808 <- classifier float32 4 @7792, label int32 1 @192 */
+    MCU_OP(14);
+    tvmgen_tiny_cross_entropy_4_k14(AT(float, 7792), AT(int32_t, 192), AT(float, 7808));
+    /* loss:cross_entropy_grad: loss:g_logits float32 4 @7824 <- classifier float32 4 @7792, label int32 1 @192 */
+    MCU_OP(15);
+    tvmgen_tiny_cross_entropy_grad_4_k15(AT(float, 7792), AT(int32_t, 192), AT(float, 7824));
+    /* classifier:dense_input_grad: classifier:g_x float32 1x1x1x12 @7840 <- loss:g_logits float32 4 @7824, classifier.weight float32 4x12 @400 */
+    MCU_OP(16);
+    tvmgen_tiny_dense_input_grad_4_k16(AT(float, 7824), AT(float, 400), AT(float, 7840));
+    /* classifier:dense_weight_grad: classifier:g_weight float32 4x12 @7888 <- global_pool int8 1x1x1x12 @7776, loss:g_logits float32 4 @7824 */
+    MCU_OP(17);
+    tvmgen_tiny_dense_weight_grad_1x1x12_k17(AT(int8_t, 7776), AT(float, 7824), AT(float, 7888));
+    /* global_pool:spread: global_pool:g_x float32 1x4x4x12 @8080 <- classifier:g_x float32 1x1x1x12 @7840 */
+    MCU_OP(18);
+    tvmgen_tiny_spread_1x1x12_k18(AT(float, 7840), AT(float, 8080));
+    /* blocks.2.residual:mask_scale_by: blocks.2.residual:g_operand float32 1x4x4x12 @8848 <- global_pool:g_x float32 1x4x4x12 @8080, blocks.2.residual:mask uint8 1x4x6 @7744 */
+    MCU_OP(19);
+    tvmgen_tiny_mask_scale_by_4x4x12_k19(AT(float, 8080), AT(uint8_t, 7744), AT(float, 8848));
+    /* blocks.2.pointwise2:mask_scale: blocks.2.pointwise2:g_acc float32 1x4x4x12 @9616 <- blocks.2.residual:g_operand float32 1x4x4x12 @8848, blocks.2.pointwise2:mask uint8 1x4x6 @7424, blocks.2.pointwise2.scale float32 12 in flash */
+    MCU_OP(20);
+    tvmgen_tiny_mask_scale_4x4x12_k20(AT(float, 8848), AT(uint8_t, 7424), p_blocks_2_pointwise2_scale, AT(float, 9616));
+    /* blocks.2.pointwise2:conv2d_input_grad: blocks.2.pointwise2:g_x float32 1x4x4x24 @10384 <- blocks.2.pointwise2:g_acc float32 1x4x4x12 @9616, blocks.2.pointwise2.weight int8 12x1x1x24 in flash */
+    MCU_OP(21);
+    tvmgen_tiny_conv2d_input_grad_conv1x1_4x4x12_k21(AT(float, 9616), p_blocks_2_pointwise2_weight, AT(float, 10384));
+    /* blocks.2.depthwise:mask_scale: blocks.2.depthwise:g_acc float32 1x4x4x24 @11920 <- blocks.2.pointwise2:g_x float32 1x4x4x24 @10384, blocks.2.depthwise:mask uint8 1x4x12 @7136, blocks.2.depthwise.scale float32 24 in flash */
+    MCU_OP(22);
+    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 10384), AT(uint8_t, 7136), p_blocks_2_depthwise_scale, AT(float, 11920));
+    /* blocks.2.depthwise:conv2d_input_grad: blocks.2.depthwise:g_x float32 1x4x4x24 @13456 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @11920, blocks.2.depthwise.weight int8 24x3x3 in flash */
+    MCU_OP(23);
+    tvmgen_tiny_conv2d_input_grad_depthwise3x3_4x4x24_k23(AT(float, 11920), p_blocks_2_depthwise_weight, AT(float, 13456));
+    /* blocks.2.depthwise:conv2d_bias_grad: blocks.2.depthwise:g_bias float32 24 @14992 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @11920 */
+    MCU_OP(24);
+    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 11920), AT(float, 14992));
+    /* blocks.2.pointwise1:mask_scale: blocks.2.pointwise1:g_acc float32 1x4x4x24 @15088 <- blocks.2.depthwise:g_x float32 1x4x4x24 @13456, blocks.2.pointwise1:mask uint8 1x4x12 @6656, blocks.2.pointwise1.scale float32 24 in flash */
+    MCU_OP(25);
+    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 13456), AT(uint8_t, 6656), p_blocks_2_pointwise1_scale, AT(float, 15088));
+    /* blocks.2.pointwise1:take_channels: blocks.2.pointwise1:saved int8 1x4x4x3 @16624 <- blocks.1.pointwise2 int8 1x4x4x12 @6016 */
+    MCU_OP(26);
+    tvmgen_tiny_take_channels_4x4x12_k25(AT(int8_t, 6016), channels_1, AT(int8_t, 16624));
+    /* blocks.2.pointwise1:conv2d_bias_grad: blocks.2.pointwise1:g_bias float32 24 @16672 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @15088 */
+    MCU_OP(27);
+    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 15088), AT(float, 16672));
+    /* blocks.2.pointwise1:conv2d_weight_grad: blocks.2.pointwise1:g_weight float32 24x1x1x3 @16768 <- blocks.2.pointwise1:saved int8 1x4x4x3 @16624, blocks.2.pointwise1:g_acc float32 1x4x4x24 @15088 */
+    MCU_OP(28);
+    tvmgen_tiny_conv2d_weight_grad_conv1x1_4x4x3_k26(AT(int8_t, 16624), AT(float, 15088), AT(float, 16768));
+    /* blocks.2.pointwise1.bias:sgd: blocks.2.pointwise1.bias int32 24 @208 <- blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1:g_bias float32 24 @16672, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(0, tvmgen_tiny_arena + 16672, 96);
+    MCU_OP(29);
+    tvmgen_tiny_sgd_24_k27(AT(int32_t, 208), AT(float, 16672), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_bias_update, AT(float, 688), AT(uint32_t, 704));
+    /* blocks.2.pointwise1.weight:sgd: blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608 <- blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1:g_weight float32 24x1x1x3 @16768, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.weight.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(1, tvmgen_tiny_arena + 16768, 288);
+    MCU_OP(30);
+    tvmgen_tiny_sgd_1x1x3_k28(AT(int8_t, 608), AT(float, 16768), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_weight_update, AT(float, 688), AT(uint32_t, 704));
+    /* blocks.2.depthwise.bias:sgd: blocks.2.depthwise.bias int32 24 @304 <- blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise:g_bias float32 24 @14992, blocks.2.depthwise.scale float32 24 in flash, blocks.2.depthwise.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(2, tvmgen_tiny_arena + 14992, 96);
+    MCU_OP(31);
+    tvmgen_tiny_sgd_24_k27(AT(int32_t, 304), AT(float, 14992), p_blocks_2_depthwise_scale, p_blocks_2_depthwise_bias_update, AT(float, 688), AT(uint32_t, 704));
+    /* classifier.weight:sgd: classifier.weight float32 4x12 @400 <- classifier.weight float32 4x12 @400, classifier:g_weight float32 4x12 @7888, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(3, tvmgen_tiny_arena + 7888, 192);
+    MCU_OP(32);
+    tvmgen_tiny_sgd_4x12_k29(AT(float, 400), AT(float, 7888), AT(float, 688), AT(uint32_t, 704));
+    /* classifier.bias:sgd: classifier.bias float32 4 @592 <- classifier.bias float32 4 @592, loss:g_logits float32 4 @7824, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(4, tvmgen_tiny_arena + 7824, 16);
+    MCU_OP(33);
+    tvmgen_tiny_sgd_4_k30(AT(float, 592), AT(float, 7824), AT(float, 688), AT(uint32_t, 704));
+    /* counter:next_step: counter uint32 2 @704 <- counter uint32 2 @704 */
+    MCU_OP(34);
+    tvmgen_tiny_next_step_2_k31(AT(uint32_t, 704));
+}
+
+
+int8_t *tvmgen_tiny_input(void) { return AT(int8_t, 0); }
+
+int32_t tvmgen_tiny_infer_arena(void) {
+    if (!ready) {
+        return MCU_ERROR_STATE;
+    }
+    tvmgen_tiny_infer_ops();
+    return MCU_OK;
+}
+
+static int32_t tvmgen_tiny_take_input(const void *input) {
+    if (input == NULL) {
+        return MCU_ERROR_NULL;
+    }
+    if (input != (const void *)(tvmgen_tiny_arena + 0)) {
+        memcpy(tvmgen_tiny_arena + 0, input, 192);
+    }
+    return ready ? MCU_OK : tvmgen_tiny_init();
+}
+
+int32_t tvmgen_tiny_run(struct tvmgen_tiny_inputs *inputs, struct tvmgen_tiny_outputs *outputs) {
+    if (inputs == NULL || outputs == NULL || outputs->output == NULL) {
+        return MCU_ERROR_NULL;
+    }
+    const int32_t status = tvmgen_tiny_take_input(inputs->input);
+    if (status != MCU_OK) {
+        return status;
+    }
+    tvmgen_tiny_infer_ops();
+    memcpy(outputs->output, tvmgen_tiny_arena + 7792, 16);
+    return MCU_OK;
+}
+
+float *tvmgen_tiny_learning_rate(void) { return AT(float, 688); }
+
+int32_t tvmgen_tiny_train_arena(void) {
+    int32_t label;
+    if (!ready) {
+        return MCU_ERROR_STATE;
+    }
+    memcpy(&label, tvmgen_tiny_arena + 192, sizeof label);
+    if (label < 0 || label >= 4) {
+        return MCU_ERROR_LABEL;
+    }
+    tvmgen_tiny_train_ops();
+    return MCU_OK;
+}
+
+int32_t tvmgen_tiny_train_step(struct tvmgen_tiny_train_inputs *inputs, struct tvmgen_tiny_train_outputs *outputs) {
+    if (inputs == NULL || outputs == NULL || inputs->label == NULL || outputs->loss == NULL) {
+        return MCU_ERROR_NULL;
+    }
+    int32_t status = tvmgen_tiny_take_input(inputs->input);
+    if (status != MCU_OK) {
+        return status;
+    }
+    memcpy(tvmgen_tiny_arena + 192, inputs->label, sizeof(int32_t));
+    status = tvmgen_tiny_train_arena();
+    if (status != MCU_OK) {
+        return status;
+    }
+    memcpy(outputs->loss, tvmgen_tiny_arena + 7808, sizeof(float));
+    if (outputs->output != NULL) {
+        memcpy(outputs->output, tvmgen_tiny_arena + 7792, 16);
+    }
+    return MCU_OK;
+}

@@ -1,0 +1,92 @@
+"""Random operands for convolution kernels: shapes, attributes and arrays that go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ConvCase:
+    """One quantised convolution. weight: whole, [O, kh, kw, I], or depthwise [C, kh, kw]."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray
+    attrs: dict
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """The weight arguments: one, or the frozen and the trained channels."""
+        trained = self.attrs["trained_channels"]
+        if not trained or self.attrs["depthwise"]:
+            return [self.weight]
+        rest = sorted(set(range(self.weight.shape[3])) - set(trained))
+        return [np.ascontiguousarray(self.weight[..., rest]), np.ascontiguousarray(self.weight[..., trained])]
+
+    @property
+    def arguments(self) -> list[np.ndarray]:
+        return [self.x, *self.weights, self.bias, self.scale]
+
+    @property
+    def shapes(self) -> list[list[int]]:
+        return [list(a.shape) for a in self.arguments]
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        k, stride, padding = self.attrs["kernel"][0], self.attrs["stride"], self.attrs["padding"]
+        height, width = ((n + 2 * padding - k) // stride + 1 for n in self.x.shape[1:3])
+        return 1, height, width, self.weight.shape[0]
+
+
+def conv_case(
+    seed: int,
+    height: int,
+    width: int,
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int = 1,
+    depthwise: bool = False,
+    trained: tuple[int, ...] = (),
+    clamp: tuple[int, int] = (-128, 127),
+    spread: float = 60.0,
+) -> ConvCase:
+    """spread: standard deviation of the outputs before the clamp, in integer steps."""
+    rng = np.random.default_rng(seed)
+    outputs = inputs if depthwise else outputs
+    shape = (inputs, kernel, kernel) if depthwise else (outputs, kernel, kernel, inputs)
+    weight = rng.integers(-127, 128, shape).astype(np.int8)
+    fan_in = weight[0].size
+    acc = 100 * 73 * np.sqrt(fan_in)
+    attrs = {
+        "layer": "under test",
+        "kernel": [kernel, kernel],
+        "stride": stride,
+        "padding": (kernel - 1) // 2,
+        "depthwise": depthwise,
+        "trained_channels": list(trained),
+        "slots": "",
+        "in_zero": int(rng.choice([-128, 127, rng.integers(-128, 128)])),
+        "out_zero": int(rng.integers(-60, 60)),
+        "lo": clamp[0],
+        "hi": clamp[1],
+        "in_scale": 0.1,
+        "out_scale": 0.2,
+    }
+    return ConvCase(
+        x=rng.integers(-128, 128, (1, height, width, inputs)).astype(np.int8),
+        weight=weight,
+        bias=rng.integers(-int(acc) // 2, int(acc) // 2 + 1, outputs).astype(np.int32),
+        scale=(spread / acc * rng.uniform(0.3, 2, outputs)).astype(np.float32),
+        attrs=attrs,
+    )
+
+
+def adjoint(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 gradient with magnitudes over several decades, and zeros where a mask stopped it."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=shape) * 10.0 ** rng.uniform(-4, 1, shape)
+    return np.where(rng.random(shape) < 0.2, 0, values).astype(np.float32)

@@ -1,0 +1,161 @@
+"""Every declared overlap is proven: with the output over the input at exactly that distance, the result is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.tvm_ext.cases import adjoint, conv_case
+from tests.tvm_ext.run_kernel import prepare, run, run_overlapped
+from tests.tvm_ext.test_forward_kernels import ADD, kernel_of
+from tvm_ext.kernels import conv, conv_backward, elementwise
+from tvm_ext.kernels.build import Kernel
+from tvm_ext.lower import KERNELS
+
+# every example calls the C compiler
+FEW = settings(
+    max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+EXTENTS = st.integers(1, 9)
+CHANNELS = st.integers(1, 13)
+SEEDS = st.integers(0, 1000)
+
+
+def results(kernel: Kernel, inputs: Sequence, shapes: Sequence, dtypes: Sequence, shift: tuple | None) -> list:
+    """Outputs over fresh memory; `shift` = (overlap, correction of its distance in bytes), None to run apart."""
+    outputs = [np.full(s, 0, d) for s, d in zip(shapes, dtypes, strict=True)]
+    if shift is None:
+        run(kernel, inputs, outputs)
+    else:
+        (source, target, distance), correction = shift
+        run_overlapped(kernel, inputs, outputs, source, target, distance + correction)
+    return outputs
+
+
+def check(kernel: Kernel, inputs: Sequence[np.ndarray], shapes: Sequence, dtypes: Sequence[str]) -> None:
+    assert kernel.overlaps
+    apart = results(kernel, inputs, shapes, dtypes, None)
+    for overlap in kernel.overlaps:
+        for more in (0, 4, 64):  # the distance is a least one: farther apart is as good
+            together = results(kernel, inputs, shapes, dtypes, (overlap, more))
+            for ours, expected in zip(together, apart, strict=True):
+                np.testing.assert_array_equal(ours, expected)
+
+
+@st.composite
+def conv_cases(draw: st.DrawFn, is_depthwise: bool):
+    kernel, stride = draw(st.sampled_from([1, 3, 5, 7])), draw(st.sampled_from([1, 1, 2, 3]))
+    inputs, outputs = draw(CHANNELS), draw(CHANNELS)
+    trained = () if is_depthwise or inputs < 2 or draw(st.booleans()) else (draw(st.integers(0, inputs - 1)),)
+    height, width = draw(EXTENTS), draw(EXTENTS)
+    return conv_case(draw(SEEDS), height, width, inputs, outputs, kernel, stride, is_depthwise, trained)
+
+
+def check_conv(case) -> None:
+    kernels = [kernel_of(case, mask) for mask in (False, True)]
+    prepare(kernels)
+    mask = (1, case.out_shape[1], (case.out_shape[2] * case.out_shape[3] + 7) // 8)
+    for kernel in kernels:
+        n = kernel.outputs
+        check(kernel, case.arguments, [case.out_shape, mask][:n], ["int8", "uint8"][:n])
+
+
+@FEW
+@given(conv_cases(is_depthwise=False))
+def test_convolution(case) -> None:
+    check_conv(case)
+
+
+@FEW
+@given(conv_cases(is_depthwise=True))
+def test_depthwise(case) -> None:
+    check_conv(case)
+
+
+@FEW
+@given(EXTENTS, EXTENTS, CHANNELS, CHANNELS, SEEDS, st.booleans())
+def test_pointwise_input_gradient(height: int, width: int, inputs: int, outputs: int, seed: int, split: bool) -> None:
+    trained = (inputs // 2,) if split and inputs > 1 else ()
+    case = conv_case(seed, height, width, inputs, outputs, 1, trained=trained)
+    shapes = [list(case.out_shape), *(list(w.shape) for w in case.weights)]
+    kernel = conv_backward.conv2d_input_grad(shapes, {**case.attrs, "shape": list(case.x.shape)})
+    check(kernel, [adjoint(seed, case.out_shape), *case.weights], [case.x.shape], ["float32"])
+
+
+@FEW
+@given(EXTENTS, EXTENTS, CHANNELS, SEEDS)
+def test_elementwise(height: int, width: int, channels: int, seed: int) -> None:
+    """Residual add (either operand), masked scales, float sum, global mean."""
+    shape, rng = [1, height, width, channels], np.random.default_rng(seed)
+    packed = (1, height, (width * channels + 7) // 8)
+    a, b = (rng.integers(-128, 128, shape).astype(np.int8) for _ in range(2))
+    g, h = adjoint(seed, tuple(shape)), adjoint(seed + 1, tuple(shape))
+    mask, scale = rng.integers(0, 256, packed).astype(np.uint8), rng.uniform(0.1, 2, channels).astype(np.float32)
+    attrs = {**ADD, "lo": -20, "hi": 30, "layer": "add"}
+    runs = [
+        (elementwise.qadd([shape] * 2, attrs, False), [a, b], [shape], ["int8"]),
+        (elementwise.qadd([shape] * 2, attrs, True), [a, b], [shape, packed], ["int8", "uint8"]),
+        (elementwise.qmean([shape], {}), [a], [(1, 1, 1, channels)], ["int8"]),
+        (elementwise.mask_scale([shape], {}), [g, mask, scale], [shape], ["float32"]),
+        (elementwise.mask_scale_by([shape], {"factor": 0.7}), [g, mask], [shape], ["float32"]),
+        (elementwise.add([shape] * 2, {}), [g, h], [shape], ["float32"]),
+    ]
+    prepare([kernel for kernel, *_ in runs])
+    for kernel, inputs, shapes, dtypes in runs:
+        check(kernel, inputs, shapes, dtypes)
+
+
+@FEW
+@given(EXTENTS, EXTENTS, st.sets(st.integers(0, 12), min_size=1), SEEDS)
+def test_taken_channels(height: int, width: int, channels: set[int], seed: int) -> None:
+    x = np.random.default_rng(seed).integers(-128, 128, (1, height, width, 13)).astype(np.int8)
+    kernel = conv_backward.take_channels([list(x.shape)], {"channels": sorted(channels)})
+    check(kernel, [x], [(1, height, width, len(channels))], ["int8"])
+
+
+def test_this_file_knows_every_kernel_that_declares_an_overlap() -> None:
+    """A new kernel with an overlap must come here: the builders are searched for the declaration."""
+    proven = {"qconv2d", "qconv2d_with_mask", "qadd", "qadd_with_mask", "qmean", "mask_scale", "mask_scale_by"}
+    proven |= {"take_channels", "conv2d_input_grad", "relax.add"}
+    assert {kind for kind in KERNELS if overlaps_of(kind)} == proven
+
+
+def overlaps_of(kind: str) -> tuple:
+    """What the kernel of an op declares on a small instance of it."""
+    attrs = {**conv_case(0, 4, 4, 2, 2, 1).attrs, **ADD, "lo": -128, "hi": 127, "dtype": "float32", "channels": [0]}
+    attrs |= {"shape": [1, 4, 4, 2], "factor": 1.0, "scale": 1.0, "zero": 0, "rate": 0, "momentum": 0.0, "every": 1}
+    image, vector, dense = [1, 4, 4, 2], [2], [2, 2]
+    shapes = {
+        "dense": [[1, 1, 1, 2], dense, vector],
+        "cross_entropy": [vector, [1]],
+        "cross_entropy_grad": [vector, [1]],
+        "conv2d_weight_grad": [image, image],
+        "conv2d_input_grad": [image, [2, 1, 1, 2]],
+        "dense_weight_grad": [[1, 1, 1, 2], vector],
+        "dense_input_grad": [vector, dense],
+        "sgd": [vector, vector, [2], [2]],
+        "qadd": [image, image],
+        "qadd_with_mask": [image, image],
+        "relax.add": [image, image],
+    }
+    if kind == "conv2d_weight_grad":
+        attrs["shape"] = [2, 1, 1, 2]
+    if kind == "sgd":
+        attrs["channels"] = []
+    if kind.startswith("qconv2d"):
+        shapes[kind] = [image, [2, 1, 1, 2], vector, vector]
+    return KERNELS[kind](shapes.get(kind, [image]), attrs).overlaps
+
+
+@pytest.mark.parametrize("n_out", [8, 32])
+def test_a_smaller_distance_is_wrong(n_out: int) -> None:
+    """The proof can fail: one pixel block nearer, the convolution overwrites what it still needs."""
+    case = conv_case(1, 6, 6, 8, n_out, 1)
+    kernel = conv.qconv2d(case.shapes, case.attrs, False)
+    apart = results(kernel, case.arguments, [case.out_shape], ["int8"], None)
+    nearer = results(kernel, case.arguments, [case.out_shape], ["int8"], (kernel.overlaps[0], -2 * n_out))
+    assert not np.array_equal(nearer[0], apart[0])
