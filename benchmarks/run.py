@@ -1,6 +1,6 @@
 """Prints every bar of the project from real runs, and the reference engine's figures beside ours (`make bench`).
 
-    python benchmarks/run.py [--quick] [--only gradients|device|speed|learning] [--json FILE]
+    python benchmarks/run.py [--quick] [--only gradients|device|speed|learning] [--json FILE] [--markdown]
 
 Exit status 1 where a bar is missed; a bar whose data is not there is said and does not count."""
 
@@ -30,6 +30,13 @@ from planner.errors import McutrainError
 GROUPS = ("gradients", "device", "speed", "learning")
 GAIN, NEAR = 0.03, 0.03  # points of accuracy: over head-only, and below the published reference at most
 TEST_BAR = not_measured("full test run, 2 cores", "<= 20 min", "`make test` prints its time")
+COLUMNS = {  # of the comparison: key, title
+    "ram": "SRAM in all, B",
+    "flash": "flash, B",
+    "infer": "instructions, inference",
+    "train_step": "instructions, training step",
+    "stack": "stack, B",
+}
 messages = Console(stderr=True, highlight=False)
 
 
@@ -46,7 +53,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     bars += [] if options.only else [TEST_BAR]
-    _show(bars, comparison)
+    (_markdown if options.markdown else _show)(bars, comparison)
     if options.json is not None:
         content = {"machine": _machine(), "bars": [b.as_dict() for b in bars], "comparison": comparison}
         replace_file(options.json, json.dumps(content, indent=1) + "\n")
@@ -58,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="leave out the learning runs (minutes)")
     parser.add_argument("--only", choices=GROUPS, help="one group alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as the README has them")
     return parser.parse_args()
 
 
@@ -111,12 +119,21 @@ def _show(bars: list[Bar], comparison: list[dict]) -> None:
     if not comparison:
         return
     table = Table("same network, scheme, compiler, emulator", title="Instructions are executed ones, not cycles")
-    columns = ("ram", "flash", "infer", "train_step", "stack")
-    for title in ("SRAM in all, B", "flash, B", "inference", "training step", "stack, B"):
+    for title in COLUMNS.values():
         table.add_column(title, justify="right")
     for row in comparison:
-        table.add_row(row["build"], *(f"{row[column]:,}" for column in columns))
+        table.add_row(row["build"], *(f"{row[column]:,}" for column in COLUMNS))
     output.print(table)
+
+
+def _markdown(bars: list[Bar], comparison: list[dict]) -> None:
+    print("| MCUNet-5fps 49kb, 128x128, stm32f746 unless said | bar | measured |\n|---|---|---|")
+    for bar in bars:
+        print(f"| {bar.what} | {bar.limit.replace('<=', '≤').replace('>=', '≥')} | {bar.shown} |")
+    if comparison:
+        print(f"\n| build | {' | '.join(COLUMNS.values())} |\n|---|{'---:|' * len(COLUMNS)}")
+    for row in comparison:
+        print(f"| {row['build']} | {' | '.join(f'{row[column]:,}' for column in COLUMNS)} |")
 
 
 def _machine() -> dict:

@@ -55,7 +55,7 @@ class _Maker:
     """Carries scale, zero point and spread (standard deviation in integer steps) from layer to layer."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
+        self.rng, self.spreads = np.random.default_rng(seed), np.random.default_rng(seed + 1)
         self.scale, self.zero, self.spread = 0.02, -3, 74.0
 
     def network(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class _Maker:
         if inputs == outputs and stride == 1:
             x_scale, x_zero, x_spread = entering
             real_spread = float(np.hypot(x_scale * x_spread, self.scale * self.spread))
-            self.zero, self.spread = int(self.rng.integers(-9, 10)), self.rng.uniform(40, 70)
+            self.zero, self.spread = int(self.rng.integers(-9, 10)), self.spreads.uniform(40, 70)
             self.scale = real_spread / self.spread
             params = {"x_scale": x_scale, "x_zero": x_zero, "y_scale": self.scale, "y_zero": self.zero}
             parts["residual"] = {"in_channel": inputs, "params": params}
@@ -90,7 +90,7 @@ class _Maker:
         per_group = 1 if depthwise else inputs
         weight = self.rng.integers(-127, 128, (outputs, per_group, kernel, kernel)).astype(np.int8)
         growth = 74.0 * np.sqrt(per_group * kernel * kernel)  # of the spread, from input to accumulator
-        spread, target = growth * self.spread, self.rng.uniform(40, 70)
+        spread, target = growth * self.spread, self.spreads.uniform(40, 70)
         w_scales = (self.rng.uniform(0.5, 2.0, outputs) / growth).astype(np.float32)  # real values keep their size
         params = {
             "weight": weight,
