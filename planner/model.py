@@ -35,9 +35,32 @@ class Overlap:
 
 
 @dataclass(frozen=True)
+class RowAccess:
+    """How an op that works row by row reads `tensor` of `rows` rows: output row r takes rows
+    [r * stride - padding, r * stride - padding + window), as far as they exist."""
+
+    tensor: str
+    rows: int
+    stride: int = 1
+    window: int = 1
+    padding: int = 0
+
+    def first(self, row: int) -> int:
+        """The first input row that output row `row` takes."""
+        return max(0, row * self.stride - self.padding)
+
+    def end(self, row: int) -> int:
+        """One past the last input row that output row `row` takes."""
+        return min(self.rows, row * self.stride - self.padding + self.window)
+
+
+@dataclass(frozen=True)
 class Op:
     """One kernel call. `mutates` names state among `inputs` that the op overwrites in place:
-    such an op runs after every other reader of that state."""
+    such an op runs after every other reader of that state.
+
+    rows, reads: of an op that can run row by row, the rows of its first output and how it reads its activations;
+    further outputs are kept whole. 0 and () for an op that cannot."""
 
     name: str
     inputs: tuple[str, ...]
@@ -45,6 +68,19 @@ class Op:
     scratch: tuple[str, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     mutates: tuple[str, ...] = ()
+    rows: int = 0
+    reads: tuple[RowAccess, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A run of ops that executes row by row. `ops` in order; the last one's rows drive the others.
+
+    rings: rows of memory that each tensor inside the run gets, row r in slot r mod rings."""
+
+    name: str
+    ops: tuple[str, ...]
+    rings: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +102,7 @@ class Graph:
 class Plan:
     """Where everything lies and when it runs.
 
-    order: op names in the order of execution.
+    order: op names in the order of execution; a stream stands as one op of its name.
     offsets: byte offset of each tensor that lies in the arena.
     lifetimes: tensor -> [first, last) in positions of `order`; state is [0, len(order)).
     height: bytes of the arena, the largest offset + nbytes.
@@ -83,3 +119,4 @@ class Plan:
     status: Status
     order_bound: int
     order_status: Status
+    streams: tuple[Stream, ...] = ()

@@ -24,6 +24,7 @@ class Kernel:
     overlaps: (input index, output index, distance in bytes): the output may lie over the input if
         offset(input) - offset(output) >= distance, for the call over all rows.
     macs: multiply-accumulates of the call over all rows.
+    reads: (input index, its rows, stride, window, padding) of each activation that is read row by row.
     """
 
     func: tirx.PrimFunc
@@ -32,6 +33,7 @@ class Kernel:
     overlaps: tuple[tuple[int, int, int], ...] = ()
     macs: int = 0
     rows: int | None = None
+    reads: tuple[tuple[int, int, int, int, int], ...] = ()
     inputs: int = field(default=0)
     outputs: int = field(default=1)
 
@@ -47,6 +49,11 @@ class Frame:
 
     def rows(self) -> tuple[tirx.Var, tirx.Var]:
         return T.arg("y0", T.int32()), T.arg("y1", T.int32())
+
+
+def ring_row(row: tirx.Expr, ring: int) -> tirx.Expr:
+    """Where `row` lies: row r of a ring of n rows is in slot r mod n; a ring of 0 is the whole tensor."""
+    return T.truncmod(row, T.int32(ring)) if ring else row
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tvm_ext.kernels.build import (
     local,
     loop,
     overlap_distance,
+    ring_row,
     round_even,
     set_mask_bit,
     store,
@@ -64,6 +65,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         y0, y1 = f.rows()
         accumulators = local("acc", pixels * filters, "int32")
         with loop("oy", y0, y1) as oy:
+            y_row = ring_row(oy, attrs.get("ring_out", 0))
             if with_mask:
                 with loop("i", 0, mask_row) as i:
                     store(mask, oy * mask_row + i, T.uint8(0))
@@ -78,7 +80,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                             acc = accumulators[p * filters + j]
                             v = let("v", round_even(as_float(acc) * scale[o]) + T.int32(attrs["out_zero"]))
                             element = (block * pixels + p) * out_channels + o
-                            store_clamped(y, oy * (out_w * out_channels) + element, v, attrs["lo"], attrs["hi"])
+                            store_clamped(y, y_row * (out_w * out_channels) + element, v, attrs["lo"], attrs["hi"])
                             if with_mask:
                                 set_mask_bit(mask, oy * mask_row, element, v, attrs["lo"], attrs["hi"])
     return Kernel(
@@ -88,6 +90,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs, pixels)),),
         macs=out_h * out_w * out_channels * sum(widths),
         rows=out_h,
+        reads=((0, in_h, attrs["stride"], attrs["kernel"][0], attrs["padding"]),),
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
     )
@@ -102,7 +105,8 @@ def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None:
         n = len(group)
         with loop("ky", 0, kh) as ky, loop("kx", 0, kw) as kx:
             iy, ix = oy * stride + ky - padding, ox * stride + kx - padding
-            source, target = (iy * in_w + ix) * in_c, base + (ky * kw + kx) * n
+            row = ring_row(iy, attrs.get("ring_in", 0))
+            source, target = (row * in_w + ix) * in_c, base + (ky * kw + kx) * n
             if padding == 0:
                 _copy(x, columns, tables, index, n, source, target, zero)
             else:

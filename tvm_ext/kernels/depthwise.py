@@ -17,6 +17,7 @@ from tvm_ext.kernels.build import (
     local,
     loop,
     overlap_distance,
+    ring_row,
     round_even,
     set_mask_bit,
     store,
@@ -46,6 +47,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         with loop("i", 0, kh * row_width) as i:  # the borders stay zero from here on
             store(rows, i, T.int16(0))
         with loop("oy", y0, y1) as oy:
+            y_row = ring_row(oy, attrs.get("ring_out", 0))
             if with_mask:
                 with loop("i", 0, mask_row) as i:
                     store(mask, oy * mask_row + i, T.uint8(0))
@@ -58,7 +60,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                     for p in range(pixels):
                         v = let("v", round_even(as_float(accumulators[p]) * scale[c]) + T.int32(attrs["out_zero"]))
                         element = (block * pixels + p) * channels + c
-                        store_clamped(y, oy * (out_w * channels) + element, v, attrs["lo"], attrs["hi"])
+                        store_clamped(y, y_row * (out_w * channels) + element, v, attrs["lo"], attrs["hi"])
                         if with_mask:
                             set_mask_bit(mask, oy * mask_row, element, v, attrs["lo"], attrs["hi"])
     oy = np.arange(out_h)
@@ -69,6 +71,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         overlaps=((0, 0, overlap_distance(written, read)),),  # a row's channels are read and written in turn
         macs=out_h * out_w * channels * kh * kw,
         rows=out_h,
+        reads=((0, in_h, stride, kh, padding),),
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
     )
@@ -84,7 +87,7 @@ def _widen(x, rows, x_shape, attrs, oy, c) -> None:
         target = ky * row_width + padding
         with T.If(T.And(iy >= 0, iy < in_h)):
             with T.Then(), loop("ix", 0, in_w) as ix:
-                value = i32(x[(iy * in_w + ix) * channels + c]) - T.int32(zero)
+                value = i32(x[(ring_row(iy, attrs.get("ring_in", 0)) * in_w + ix) * channels + c]) - T.int32(zero)
                 store(rows, target + ix, T.Cast("int16", value))
             with T.Else(), loop("ix", 0, in_w) as ix:
                 store(rows, target + ix, T.int16(0))

@@ -14,6 +14,7 @@ from tvm_ext.kernels.build import (
     let,
     local,
     loop,
+    ring_row,
     round_even,
     set_mask_bit,
     store,
@@ -32,15 +33,16 @@ def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         mask = f.buffer("mask", height * mask_row, "uint8") if with_mask else None
         y0, y1 = f.rows()
         with loop("oy", y0, y1) as oy:
+            a_row, b_row, y_row = (ring_row(oy, attrs.get(f"ring_{n}", 0)) for n in ("a", "b", "out"))
             if with_mask:
                 with loop("i", 0, mask_row) as i:
                     store(mask, oy * mask_row + i, T.uint8(0))
             with loop("i", 0, row) as i:
-                real_a = as_float(i32(a[oy * row + i]) - T.int32(attrs["a_zero"])) * f32(attrs["a_scale"])
-                real_b = as_float(i32(b[oy * row + i]) - T.int32(attrs["b_zero"])) * f32(attrs["b_scale"])
+                real_a = as_float(i32(a[a_row * row + i]) - T.int32(attrs["a_zero"])) * f32(attrs["a_scale"])
+                real_b = as_float(i32(b[b_row * row + i]) - T.int32(attrs["b_zero"])) * f32(attrs["b_scale"])
                 quotient = (real_a + real_b) / f32(attrs["out_scale"])
                 v = let("v", round_even(quotient) + T.int32(attrs["out_zero"]))
-                store_clamped(y, oy * row + i, v, lo, hi)
+                store_clamped(y, y_row * row + i, v, lo, hi)
                 if with_mask:
                     set_mask_bit(mask, oy * mask_row, i, v, lo, hi)
     return Kernel(f.func, overlaps=((0, 0, 0), (1, 0, 0)), rows=height, inputs=2, outputs=2 if with_mask else 1)
