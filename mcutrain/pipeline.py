@@ -76,6 +76,7 @@ def plan(
     accumulate: int = 1,
     seed: int = 1,
     seconds: float = 20.0,
+    stream: bool = True,
     progress: Progress | None = None,
 ) -> PlannedModel:
     """Extend the model by its backward pass and find every tensor's place in SRAM; needs no compiler and no emulator.
@@ -99,7 +100,7 @@ def plan(
     graph = (lowered.train_step or lowered.infer).graph
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
     started = time.monotonic()
-    found = planner.plan(graph, capacity=budget, seconds=seconds)
+    found = planner.plan(graph, capacity=budget, seconds=seconds, stream=stream)
     elapsed = time.monotonic() - started
     return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed))
 
@@ -145,6 +146,7 @@ def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str)
         "defines": list(boards.get(board).defines),
         "plan": {"height": planned.plan.height, "bound": planned.plan.bound, "status": planned.plan.status},
     }
+    step = planned.lowered.train_step or planned.lowered.infer
     runtime = sorted(p for pattern in RUNTIME_FILES for p in RUNTIME.glob(pattern))
     # a report that two runs write alike has no clock in it
     report = {**planned.report, "plan": {**planned.report["plan"], "seconds": None}}
@@ -154,7 +156,7 @@ def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str)
         f"parameters/{name}.params": mlf.parameters_bytes(planned.lowered),
         f"src/{name}.relax": mlf.relax_text(planned.lowered),
         **{f"runtime/{p.relative_to(RUNTIME)}": p.read_bytes() for p in runtime},
-        PLAN: planner.csvfile.text(planned.plan, (planned.lowered.train_step or planned.lowered.infer).graph),
+        PLAN: planner.csvfile.text(planned.plan, planner.planned_graph(step.graph, planned.plan)),
         REPORT_JSON: to_json(report),
         REPORT_HTML: render_html(report),
     }

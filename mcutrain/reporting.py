@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
+import planner
 from planner import bound
-from planner.model import Plan
+from planner.model import Graph, Plan
 
 if TYPE_CHECKING:
     from tvm_ext.lower import Call, Lowered, Step
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None) -> dict:
     """The report of a planned step, with None where only a built and run firmware knows."""
     step = lowered.train_step or lowered.infer
+    graph = planner.planned_graph(step.graph, plan)
     calls = {c.op.name: c for c in step.calls}
+    members = {s.name: s.ops for s in plan.streams}
+    runs = [members.get(name, (name,)) for name in plan.order]
+    start = list(itertools.accumulate(map(len, runs), initial=0))  # place of each op of the plan among the single ops
+    live = bound.live_bytes(graph, plan.order)
     return {
         "schema": 1,
         "name": lowered.training.model.name,
@@ -34,9 +41,12 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
             "order_bound": plan.order_bound,
             "seconds": seconds,
         },
-        "tensors": [_tensor(step, plan, n) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))],
-        "live": bound.live_bytes(step.graph, plan.order),
-        "ops": [_op(calls[n], step) for n in plan.order],
+        "tensors": [
+            _tensor(graph, plan, start, n) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))
+        ],
+        "live": [n for n, run in zip(live, runs, strict=True) for _ in run],
+        "ops": [_op(calls[n], step) for run in runs for n in run],
+        "streams": [{"ops": list(s.ops), "rings": dict(s.rings)} for s in plan.streams],
         "instructions": None,
         "trained": _trained(lowered),
         "losses": None,
@@ -44,9 +54,9 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
     }
 
 
-def _tensor(step: Step, plan: Plan, name: str) -> dict:
-    tensor = step.values[name].tensor
-    first, last = plan.lifetimes[name]
+def _tensor(graph: Graph, plan: Plan, start: list[int], name: str) -> dict:
+    tensor = graph.by_name[name]
+    first, last = (start[position] for position in plan.lifetimes[name])
     place = {"offset": plan.offsets[name], "first": first, "last": last}
     return {"name": name, "kind": tensor.kind, "nbytes": tensor.nbytes, **place}
 

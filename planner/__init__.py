@@ -4,6 +4,6 @@ from planner import bound, csvfile
 from planner.check import check
 from planner.errors import BudgetError, PlanError
 from planner.model import Graph, Op, Overlap, Plan, Tensor
-from planner.solve import plan
+from planner.solve import plan, planned_graph
 
-__all__ = ["BudgetError", "Graph", "Op", "Overlap", "Plan", "PlanError", "Tensor", "bound", "check", "csvfile", "plan"]
+__all__ = ["BudgetError", "Graph", "Op", "Overlap", "Plan", "PlanError", "Tensor", "bound", "check", "csvfile", "plan", "planned_graph"]

@@ -37,20 +37,26 @@ class Overlap:
 @dataclass(frozen=True)
 class RowAccess:
     """How an op that works row by row reads `tensor` of `rows` rows: output row r takes rows
-    [r * stride - padding, r * stride - padding + window), as far as they exist."""
+    [r * stride - padding, r * stride - padding + window), as far as they exist; transposed, the rows o whose own window
+    o * stride - padding + [0, window) covers r."""
 
     tensor: str
     rows: int
     stride: int = 1
     window: int = 1
     padding: int = 0
+    transposed: bool = False
 
     def first(self, row: int) -> int:
         """The first input row that output row `row` takes."""
+        if self.transposed:
+            return max(0, -((self.window - 1 - row - self.padding) // self.stride))
         return max(0, row * self.stride - self.padding)
 
     def end(self, row: int) -> int:
         """One past the last input row that output row `row` takes."""
+        if self.transposed:
+            return min(self.rows, (row + self.padding) // self.stride + 1)
         return min(self.rows, row * self.stride - self.padding + self.window)
 
 
@@ -60,7 +66,8 @@ class Op:
     such an op runs after every other reader of that state.
 
     rows, reads: of an op that can run row by row, the rows of its first output and how it reads its activations;
-    further outputs are kept whole. 0 and () for an op that cannot."""
+    further outputs are kept whole. 0 and () for an op that cannot. accumulates: its output is a sum over the rows that it
+    reads, complete after the last one; it takes each row as soon as it is there."""
 
     name: str
     inputs: tuple[str, ...]
@@ -70,17 +77,20 @@ class Op:
     mutates: tuple[str, ...] = ()
     rows: int = 0
     reads: tuple[RowAccess, ...] = ()
+    accumulates: bool = False
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A run of ops that executes row by row. `ops` in order; the last one's rows drive the others.
+    """A run of ops that executes row by row. `ops` in order; the last one that does not accumulate drives the others.
 
-    rings: rows of memory that each tensor inside the run gets, row r in slot r mod rings."""
+    rings: rows of memory that each tensor inside the run gets, row r in slot r mod rings. shared: (tensor, the one in
+    whose ring it lies): the output of an op that works in place, row for row."""
 
     name: str
     ops: tuple[str, ...]
     rings: tuple[tuple[str, int], ...]
+    shared: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

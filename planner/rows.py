@@ -9,11 +9,18 @@ from planner.model import Graph, Op, RowAccess
 Step = tuple[str, int]  # op, row
 
 
+def driver(ops: Sequence[Op]) -> Op:
+    """The op whose rows are asked for one by one: the last that does not accumulate."""
+    return [op for op in ops if not op.accumulates][-1]
+
+
 def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
-    """Every row of every op, each as late as its readers allow: the last op asks for its rows one by one, and an op that
-    lacks an input row asks for that first. The emitted loop nest runs in this very order."""
-    producer = {op.outputs[0]: op for op in ops}
+    """Every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op that lacks
+    an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs in this
+    very order."""
+    producer = {op.outputs[0]: op for op in ops if not op.accumulates}
     done = {op.name: 0 for op in ops}
+    sums = [op for op in ops if op.accumulates]
 
     def rows_until(op: Op, stop: int) -> Iterator[Step]:
         while done[op.name] < stop:
@@ -23,25 +30,45 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
                     yield from rows_until(producer[access.tensor], access.end(row))
             yield op.name, row
             done[op.name] += 1
+            for total in sums:
+                if any(a.tensor == op.outputs[0] for a in total.reads):
+                    yield total.name, row
+                    done[total.name] += 1
 
-    yield from rows_until(ops[-1], ops[-1].rows)
+    yield from rows_until(driver(ops), driver(ops).rows)
 
 
-def ring_rows(ops: Sequence[Op]) -> dict[str, int]:
-    """Tensor inside the run -> rows that its ring holds: the most that were ever written and not yet done with."""
-    readers = _readers(ops)
-    inside = {op.name: op.outputs[0] for op in ops[:-1]}
+def in_place(ops: Sequence[Op], inside: Sequence[str]) -> dict[str, str]:
+    """Output -> input, both inside the run, of each op that may write a row over the row that it alone reads."""
+    readers = readers_of(ops)
+    pairs: dict[str, str] = {}
+    for op in ops:
+        for overlap in op.overlaps:
+            fits = overlap.input in inside and overlap.output in inside and overlap.distance <= 0
+            if fits and len(readers[overlap.input]) == 1 and readers[overlap.input][0][1].window == 1:
+                pairs[overlap.output] = pairs.get(overlap.input, overlap.input)
+                break
+    return pairs
+
+
+def ring_rows(ops: Sequence[Op], inside: Sequence[str], shared: Mapping[str, str]) -> dict[str, int]:
+    """Tensor of `inside` the run -> rows that its ring holds: the most that were ever written and not yet done with.
+    Tensors that share a ring have its one size: a row is done with when the last of them is."""
+    readers = readers_of(ops)
+    own = {t: [r for o in inside if shared.get(o, o) == t for r in readers.get(o, [])] for t in inside}
+    made = {op.name: op.outputs[0] for op in ops if not op.accumulates and op.outputs[0] in inside}
     done = {op.name: 0 for op in ops}
-    rings = dict.fromkeys(inside.values(), 0)
+    rings = {t: 0 for t in made.values() if t not in shared}
     for name, row in row_steps(ops):
-        if name in inside:
-            tensor = inside[name]
-            rings[tensor] = max(rings[tensor], row + 1 - _first_needed(readers[tensor], done))
+        tensor = made.get(name)
+        if tensor in rings:
+            rings[tensor] = max(rings[tensor], row + 1 - _first_needed(own[tensor], done))
         done[name] = row + 1
-    return rings
+    return {t: rings[shared.get(t, t)] for t in made.values()}
 
 
-def _readers(ops: Sequence[Op]) -> dict[str, list[tuple[Op, RowAccess]]]:
+def readers_of(ops: Sequence[Op]) -> dict[str, list[tuple[Op, RowAccess]]]:
+    """Tensor -> the ops that read it by rows, and how."""
     readers: dict[str, list[tuple[Op, RowAccess]]] = {}
     for op in ops:
         for access in op.reads:
@@ -56,15 +83,15 @@ def _first_needed(readers: Sequence[tuple[Op, RowAccess]], done: Mapping[str, in
 
 
 def overlap_distance(graph: Graph, ops: Sequence[Op], tensor: str) -> int:
-    """Least offset(tensor) - offset(output), in bytes, with which the run may write its output over its input `tensor`."""
-    readers = _readers(ops)[tensor]
-    last = ops[-1]
+    """Least offset(tensor) - offset(output), in bytes, with which the run may write its driver's output over `tensor`."""
+    readers = readers_of(ops)[tensor]
+    last = driver(ops)
     in_row = graph.by_name[tensor].nbytes // readers[0][1].rows
     out_row = graph.by_name[last.outputs[0]].nbytes // last.rows
     done = {op.name: 0 for op in ops}
     distance = -graph.by_name[tensor].nbytes
     for name, row in row_steps(ops):
-        if name == last.name:  # the last op may itself be reading this row's input while it writes
+        if name == last.name:  # it may itself be reading this row's input while it writes
             distance = max(distance, (row + 1) * out_row - _first_needed(readers, done) * in_row)
         done[name] = row + 1
     return distance

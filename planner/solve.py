@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.arena import heuristic
+from planner import stream as streaming
 from planner.bound import problem_bound
 from planner.check import check
 from planner.errors import BudgetError
@@ -33,15 +34,19 @@ def plan(
     seconds: float = 20.0,
     seed: int = 0,
     workers: int = 2,
+    stream: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Plan:
     """The order of `graph` and an offset for every tensor that lies in the arena, as low as `seconds` allow.
 
     capacity: bytes of the arena that must suffice. seconds: work to spend where heuristics leave a gap, counted
     deterministically and about wall seconds of one core; small graphs need none of it. workers: threads; they
-    change the speed, never the plan. progress: called with one line of text now and then.
+    change the speed, never the plan. stream: also choose runs of row-wise ops that run row by row (Plan.streams; the
+    rest of the plan speaks of stream.apply(graph, streams)). progress: called with one line of text now and then.
 
     Raises PlanError where the graph is malformed, BudgetError where no plan within the capacity was found."""
+    if stream:
+        return _streamed(graph, capacity, seconds, seed, workers, progress)
     orders = schedule(graph, seconds=seconds / 2, seed=seed, workers=workers, progress=progress)
     candidates = _candidates(graph, orders, seed)
     _refine(candidates, orders.bound, capacity, seconds / 2, seed, workers, progress)
@@ -51,6 +56,32 @@ def plan(
     if capacity is not None and result.height > capacity:
         raise BudgetError(over_budget(graph, result, capacity, orders.bound))
     return result
+
+
+def _streamed(
+    graph: Graph,
+    capacity: int | None,
+    seconds: float,
+    seed: int,
+    workers: int,
+    progress: Callable[[str], None] | None,
+) -> Plan:
+    """The plan with the streams that lower it, or without where they do not."""
+    options = {"seconds": seconds, "seed": seed, "workers": workers, "progress": progress}
+    best = plan(graph, **options)
+    ready = streaming.eager(graph)
+    for streams in streaming.choose(ready):
+        found = plan(streaming.apply(ready, streams), **options)
+        if found.height < best.height:
+            best = replace(found, streams=streams)
+    if capacity is not None and best.height > capacity:
+        raise BudgetError(over_budget(planned_graph(graph, best), best, capacity, best.order_bound))
+    return best
+
+
+def planned_graph(graph: Graph, found: Plan) -> Graph:
+    """The graph that a plan's order, offsets and lifetimes speak of: `graph` with each stream as one op."""
+    return streaming.apply(streaming.eager(graph), found.streams) if found.streams else graph
 
 
 def _candidates(graph: Graph, orders: Schedule, seed: int) -> list[_Candidate]:

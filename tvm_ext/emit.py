@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.model import Plan
+from planner.stream import scratch_name
 from tvm_ext import c_text
 from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions
-from tvm_ext.lower import Call, Lowered, Step
+from tvm_ext.kernels.build import Kernel
+from tvm_ext.lower import Call, Lowered, Step, with_rings
+from tvm_ext.row_loops import loop_nest
 from tvm_ext.training import LABEL
 from tvm_ext.updates import RATES
 
@@ -20,28 +23,38 @@ KERNELS_A_FILE = 32
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one entry point's tensors lie (byte offsets into the shared arena) and the order of its calls."""
+    """Where one entry point's tensors lie (byte offsets into the shared arena) and the order of its calls.
+
+    groups: single calls, and the calls of a stream together, which run row by row."""
 
     step: Step
-    order: tuple[str, ...]
+    groups: tuple[tuple[Call, ...], ...]
     offsets: Mapping[str, int]
 
     @property
     def calls(self) -> list[Call]:
-        by_name = {c.op.name: c for c in self.step.calls}
-        return [by_name[n] for n in self.order]
+        return [call for group in self.groups for call in group]
 
 
 def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | None]:
     """(infer, train_step). `infer` is the forward part of the training step: same order, same offsets, no masks, so
     that both share one arena and one input address; alone, it has the plan to itself."""
+    planned = lowered.train_step or lowered.infer
+    by_name, streams = {c.op.name: c for c in planned.calls}, {s.name: s for s in plan.streams}
+    members = [streams[n].ops if n in streams else (n,) for n in plan.order]
+    groups = tuple(tuple(by_name[n] for n in names) for names in members)
+    offsets = dict(plan.offsets)
+    for stream in plan.streams:
+        for name in (s for op in stream.ops for s in by_name[op].op.scratch):
+            offsets[name] = plan.offsets[scratch_name(stream)]
+        offsets |= {tensor: plan.offsets[owner] for tensor, owner in stream.shared}
+    placed = Placement(planned, groups, offsets)
     if lowered.train_step is None:
-        return Placement(lowered.infer, plan.order, plan.offsets), None
-    train = Placement(lowered.train_step, plan.order, plan.offsets)
-    position = {c.layer: i for i, c in enumerate(train.calls) if c.phase == "forward"}
-    order = sorted(lowered.infer.calls, key=lambda c: position[c.layer])
-    offsets = {n: plan.offsets[n] for n in lowered.infer.values if n in plan.offsets}
-    return Placement(lowered.infer, tuple(c.op.name for c in order), offsets), train
+        return placed, None
+    forward = {c.layer: c for c in lowered.infer.calls}
+    matched = [tuple(forward[c.layer] for c in group if c.layer in forward and c.phase == "forward") for group in groups]
+    known = {n: offsets[n] for n in lowered.infer.values if n in offsets}
+    return Placement(lowered.infer, tuple(g for g in matched if g), known), placed
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,7 @@ def comment(text: str) -> str:
 
 def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
     """Every generated C file of the model `name` (a C identifier)."""
+    lowered = with_rings(lowered, plan.streams)
     infer, train = placements(lowered, plan)
     prefix = f"tvmgen_{name}"
     names, kernel_names = _Names("p_"), _kernel_names(lowered, prefix)
@@ -151,14 +165,26 @@ def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> st
     """static void <prefix>_<which>_ops(void): the calls, each with its comment."""
     lines = [f"static void {prefix}_{which}_ops(void) {{"]
     gradients = [c.gradient_of for c in placement.step.calls if c.gradient_of]
-    for i, call in enumerate(placement.calls):
-        lines.append(f"    /* {comment(_describe(call, placement))} */")
-        if call.gradient_of:
-            value = placement.step.values[call.gradient_of]
-            address = f"{prefix}_arena + {placement.offsets[call.gradient_of]}"
-            lines.append(f"    MCU_GRADIENT({gradients.index(call.gradient_of)}, {address}, {value.tensor.nbytes});")
-        lines.append(f"    MCU_OP({i});")
-        lines.append(f"    {_call(prefix, call, placement, kernel_names, lowered, names, tables)}")
+    number = {call.op.name: i for i, call in enumerate(placement.calls)}
+
+    def call_text(call: Call, rows: tuple[str, str] | None = None) -> list[str]:
+        kernel = lowered.kernels[call.kernel]
+        rows = rows or (("0", str(kernel.rows)) if kernel.rows is not None else ())
+        arguments = [*_arguments(call, placement, kernel, names, tables), *rows]
+        return [f"MCU_OP({number[call.op.name]});", f"{kernel_names[call.kernel]}({', '.join(arguments)});"]
+
+    for group in placement.groups:
+        text = [f"/* {comment(_describe(call, placement))} */" for call in group]
+        if len(group) > 1:
+            text += loop_nest(group, call_text)
+        else:
+            call = group[0]
+            if call.gradient_of:
+                value = placement.step.values[call.gradient_of]
+                address = f"{prefix}_arena + {placement.offsets[call.gradient_of]}"
+                text.append(f"MCU_GRADIENT({gradients.index(call.gradient_of)}, {address}, {value.tensor.nbytes});")
+            text += call_text(call)
+        lines += [f"    {line}" for line in text]
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -175,9 +201,7 @@ def _describe(call: Call, placement: Placement) -> str:
     return f"{call.op.name}: {', '.join(map(show, results))} <- {', '.join(map(show, call.op.inputs))}"
 
 
-def _call(prefix, call, placement, kernel_names, lowered, names, tables) -> str:
-    kernel = lowered.kernels[call.kernel]
-
+def _arguments(call: Call, placement: Placement, kernel: Kernel, names: _Names, tables: _Tables) -> list[str]:
     def address(name: str) -> str:
         if name not in placement.offsets:
             return names[name]
@@ -186,10 +210,7 @@ def _call(prefix, call, placement, kernel_names, lowered, names, tables) -> str:
 
     arguments = [address(n) for n in call.op.inputs]
     arguments += [tables.name(t) for t in kernel.tables]
-    arguments += [address(n) for n in (*call.op.outputs, *call.op.scratch)]
-    if kernel.rows is not None:
-        arguments += ["0", str(kernel.rows)]
-    return f"{kernel_names[call.kernel]}({', '.join(arguments)});"
+    return arguments + [address(n) for n in (*call.op.outputs, *call.op.scratch)]
 
 
 def _init_body(lowered: Lowered, plan: Plan, names: _Names) -> str:
@@ -250,13 +271,13 @@ def _model_header(prefix: str, lowered: Lowered, plan: Plan, infer: Placement, t
         "INPUT_BYTES": values["x"].tensor.nbytes,
         "INFER_LOGITS_OFFSET": infer.offsets[infer.step.logits],
         "LOGITS_BYTES": values[infer.step.logits].tensor.nbytes,
-        "INFER_OPS": len(infer.order),
+        "INFER_OPS": len(infer.calls),
     }
     segments = []
     if train is not None:
         pairs |= {
             "TRAIN": f"{prefix}_train_arena",
-            "TRAIN_OPS": len(train.order),
+            "TRAIN_OPS": len(train.calls),
             "LABEL_OFFSET": train.offsets[LABEL],
             "LABEL_BYTES": 4,
             "TRAIN_LOGITS_OFFSET": train.offsets[train.step.logits],

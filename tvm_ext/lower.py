@@ -5,7 +5,7 @@ One PrimFunc per distinct (op, shapes, attributes); layers that agree in all of 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ import numpy as np
 from tvm import relax
 
 from planner.errors import ModelError
-from planner.model import Graph, Op, Overlap, Tensor
+from planner.model import Graph, Op, Overlap, RowAccess, Stream, Tensor
 from tvm_ext.dialect import attrs_of, dtype_of, op_name, shape_of
 from tvm_ext.function import bindings_of, flatten
 from tvm_ext.kernels import conv, conv_backward, depthwise, elementwise, head, update
@@ -80,6 +80,7 @@ class Value:
 class Call:
     """One kernel call: arguments by tensor name (inputs, then outputs), tables by content, and what reports tell of it.
 
+    shapes, dtypes, attrs: of the arguments, from which the kernel was made.
     gradient_of: for an update, the name of the gradient tensor that it consumes."""
 
     op: Op
@@ -89,6 +90,9 @@ class Call:
     kernel: int
     out_shape: tuple[int, ...]
     macs: int
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+    attrs: Mapping[str, object]
     gradient_of: str | None = None
 
 
@@ -134,6 +138,33 @@ def lower(training: Training) -> Lowered:
     )
 
 
+def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
+    """The calls of the streams over kernels that address their tensors inside a stream as rings of rows."""
+    if not streams:
+        return lowered
+    pool = _KernelPool(lowered.kernels, lowered.kernel_titles)
+    rings = {tensor: rows for stream in streams for tensor, rows in stream.rings}
+    steps = [step and replace(step, calls=tuple(_ring_call(pool, c, rings) for c in step.calls))
+             for step in (lowered.infer, lowered.train_step)]  # fmt: skip
+    used = sorted({c.kernel for step in steps if step for c in step.calls})
+    number = {old: new for new, old in enumerate(used)}
+    steps = [step and replace(step, calls=tuple(replace(c, kernel=number[c.kernel]) for c in step.calls))
+             for step in steps]  # fmt: skip
+    kernels, titles = tuple(pool.kernels[k] for k in used), tuple(pool.titles[k] for k in used)
+    return replace(lowered, kernels=kernels, kernel_titles=titles, infer=steps[0], train_step=steps[1])
+
+
+def _ring_call(pool: _KernelPool, call: Call, rings: Mapping[str, int]) -> Call:
+    """Rings are told to a kernel as attributes: ring_in (of an add, ring_a and ring_b) and ring_out."""
+    reads = [a.tensor for a in call.op.reads]
+    names = ["ring_in"] if len(reads) == 1 else ["ring_a", "ring_b"]
+    pairs = [*zip(names, reads, strict=False), ("ring_out", call.op.outputs[0] if call.op.outputs else "")]
+    own = {key: rings[tensor] for key, tensor in pairs if tensor in rings}
+    if not own or not reads:
+        return call
+    return replace(call, kernel=pool.get(call.kind, list(call.shapes), list(call.dtypes), {**call.attrs, **own}))
+
+
 def _state_names(training: Training) -> set[str]:
     """What train_step overwrites: trained tensors, optimiser state, the step counter, and the rates beside them."""
     if not training.parameters:
@@ -146,9 +177,9 @@ def _state_names(training: Training) -> set[str]:
 class _KernelPool:
     """Kernels by (op, shapes, attributes but the layer's name)."""
 
-    def __init__(self) -> None:
-        self.kernels: list[Kernel] = []
-        self.titles: list[str] = []
+    def __init__(self, kernels: Sequence[Kernel] = (), titles: Sequence[str] = ()) -> None:
+        self.kernels: list[Kernel] = list(kernels)
+        self.titles: list[str] = list(titles)
         self._known: dict[str, int] = {}
 
     def get(self, kind: str, shapes: list, dtypes: list, attrs: dict) -> int:
@@ -216,8 +247,8 @@ class _Lowering:
         kind, attrs = op_name(value), attrs_of(value)
         inputs = [self.names[a] for a in value.args]
         layer = attrs.get("layer") or self._layer_of(inputs[0])
-        shapes = [shape_of(a) for a in value.args]
-        number = self.pool.get(kind, shapes, [dtype_of(a) for a in value.args], attrs)
+        shapes, dtypes = [shape_of(a) for a in value.args], [dtype_of(a) for a in value.args]
+        number = self.pool.get(kind, shapes, dtypes, attrs)
         kernel = self.pool.kernels[number]
         phase = "update" if kind in UPDATES else "forward" if kind in FORWARD else "backward"
         outputs = self._outputs(var, kind, layer, phase)
@@ -231,10 +262,14 @@ class _Lowering:
             scratch=tuple(scratch),
             overlaps=tuple(Overlap(inputs[i], outputs[o], distance) for i, o, distance in kernel.overlaps),
             mutates=_mutated(inputs) if phase == "update" else (),
+            rows=kernel.rows or 0,
+            reads=tuple(RowAccess(inputs[i], *access) for i, *access in kernel.reads),
+            accumulates=kernel.accumulates,
         )
         out_shape = self.values[outputs[0]].shape if outputs else tuple(shapes[0])
         gradient = inputs[1] if kind == "sgd" else None
-        self.calls.append(Call(op, kind, phase, layer, number, out_shape, kernel.macs, gradient))
+        made_from = (tuple(map(tuple, shapes)), tuple(dtypes), attrs)
+        self.calls.append(Call(op, kind, phase, layer, number, out_shape, kernel.macs, *made_from, gradient))
 
     def _outputs(self, var: relax.Var, kind: str, layer: str, phase: str) -> list[str]:
         if phase == "update":  # the new state lies where the old one was

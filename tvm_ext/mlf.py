@@ -73,7 +73,7 @@ def _own(lowered, plan, name, infer, train, extra) -> dict:
         "arena_bytes": plan.height,
         "input": {**_place(infer, "x"), "scale": model.input_scale, "zero": model.input_zero},
         "logits": {**_place(infer, infer.step.logits), "scale": model.logits_scale, "zero": model.logits_zero},
-        "infer_ops": len(infer.order),
+        "infer_ops": len(infer.calls),
         "train": None,
         "state": [],
         "parameters": [],
@@ -81,7 +81,7 @@ def _own(lowered, plan, name, infer, train, extra) -> dict:
     if train is not None:
         gradients = [c.gradient_of for c in train.step.calls if c.gradient_of]
         own["train"] = {
-            "ops": len(train.order),
+            "ops": len(train.calls),
             "logits_offset": train.offsets[train.step.logits],
             "loss_offset": train.offsets[train.step.loss],
             "label": _place(train, LABEL),

@@ -19,6 +19,10 @@ typedef struct mcu_segment {
     uint32_t nbytes;
 } mcu_segment;
 
+static inline int32_t mcu_min(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+
 /* MCU_OP(i) stands before the call of op i, i = 0, 1, ... in each entry point. With MCU_PROFILE the program around the
  * model defines mcu_profile_op; the instructions from one MCU_OP to the next (or to the return) are op i's. */
 #if defined(MCU_PROFILE)

@@ -24,7 +24,8 @@ class Kernel:
     overlaps: (input index, output index, distance in bytes): the output may lie over the input if
         offset(input) - offset(output) >= distance, for the call over all rows.
     macs: multiply-accumulates of the call over all rows.
-    reads: (input index, its rows, stride, window, padding) of each activation that is read row by row.
+    reads: (input index, its rows, stride, window, padding[, transposed]) of each activation that is read row by row
+        (planner.model.RowAccess). accumulates: the output is a sum over the rows, begun by the call with y0 == 0.
     """
 
     func: tirx.PrimFunc
@@ -33,7 +34,8 @@ class Kernel:
     overlaps: tuple[tuple[int, int, int], ...] = ()
     macs: int = 0
     rows: int | None = None
-    reads: tuple[tuple[int, int, int, int, int], ...] = ()
+    reads: tuple[tuple, ...] = ()
+    accumulates: bool = False
     inputs: int = field(default=0)
     outputs: int = field(default=1)
 
@@ -69,10 +71,12 @@ def function() -> Iterator[Frame]:
 
 @contextmanager
 def loop(name: str, start: object, stop: object) -> Iterator[tirx.Var]:
-    """for (name = start; name < stop; ++name)"""
-    with T.serial(start, stop) as var:
+    """for name in [start, stop). The loop variable counts from 0 and `name` is a sum: TVM's CanonicalizeLoop forgets to
+    shift the variable inside the bounds of inner loops."""
+    from_zero = isinstance(start, int) and start == 0
+    with T.serial(0, stop if from_zero else stop - start) as var:
         IRBuilder.name(name, var)
-        yield var
+        yield var if from_zero else var + start
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tvm_ext.kernels.build import (
     local,
     loop,
     overlap_distance,
+    ring_row,
     store,
 )
 from tvm_ext.kernels.conv import channel_tables, split_channels
@@ -27,18 +28,25 @@ FLOAT = 4  # bytes
 
 
 def conv2d_bias_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """g (1, H, W, C) -> its sum over positions [C]."""
+    """g (1, H, W, C) -> its sum over positions [C]; rows may come in several calls, the first with y0 == 0."""
     _, height, width, channels = shapes[0]
-    positions = height * width
     with function() as f:
-        g, out = f.buffer("g", positions * channels, "float32"), f.buffer("g_bias", channels, "float32")
+        g, out = f.buffer("g", height * width * channels, "float32"), f.buffer("g_bias", channels, "float32")
+        y0, y1 = f.rows()
         acc = local("acc", 1, "float32")
         with loop("c", 0, channels) as c:
-            store(acc, 0, T.float32(0))
-            with loop("p", 0, positions) as p:
-                store(acc, 0, acc[0] + g[p * channels + c])
+            store(acc, 0, _continued(out, c, y0))
+            with loop("y", y0, y1) as y:
+                row = let("row", ring_row(y, attrs.get("ring_in", 0)) * (width * channels))
+                with loop("x", 0, width) as x:
+                    store(acc, 0, acc[0] + g[row + x * channels + c])
             store(out, c, acc[0])
-    return Kernel(f.func, inputs=1)
+    return Kernel(f.func, rows=height, reads=((0, height, 1, 1, 0),), accumulates=True, inputs=1)
+
+
+def _continued(out, index, y0):
+    """A sum's value so far: 0 before the first row."""
+    return T.if_then_else(y0 > 0, out[index], T.float32(0))
 
 
 def conv2d_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
@@ -52,17 +60,20 @@ def conv2d_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
 
 def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     """g_x[p, c] = sum over o of g[p, o] * w[o, c], for a block of pixels and channels at once."""
-    out_c, in_c = shapes[0][3], attrs["shape"][3]
-    positions = shapes[0][1] * shapes[0][2]
+    _, height, width, out_c = shapes[0]
+    in_c = attrs["shape"][3]
     groups = split_channels(attrs, in_c)
-    pixels = largest_divisor(positions, (4, 2, 1))
+    pixels = largest_divisor(width, (4, 2, 1))
     with function() as f:
-        g = f.buffer("g", positions * out_c, "float32")
+        g = f.buffer("g", height * width * out_c, "float32")
         weights = [f.buffer(f"w{i}", out_c * len(n), "int8") for i, n in enumerate(groups)]
         tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
-        out = f.buffer("g_x", positions * in_c, "float32")
+        out = f.buffer("g_x", height * width * in_c, "float32")
+        y0, y1 = f.rows()
         acc = local("acc", pixels * 2, "float32")
-        with loop("block", 0, positions // pixels) as block:
+        with loop("y", y0, y1) as y, loop("block", 0, width // pixels) as block:
+            first = let("first", (ring_row(y, attrs.get("ring_in", 0)) * width + block * pixels) * out_c)
+            target = let("target", (ring_row(y, attrs.get("ring_out", 0)) * width + block * pixels) * in_c)
             for index, group in enumerate(groups):
                 n = len(group)
                 channels = largest_divisor(n, (2, 1))
@@ -72,21 +83,23 @@ def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
                     with loop("o", 0, out_c) as o:
                         w = [let("wv", as_float(weights[index][o * n + cb * channels + j])) for j in range(channels)]
                         for p in range(pixels):
-                            gv = let("gv", g[(block * pixels + p) * out_c + o])
+                            gv = let("gv", g[first + p * out_c + o])
                             for j in range(channels):
                                 store(acc, p * channels + j, fma(gv, w[j], acc[p * channels + j]))
                     for j in range(channels):
                         c = cb * channels + j
                         channel = c if tables is None else i32(tables[index][c])
                         for p in range(pixels):
-                            store(out, (block * pixels + p) * in_c + channel, acc[p * channels + j])
-    steps = np.arange(positions // pixels)
+                            store(out, target + p * in_c + channel, acc[p * channels + j])
+    steps = np.arange(height * width // pixels)
     distance = overlap_distance((steps + 1) * pixels * in_c * FLOAT, steps * pixels * out_c * FLOAT)
     return Kernel(
         f.func,
         channel_tables(groups),
         overlaps=((0, 0, distance),),
-        macs=positions * out_c * in_c,
+        macs=height * width * out_c * in_c,
+        rows=height,
+        reads=((0, height, 1, 1, 0),),
         inputs=len(shapes),
     )
 
@@ -144,20 +157,28 @@ def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         g = f.buffer("g", out_h * out_w * channels, "float32")
         w = f.buffer("w", channels * kh * kw, "int8")
         out = f.buffer("g_x", in_h * in_w * channels, "float32")
+        y0, y1 = f.rows()
         acc = local("acc", 1, "float32")
-        with loop("iy", 0, in_h) as iy, loop("ix", 0, in_w) as ix, loop("c", 0, channels) as c:
+        with loop("iy", y0, y1) as iy, loop("ix", 0, in_w) as ix, loop("c", 0, channels) as c:
             store(acc, 0, T.float32(0))
             with loop("oy", *_window(iy, kh, stride, padding, out_h)) as oy:
                 with loop("ox", *_window(ix, kw, stride, padding, out_w)) as ox:
                     tap = (iy + padding - oy * stride) * kw + (ix + padding - ox * stride)
-                    gv = g[(oy * out_w + ox) * channels + c]
+                    gv = g[(ring_row(oy, attrs.get("ring_in", 0)) * out_w + ox) * channels + c]
                     store(acc, 0, fma(gv, as_float(w[c * (kh * kw) + tap]), acc[0]))
-            store(out, (iy * in_w + ix) * channels + c, acc[0])
-    return Kernel(f.func, macs=out_h * out_w * channels * kh * kw, inputs=len(shapes))
+            store(out, (ring_row(iy, attrs.get("ring_out", 0)) * in_w + ix) * channels + c, acc[0])
+    return Kernel(
+        f.func,
+        macs=out_h * out_w * channels * kh * kw,
+        rows=in_h,
+        reads=((0, out_h, stride, kh, padding, True),),
+        inputs=len(shapes),
+    )
 
 
 def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """x (1, H, W, n) int8 (the trained channels alone), g (1, Ho, Wo, O) -> [O, kh, kw, n]; depthwise [n, kh, kw]."""
+    """x (1, H, W, n) int8 (the trained channels alone), g (1, Ho, Wo, O) -> [O, kh, kw, n]; depthwise [n, kh, kw].
+    Rows of g may come in several calls, the first with y0 == 0."""
     _, in_h, in_w, in_c = shapes[0]
     _, out_h, out_w, out_c = shapes[1]
     (kh, kw), stride, padding, zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
@@ -170,16 +191,19 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         g = f.buffer("g", out_h * out_w * out_c, "float32")
         which = f.buffer("channels", len(trained), "int16") if trained else None
         out = f.buffer("g_w", int(np.prod(attrs["shape"])), "float32")
+        y0, y1 = f.rows()
         acc = local("acc", filters * channels, "float32")
 
         def sums(ky: object, kx: object, g_channel: list, x_channel: list, target: list) -> None:
             """One tap, a block of filters x channels, summed over the positions where the tap is inside the image."""
-            for i in range(filters * channels):
-                store(acc, i, T.float32(0))
-            with loop("oy", *_inside(ky, stride, padding, in_h, out_h)) as oy:
+            for i, index in enumerate(target):
+                store(acc, i, _continued(out, index, y0))
+            first, last = _inside(ky, stride, padding, in_h, out_h)
+            with loop("oy", T.max(first, y0), T.min(last, y1)) as oy:
+                g_row = ring_row(oy, attrs.get("ring_in", 0))
                 with loop("ox", *_inside(kx, stride, padding, in_w, out_w)) as ox:
                     pixel = ((oy * stride + ky - padding) * in_w + ox * stride + kx - padding) * in_c
-                    gv = [let("gv", g[(oy * out_w + ox) * out_c + o]) for o in g_channel]
+                    gv = [let("gv", g[(g_row * out_w + ox) * out_c + o]) for o in g_channel]
                     for j, c in enumerate(x_channel):
                         xv = let("xv", as_float(i32(x[pixel + c]) - T.int32(zero)))
                         for i in range(filters):
@@ -197,13 +221,14 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
                     o, c = [ob * filters + i for i in range(filters)], [cb * channels + j for j in range(channels)]
                     sums(ky, kx, o, c, [((i * kh + ky) * kw + kx) * in_c + j for i in o for j in c])
     macs = out_h * out_w * int(np.prod(attrs["shape"]))
-    return Kernel(f.func, table, macs=macs, inputs=2)
+    reads = ((1, out_h, 1, 1, 0),)
+    return Kernel(f.func, table, macs=macs, rows=out_h, reads=reads, accumulates=True, inputs=2)
 
 
 def _inside(tap: object, stride: int, padding: int, extent: int, out_extent: int) -> tuple:
     """[first, last) of the output positions whose tap is inside the input: 0 <= o * stride + tap - padding < extent."""
     if padding == 0:
-        return 0, out_extent
+        return T.int32(0), T.int32(out_extent)
     first = _floor_div(T.max(T.int32(0), padding - tap) + (stride - 1), stride, 0)
     last = T.min(T.int32(out_extent), _floor_div(extent - 1 + padding - tap, stride, 0) + 1)
     return first, last

@@ -45,7 +45,14 @@ def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                 store_clamped(y, y_row * row + i, v, lo, hi)
                 if with_mask:
                     set_mask_bit(mask, oy * mask_row, i, v, lo, hi)
-    return Kernel(f.func, overlaps=((0, 0, 0), (1, 0, 0)), rows=height, inputs=2, outputs=2 if with_mask else 1)
+    return Kernel(
+        f.func,
+        overlaps=((0, 0, 0), (1, 0, 0)),
+        rows=height,
+        reads=((0, height, 1, 1, 0), (1, height, 1, 1, 0)),
+        inputs=2,
+        outputs=2 if with_mask else 1,
+    )
 
 
 def qmean(shapes: list[list[int]], attrs: dict) -> Kernel:
@@ -87,11 +94,12 @@ def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
     with function() as f:
         g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
         scale, out = f.buffer("scale", channels, "float32"), f.buffer("g_acc", height * row, "float32")
-        with loop("y", 0, height) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
+        y0, y1 = f.rows()
+        with loop("y", y0, y1) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
             element = x * channels + c
-            index = y * row + element
-            store(out, index, _masked(g, mask, element, mask_row, y, g[index] * scale[c]))
-    return Kernel(f.func, overlaps=((0, 0, 0),), inputs=3)
+            g_row, out_row = (ring_row(y, attrs.get(f"ring_{n}", 0)) * row for n in ("in", "out"))
+            store(out, out_row + element, _masked(g, mask, element, mask_row, y, g[g_row + element] * scale[c]))
+    return Kernel(f.func, overlaps=((0, 0, 0),), rows=height, reads=((0, height, 1, 1, 0),), inputs=3)
 
 
 def mask_scale_by(shapes: list[list[int]], attrs: dict) -> Kernel:

@@ -1,0 +1,67 @@
+"""The loop nest of a stream: each op's next row as soon as its input rows are there, the last op's rows outermost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from planner.model import Op, RowAccess
+from planner.rows import driver
+from tvm_ext.lower import Call
+
+
+def loop_nest(group: Sequence[Call], call_text: Callable[[Call, tuple[str, str]], list[str]]) -> list[str]:
+    """C lines that run the ops of a stream row by row, in the order of planner.rows.row_steps.
+
+    call_text(call, (first row, end)) gives the lines of one kernel call."""
+    ops = [call.op for call in group]
+    calls = {call.op.outputs[0]: call for call in group}
+    asking = [call for call in group if not call.op.accumulates]
+    counter = {call.op.name: f"row{i}" for i, call in enumerate(asking)}
+    demanded = _demanded(ops)
+    lines = ["{"]
+    lines += [f"    int32_t {counter[c.op.name]} = 0; /* rows done of {_plain(c.op.name)} */" for c in asking]
+
+    def rows(call: Call, stop: str, indent: str) -> None:
+        own = counter[call.op.name]
+        lines.append(f"{indent}for (; {own} < {stop}; ++{own}) {{")
+        for access in call.op.reads:
+            if (call.op.name, access.tensor) in demanded:
+                rows(calls[access.tensor], _end(access, own), indent + "    ")
+        sums = [c for c in group if c.op.accumulates and any(a.tensor == call.op.outputs[0] for a in c.op.reads)]
+        for row_call in (call, *sums):
+            lines.extend(f"{indent}    {line}" for line in call_text(row_call, (own, f"{own} + 1")))
+        lines.append(f"{indent}}}")
+
+    last = calls[driver(ops).outputs[0]]
+    rows(last, str(last.op.rows), "    ")
+    return [*lines, "}"]
+
+
+def _end(access: RowAccess, row: str) -> str:
+    """C for access.end(row)."""
+    if access.transposed:
+        return f"mcu_min({access.rows}, ({row} + {access.padding}) / {access.stride} + 1)"
+    return f"mcu_min({access.rows}, {row} * {access.stride} + {access.window - access.padding})"
+
+
+def _plain(text: str) -> str:
+    return text.replace("*/", "* /").encode("ascii", "replace").decode()
+
+
+def _demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:
+    """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand's rows brought them."""
+    producer = {op.outputs[0]: op for op in ops if not op.accumulates}
+    done = {op.name: 0 for op in ops}
+    asked: set[tuple[str, str]] = set()
+
+    def produce(op: Op, stop: int) -> None:
+        while done[op.name] < stop:
+            for access in op.reads:
+                maker = producer.get(access.tensor)
+                if maker is not None and done[maker.name] < access.end(done[op.name]):
+                    asked.add((op.name, access.tensor))
+                    produce(maker, access.end(done[op.name]))
+            done[op.name] += 1
+
+    produce(driver(ops), driver(ops).rows)
+    return asked
