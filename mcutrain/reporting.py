@@ -41,9 +41,7 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
             "order_bound": plan.order_bound,
             "seconds": seconds,
         },
-        "tensors": [
-            _tensor(graph, plan, start, n) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))
-        ],
+        "tensors": [_tensor(graph, plan, start, n) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))],
         "live": [n for n, run in zip(live, runs, strict=True) for _ in run],
         "ops": [_op(calls[n], step) for run in runs for n in run],
         "streams": [{"ops": list(s.ops), "rings": dict(s.rings)} for s in plan.streams],

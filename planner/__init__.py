@@ -3,7 +3,22 @@
 from planner import bound, csvfile
 from planner.check import check
 from planner.errors import BudgetError, PlanError
-from planner.model import Graph, Op, Overlap, Plan, Tensor
+from planner.model import Graph, Op, Overlap, Plan, RowAccess, Stream, Tensor
 from planner.solve import plan, planned_graph
 
-__all__ = ["BudgetError", "Graph", "Op", "Overlap", "Plan", "PlanError", "Tensor", "bound", "check", "csvfile", "plan", "planned_graph"]
+__all__ = [
+    "BudgetError",
+    "Graph",
+    "Op",
+    "Overlap",
+    "Plan",
+    "PlanError",
+    "RowAccess",
+    "Stream",
+    "Tensor",
+    "bound",
+    "check",
+    "csvfile",
+    "plan",
+    "planned_graph",
+]

@@ -66,8 +66,8 @@ class Op:
     such an op runs after every other reader of that state.
 
     rows, reads: of an op that can run row by row, the rows of its first output and how it reads its activations;
-    further outputs are kept whole. 0 and () for an op that cannot. accumulates: its output is a sum over the rows that it
-    reads, complete after the last one; it takes each row as soon as it is there."""
+    further outputs are kept whole. 0 and () for an op that cannot. accumulates: its output is a sum over the rows that
+    it reads, complete after the last one; it takes each row as soon as it is there."""
 
     name: str
     inputs: tuple[str, ...]

@@ -15,9 +15,9 @@ def driver(ops: Sequence[Op]) -> Op:
 
 
 def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
-    """Every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op that lacks
-    an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs in this
-    very order."""
+    """Every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op that
+    lacks an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs in
+    this very order."""
     producer = {op.outputs[0]: op for op in ops if not op.accumulates}
     done = {op.name: 0 for op in ops}
     sums = [op for op in ops if op.accumulates]
@@ -83,7 +83,7 @@ def _first_needed(readers: Sequence[tuple[Op, RowAccess]], done: Mapping[str, in
 
 
 def overlap_distance(graph: Graph, ops: Sequence[Op], tensor: str) -> int:
-    """Least offset(tensor) - offset(output), in bytes, with which the run may write its driver's output over `tensor`."""
+    """Least offset(tensor) - offset(output), in bytes, at which the run may write its output over `tensor`."""
     readers = readers_of(ops)[tensor]
     last = driver(ops)
     in_row = graph.by_name[tensor].nbytes // readers[0][1].rows

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from planner.arena import heuristic
 from planner import stream as streaming
+from planner.arena import heuristic
 from planner.bound import problem_bound
 from planner.check import check
+from planner.check_streams import check_streams
 from planner.errors import BudgetError
 from planner.explain import over_budget
 from planner.graph import lifetimes, problem
@@ -68,12 +69,15 @@ def _streamed(
 ) -> Plan:
     """The plan with the streams that lower it, or without where they do not."""
     options = {"seconds": seconds, "seed": seed, "workers": workers, "progress": progress}
-    best = plan(graph, **options)
     ready = streaming.eager(graph)
-    for streams in streaming.choose(ready):
-        found = plan(streaming.apply(ready, streams), **options)
-        if found.height < best.height:
-            best = replace(found, streams=streams)
+    least, ways = streaming.choose(ready)
+    plans: list[Plan] = []
+    for streams in ways:
+        plans.append(replace(plan(streaming.apply(ready, streams), **options), streams=streams))
+        if plans[-1].height <= least:
+            break
+    best = min(plans, key=lambda p: p.height) if plans else plan(graph, **options)
+    check_streams(ready, best)
     if capacity is not None and best.height > capacity:
         raise BudgetError(over_budget(planned_graph(graph, best), best, capacity, best.order_bound))
     return best

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from planner.model import Graph, Op, Overlap, Stream, Tensor
 from planner.bound import live_bytes
 from planner.graph import MORTAL
+from planner.model import Graph, Op, Overlap, Stream, Tensor
 from planner.rows import driver, in_place, overlap_distance, ring_rows
 
 LONGEST = 16  # ops in a run: beyond, rings grow as fast as tensors shrink
 
 
 def apply(graph: Graph, streams: Sequence[Stream]) -> Graph:
-    """The graph with every stream as one op: rings and one shared scratch are its scratch, masks its further outputs."""
+    """The graph with every stream as one op: rings and one shared scratch are its scratch."""
     by_name = {op.name: op for op in graph.ops}
     inside = {name: stream for stream in streams for name in stream.ops}
     tensors, gone, ops = [], set(), []
@@ -92,22 +92,24 @@ def eager(graph: Graph) -> Graph:
     return Graph(graph.tensors, tuple(order))
 
 
-def choose(graph: Graph) -> list[tuple[Stream, ...]]:
-    """Ways to stream the graph, which stands in eager order, that are worth a plan: as few ops as the least peak allows,
-    and as tight as can be. Empty where nothing helps."""
+def choose(graph: Graph) -> tuple[int, list[tuple[Stream, ...]]]:
+    """(least peak in bytes, ways to stream the graph that are worth a plan). The graph stands in eager order.
+
+    The ways: as few ops as the least peak allows, as tight as can be, every step low. Empty where nothing helps."""
     ops = [op for op in graph.ops if op.rows]
     costs = _Costs(graph, ops)
     least = _least_peak(len(ops), costs)
     tightest = costs.streams(_fewest(len(ops), costs, least))
     if not tightest:
-        return []
+        return least, []
     # what the other ops need once the runs are as tight as can be: below it nothing is to be gained
     fused = apply(graph, tightest)
     known = {op.name for op in ops} | {stream.name for stream in tightest}
     order = [op.name for op in fused.ops]
     floor = max((n for name, n in zip(order, live_bytes(fused, order), strict=True) if name not in known), default=0)
     fewest = costs.streams(_fewest(len(ops), costs, max(least, floor)))
-    return list(dict.fromkeys(streams for streams in (fewest, tightest, costs.streams(_lightest(len(ops), costs))) if streams))
+    ways = (fewest, tightest, costs.streams(_lightest(len(ops), costs)))
+    return max(least, floor), list(dict.fromkeys(w for w in ways if w))
 
 
 def _least_peak(n: int, costs: _Costs) -> int:

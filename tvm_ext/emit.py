@@ -52,7 +52,9 @@ def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | Non
     if lowered.train_step is None:
         return placed, None
     forward = {c.layer: c for c in lowered.infer.calls}
-    matched = [tuple(forward[c.layer] for c in group if c.layer in forward and c.phase == "forward") for group in groups]
+    matched = [
+        tuple(forward[c.layer] for c in group if c.layer in forward and c.phase == "forward") for group in groups
+    ]
     known = {n: offsets[n] for n in lowered.infer.values if n in offsets}
     return Placement(lowered.infer, tuple(g for g in matched if g), known), placed
 

@@ -49,7 +49,7 @@ def _plain(text: str) -> str:
 
 
 def _demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:
-    """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand's rows brought them."""
+    """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand brought them."""
     producer = {op.outputs[0]: op for op in ops if not op.accumulates}
     done = {op.name: 0 for op in ops}
     asked: set[tuple[str, str]] = set()
