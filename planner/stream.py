@@ -68,7 +68,7 @@ def _fused(graph: Graph, stream: Stream, members: Sequence[Op]) -> tuple[Op, lis
 
 
 def eager(graph: Graph) -> Graph:
-    """The same graph in an order in which sums over rows and updates stand as early as they can, the others as given."""
+    """The same graph in an order in which sums over rows and updates stand as early as they can, others as given."""
     made = {o for op in graph.ops for o in op.outputs}
     readers: dict[str, set[str]] = {}
     for op in graph.ops:
