@@ -37,7 +37,7 @@ def conv2d_bias_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         with loop("c", 0, channels) as c:
             store(acc, 0, _continued(out, c, y0))
             with loop("y", y0, y1) as y:
-                row = let("row", ring_row(y, attrs.get("ring_in", 0)) * (width * channels))
+                row = ring_row(y, attrs.get("ring_in", 0)) * (width * channels)
                 with loop("x", 0, width) as x:
                     store(acc, 0, acc[0] + g[row + x * channels + c])
             store(out, c, acc[0])
@@ -72,8 +72,8 @@ def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         y0, y1 = f.rows()
         acc = local("acc", pixels * 2, "float32")
         with loop("y", y0, y1) as y, loop("block", 0, width // pixels) as block:
-            first = let("first", (ring_row(y, attrs.get("ring_in", 0)) * width + block * pixels) * out_c)
-            target = let("target", (ring_row(y, attrs.get("ring_out", 0)) * width + block * pixels) * in_c)
+            first = (ring_row(y, attrs.get("ring_in", 0)) * width + block * pixels) * out_c
+            target = (ring_row(y, attrs.get("ring_out", 0)) * width + block * pixels) * in_c
             for index, group in enumerate(groups):
                 n = len(group)
                 channels = largest_divisor(n, (2, 1))
