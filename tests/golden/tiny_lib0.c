@@ -470,31 +470,31 @@ static void tvmgen_tiny_train_ops(void) {
     tvmgen_tiny_mask_scale_by_4x4x12_k19(AT(float, 8080), AT(uint8_t, 7744), AT(float, 8848));
     /* blocks.2.pointwise2:mask_scale: blocks.2.pointwise2:g_acc float32 1x4x4x12 @9616 <- blocks.2.residual:g_operand float32 1x4x4x12 @8848, blocks.2.pointwise2:mask uint8 1x4x6 @7424, blocks.2.pointwise2.scale float32 12 in flash */
     MCU_OP(20);
-    tvmgen_tiny_mask_scale_4x4x12_k20(AT(float, 8848), AT(uint8_t, 7424), p_blocks_2_pointwise2_scale, AT(float, 9616));
+    tvmgen_tiny_mask_scale_4x4x12_k20(AT(float, 8848), AT(uint8_t, 7424), p_blocks_2_pointwise2_scale, AT(float, 9616), 0, 4);
     /* blocks.2.pointwise2:conv2d_input_grad: blocks.2.pointwise2:g_x float32 1x4x4x24 @10384 <- blocks.2.pointwise2:g_acc float32 1x4x4x12 @9616, blocks.2.pointwise2.weight int8 12x1x1x24 in flash */
     MCU_OP(21);
-    tvmgen_tiny_conv2d_input_grad_conv1x1_4x4x12_k21(AT(float, 9616), p_blocks_2_pointwise2_weight, AT(float, 10384));
+    tvmgen_tiny_conv2d_input_grad_conv1x1_4x4x12_k21(AT(float, 9616), p_blocks_2_pointwise2_weight, AT(float, 10384), 0, 4);
     /* blocks.2.depthwise:mask_scale: blocks.2.depthwise:g_acc float32 1x4x4x24 @11920 <- blocks.2.pointwise2:g_x float32 1x4x4x24 @10384, blocks.2.depthwise:mask uint8 1x4x12 @7136, blocks.2.depthwise.scale float32 24 in flash */
     MCU_OP(22);
-    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 10384), AT(uint8_t, 7136), p_blocks_2_depthwise_scale, AT(float, 11920));
+    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 10384), AT(uint8_t, 7136), p_blocks_2_depthwise_scale, AT(float, 11920), 0, 4);
     /* blocks.2.depthwise:conv2d_input_grad: blocks.2.depthwise:g_x float32 1x4x4x24 @13456 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @11920, blocks.2.depthwise.weight int8 24x3x3 in flash */
     MCU_OP(23);
-    tvmgen_tiny_conv2d_input_grad_depthwise3x3_4x4x24_k23(AT(float, 11920), p_blocks_2_depthwise_weight, AT(float, 13456));
+    tvmgen_tiny_conv2d_input_grad_depthwise3x3_4x4x24_k23(AT(float, 11920), p_blocks_2_depthwise_weight, AT(float, 13456), 0, 4);
     /* blocks.2.depthwise:conv2d_bias_grad: blocks.2.depthwise:g_bias float32 24 @14992 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @11920 */
     MCU_OP(24);
-    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 11920), AT(float, 14992));
+    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 11920), AT(float, 14992), 0, 4);
     /* blocks.2.pointwise1:mask_scale: blocks.2.pointwise1:g_acc float32 1x4x4x24 @15088 <- blocks.2.depthwise:g_x float32 1x4x4x24 @13456, blocks.2.pointwise1:mask uint8 1x4x12 @6656, blocks.2.pointwise1.scale float32 24 in flash */
     MCU_OP(25);
-    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 13456), AT(uint8_t, 6656), p_blocks_2_pointwise1_scale, AT(float, 15088));
+    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 13456), AT(uint8_t, 6656), p_blocks_2_pointwise1_scale, AT(float, 15088), 0, 4);
     /* blocks.2.pointwise1:take_channels: blocks.2.pointwise1:saved int8 1x4x4x3 @16624 <- blocks.1.pointwise2 int8 1x4x4x12 @6016 */
     MCU_OP(26);
     tvmgen_tiny_take_channels_4x4x12_k25(AT(int8_t, 6016), channels_1, AT(int8_t, 16624));
     /* blocks.2.pointwise1:conv2d_bias_grad: blocks.2.pointwise1:g_bias float32 24 @16672 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @15088 */
     MCU_OP(27);
-    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 15088), AT(float, 16672));
+    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 15088), AT(float, 16672), 0, 4);
     /* blocks.2.pointwise1:conv2d_weight_grad: blocks.2.pointwise1:g_weight float32 24x1x1x3 @16768 <- blocks.2.pointwise1:saved int8 1x4x4x3 @16624, blocks.2.pointwise1:g_acc float32 1x4x4x24 @15088 */
     MCU_OP(28);
-    tvmgen_tiny_conv2d_weight_grad_conv1x1_4x4x3_k26(AT(int8_t, 16624), AT(float, 15088), AT(float, 16768));
+    tvmgen_tiny_conv2d_weight_grad_conv1x1_4x4x3_k26(AT(int8_t, 16624), AT(float, 15088), AT(float, 16768), 0, 4);
     /* blocks.2.pointwise1.bias:sgd: blocks.2.pointwise1.bias int32 24 @208 <- blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1:g_bias float32 24 @16672, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
     MCU_GRADIENT(0, tvmgen_tiny_arena + 16672, 96);
     MCU_OP(29);
