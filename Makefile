@@ -14,7 +14,7 @@ demo: setup
 test:
 	@scripts/setup.sh --tests
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/run.py
