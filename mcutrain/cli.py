@@ -17,6 +17,22 @@ from rich.table import Table
 
 import mcutrain
 from mcutrain import boards as known_boards
+from mcutrain.cli_options import (
+    Accumulate,
+    Budget,
+    Classes,
+    Head,
+    InputSize,
+    Json,
+    Logits,
+    Model,
+    Momentum,
+    Out,
+    Scheme,
+    Seconds,
+    Seed,
+    Stream,
+)
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.learning import learn, read_data
 from mcutrain.report import render_html, render_text
@@ -33,30 +49,6 @@ app = typer.Typer(
 )
 messages = Console(stderr=True)
 output = Console()
-
-Model = Annotated[Path, typer.Argument(help="Model file: an int8 network pickle.", show_default=False)]
-Out = Annotated[Path, typer.Argument(help="A folder made by `mcutrain compile`.", show_default=False)]
-Scheme = Annotated[
-    str,
-    typer.Option(
-        help="What trains: a published scheme (49kb, ...), full, bias_only, head_only, last_k=K, inference, or a file."
-    ),
-]
-Budget = Annotated[str, typer.Option(help="SRAM for everything; KB is 1,024 B.")]
-InputSize = Annotated[int, typer.Option(help="Pixels of the square input.")]
-Classes = Annotated[int, typer.Option(help="Classes of the head.")]
-Head = Annotated[
-    str, typer.Option(help="float: a fresh float32 classifier; int8-slice: the first rows of the file's own.")
-]
-Logits = Annotated[
-    str | None,
-    typer.Option(help="Logits in the loss, raw or dequantized. Default: as the head has it.", show_default=False),
-]
-Momentum = Annotated[float, typer.Option(help="Momentum of SGD, 0 for none (costs 4 B a trained value).")]
-Accumulate = Annotated[int, typer.Option(help="Samples whose gradients are averaged before an update.")]
-Seed = Annotated[int, typer.Option(help="Seed of stochastic rounding.")]
-Seconds = Annotated[float, typer.Option(help="At most this long for the memory planner.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @contextmanager
@@ -82,6 +74,7 @@ def plan(
     accumulate: Accumulate = 1,
     seed: Seed = 1,
     seconds: Seconds = 20.0,
+    stream: Stream = True,
     html: Annotated[Path | None, typer.Option(help="Also write the report page here.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +85,7 @@ def plan(
     with working(as_json) as say:
         say("reading the model")
         network = mcutrain.load(model, input_size, classes, head, logits)
-        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
+        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds, "stream": stream}
         planned = mcutrain.plan(network, scheme, budget, progress=say, **options)
         if html is not None:
             replace_file(html, render_html(planned.report))
@@ -119,6 +112,7 @@ def compile(
     accumulate: Accumulate = 1,
     seed: Seed = 1,
     seconds: Seconds = 20.0,
+    stream: Stream = True,
     as_json: Json = False,
 ) -> None:
     """Plan, and write C11 sources in Model Library Format.
@@ -128,7 +122,7 @@ def compile(
     with working(as_json) as say:
         say("reading the model")
         network = mcutrain.load(model, input_size, classes, head, logits)
-        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
+        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds, "stream": stream}
         artifact = mcutrain.compile(network, scheme, board, budget, out, name=name, progress=say, **options)
     _show(artifact.report, as_json)
     if not as_json:

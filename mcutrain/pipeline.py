@@ -15,7 +15,7 @@ from mcutrain.report import render_html
 from mcutrain.reporting import plan_report
 from mcutrain.toolchain import RUNTIME
 from mcutrain.units import parse_bytes
-from planner.errors import McutrainError, ModelError
+from planner.errors import BudgetError, McutrainError, ModelError
 from planner.model import Plan
 from planner.policy import Policy, named
 
@@ -82,7 +82,8 @@ def plan(
     """Extend the model by its backward pass and find every tensor's place in SRAM; needs no compiler and no emulator.
 
     scheme: a published name (49kb, ...), full, bias_only, head_only, last_k=K, inference (no training at all), a policy
-    file, or a Policy. budget: bytes, or text such as "256KB". seconds: at most this long for the solver.
+    file, or a Policy. budget: bytes, or text such as "256KB". seconds: about as long at most for the solver.
+    stream: run row-wise ops row by row where that lowers the peak.
     Raises PolicyError and BudgetError (with what cannot live together)."""
     from tvm_ext.lower import lower
     from tvm_ext.training import inference, train
@@ -100,7 +101,10 @@ def plan(
     graph = (lowered.train_step or lowered.infer).graph
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
     started = time.monotonic()
-    found = planner.plan(graph, capacity=budget, seconds=seconds, stream=stream)
+    try:
+        found = planner.plan(graph, capacity=budget, seconds=seconds, stream=stream)
+    except BudgetError as error:
+        raise BudgetError(f"{error}, and about 1 KB more for the firmware's stack and data") from None
     elapsed = time.monotonic() - started
     return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed))
 

@@ -22,14 +22,19 @@ def worst_position(graph: Graph, plan: Plan) -> int:
 
 def over_budget(graph: Graph, plan: Plan, capacity: int, floor: int) -> str:
     """One line: by how much the plan misses `capacity` bytes, where, because of which tensors, and what would have to
-    give. `floor`: proven lower bound in bytes over every order."""
+    give. `floor`: proven lower bound in bytes over every order (of a plan without streams)."""
     position = worst_position(graph, plan)
     tensors = live_together(graph, plan, position)
     listed = ", ".join(f"{t.name} {t.nbytes} ({t.kind})" for t in tensors[:SHOWN])
     if len(tensors) > SHOWN:
         listed += f" and {len(tensors) - SHOWN} more of {sum(t.nbytes for t in tensors[SHOWN:])} bytes together"
     live = live_bytes(graph, plan.order)[position]
-    if floor > capacity:
+    if plan.streams:
+        verdict = (
+            f"no plan within {capacity} bytes was found: "
+            f"the best, with {len(plan.streams)} runs of ops streamed row by row, needs {plan.height}"
+        )
+    elif floor > capacity:
         verdict = f"no plan can fit {capacity} bytes: every order needs at least {floor}"
     else:
         verdict = (

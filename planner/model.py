@@ -116,10 +116,11 @@ class Plan:
     offsets: byte offset of each tensor that lies in the arena.
     lifetimes: tensor -> [first, last) in positions of `order`; state is [0, len(order)).
     height: bytes of the arena, the largest offset + nbytes.
-    bound: proven lower bound in bytes on the height of any allocation for this order.
-    order_bound: proven lower bound in bytes over every order.
+    bound: proven lower bound in bytes on the height of any allocation for this order, with these streams.
+    order_bound: proven lower bound in bytes over every order, with these streams.
     status: of the allocation for this order; OPTIMAL only where height == bound, or CP-SAT proved it.
-    order_status: OPTIMAL where no other order can have a lower bound, FEASIBLE otherwise."""
+    order_status: OPTIMAL where no other order can have a lower bound, FEASIBLE otherwise.
+    streams: the runs of ops that execute row by row; each stands in `order` as one op."""
 
     order: tuple[str, ...]
     offsets: dict[str, int]
