@@ -36,6 +36,7 @@ from mcutrain.cli_options import (
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.learning import learn, read_data
 from mcutrain.report import render_html, render_text
+from mcutrain.report_view import finite
 from mcutrain.units import format_bytes
 from planner.errors import BudgetError, McutrainError, OutputError
 
@@ -144,7 +145,7 @@ def verify(
     with working(as_json) as say:
         measurement = run(out, steps, progress=say)
     if as_json:
-        print(json.dumps(measurement))
+        print(json.dumps(finite(measurement)))
     else:
         render_text(read_json(out / REPORT_JSON, "the report"), output)
     if not measurement["fits"] or not measurement["host_equals_device"]:
@@ -195,7 +196,7 @@ def train(
         _save(save, twin.state())
     if as_json:
         result = {"accuracy": learnt.accuracy, "losses": learnt.losses, "steps": learnt.steps}
-        print(json.dumps(result))
+        print(json.dumps(finite(result)))
         return
     table = Table("epoch", "mean loss (nats)", "test accuracy", title=f"{learnt.steps} steps at batch 1")
     for epoch, score in enumerate(learnt.accuracy):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import mcutrain
+import planner
 from mcutrain import BudgetError, McutrainError, ModelError, OutputError, PolicyError, boards
 from planner.check import check
 from planner.policy import Policy, Update
@@ -57,7 +58,7 @@ def test_load_refuses(options: dict, message: str, pickle_file: Path) -> None:
 def test_plan_is_sound_and_reports_what_it_says(model: object) -> None:
     planned = mcutrain.plan(model, tiny.MIXED, "64KB")
     graph = planned.lowered.train_step.graph
-    check(graph, planned.plan)
+    check(planner.planned_graph(graph, planned.plan), planned.plan)
     assert planned.fits and planned.budget == 65536
     assert 4096 < planned.plan.bound <= planned.plan.height < 14692  # below the plan of the full scheme
     assert planned.report["sram"]["arena"] == planned.plan.height == max(planned.report["live"])
@@ -97,8 +98,20 @@ def test_over_budget_at_plan_time_names_what_cannot_live_together(model: object)
     with pytest.raises(BudgetError) as error:
         mcutrain.plan(model, "full", least.bound - 1)
     message = str(error.value)
-    assert f"no plan can fit {least.bound - 1} bytes" in message and "1 bytes have to give" in message
-    assert re.search(r"blocks\.0\.depthwise\S* 4096 \(gradient\)", message) and "\n" not in message
+    assert f"no plan within {least.bound - 1} bytes was found: the best, with " in message
+    assert "1 bytes have to give" in message and "about 1 KB more" in message and "\n" not in message
+    assert re.search(r"blocks\.\d\.\w+:g_\w+ \d+ \(gradient\)", message)
+
+
+def test_without_streams_the_bound_is_over_every_order(model: object) -> None:
+    least = mcutrain.plan(model, "full", stream=False).plan
+    with pytest.raises(BudgetError, match=f"no plan can fit {least.bound - 1} bytes: every order needs at least"):
+        mcutrain.plan(model, "full", least.bound - 1, stream=False)
+
+
+def test_streams_lower_the_arena(model: object) -> None:
+    streamed, whole = (mcutrain.plan(model, "full", stream=s).plan for s in (True, False))
+    assert streamed.streams and streamed.height < whole.height
 
 
 @pytest.mark.parametrize(
