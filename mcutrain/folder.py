@@ -18,8 +18,9 @@ from planner.errors import OutputError
 METADATA, REPORT_JSON, REPORT_HTML, PLAN = "metadata.json", "report.json", "report.html", "plan.csv"
 
 
-def write_folder(target: str | Path, files: Mapping[str, str | bytes]) -> Path:
-    """Write `files` (relative path -> content) as the folder `target`, replacing an earlier artifact there.
+def write_folder(target: str | Path, files: Mapping[str, str | bytes], with_tar: bool = False) -> Path:
+    """Write `files` (relative path -> content) as the folder `target`, replacing an earlier artifact there;
+    with_tar: and as `target`.tar beside it.
 
     All is written beside it first and renamed at the end: after an error nothing has changed.
     Raises OutputError naming the folder and the cause."""
@@ -34,13 +35,20 @@ def write_folder(target: str | Path, files: Mapping[str, str | bytes]) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         staging.chmod(0o755)
+        tar = target.with_name(f"{target.name}.tar")
+        if with_tar:
+            staged_tar = staging.with_name(f"{staging.name}.tar")
+            staged_tar.write_bytes(tar_bytes({f"./{name}": content for name, content in files.items()}))
         _swap(staging, target)
+        if with_tar:
+            staged_tar.replace(tar)
     except OSError as error:
         message = f"{target}: cannot write the output folder: {error.strerror or error}"
         raise OutputError(f"{message}; choose a place with room that can be written") from None
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+            staging.with_name(f"{staging.name}.tar").unlink(missing_ok=True)
     return target
 
 
@@ -92,7 +100,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OutputError(f"{path.parent}: has no {path.name}; give a folder made by `mcutrain compile`") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path}: {what} cannot be read ({error}); compile again") from None
     if not isinstance(content, dict):
         raise OutputError(f"{path}: {what} is not a JSON object; compile again")

@@ -95,6 +95,8 @@ def learn(
 ) -> Learnt:
     """Train at batch 1 in a shuffled order, one learning rate for the network and one for the head, both scheduled over
     the whole run. Raises ModelError for an unknown schedule."""
+    if not all(math.isfinite(np.float32(rate)) and rate >= 0 for rate in learning_rate):
+        raise ModelError(f"learning rates {learning_rate}: must be finite float32 numbers, 0 or more")
     if schedule not in SCHEDULES:
         raise ModelError(f"unknown schedule '{schedule}'; use {' or '.join(SCHEDULES)}")
     order = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 import weakref
@@ -26,6 +27,9 @@ class Library:
         self.library = ctypes.CDLL(str(copy))
         shutil.rmtree(copy.parent, ignore_errors=True)  # mapped already; the file is not needed any more
         self.library.mcu_twin_arena.restype = ctypes.POINTER(ctypes.c_uint8)
+        self.library.mcu_twin_arena_bytes.restype = ctypes.c_uint32
+        if self.library.mcu_twin_arena_bytes() != meta["arena_bytes"]:
+            raise OutputError(f"{directory}: metadata.json and the C sources speak of different arenas; compile again")
         self.arena = np.ctypeslib.as_array(self.library.mcu_twin_arena(), (meta["arena_bytes"],))
         handle, close = self.library._handle, ctypes.CDLL(None).dlclose
         close.argtypes = [ctypes.c_void_p]
@@ -50,19 +54,19 @@ class Library:
 
 def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
     """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
-    A changed source or flag makes another file."""
+    A changed source, flag or processor makes another file."""
     sources = [*sorted((directory / "codegen/host/src").glob("*.c")), RUNTIME / "src" / "host_twin.c"]
     headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted((RUNTIME / "include").glob("*.h"))
-    digest = hashlib.sha256(repr((meta["defines"], defines)).encode())
+    digest = hashlib.sha256(repr((meta["defines"], defines, _processor())).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
     name = f"libtwin-{digest.hexdigest()[:16]}.so"
-    for folder in (directory / "build" / "host", Path(tempfile.gettempdir()) / f"mcutrain-{os.getuid()}"):
+    for folder in (directory / "build" / "host", _cache()):
         library = folder / name
         if library.exists():
             return library
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
                 fresh = Path(work) / name
                 include = (directory / "codegen/host/include", directory / "codegen/host/src")
@@ -71,4 +75,18 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
             return library
         except OSError:
             continue
-    raise OutputError(f"{directory}: neither its build folder nor {tempfile.gettempdir()} can be written")
+    raise OutputError(f"{directory}: neither its build folder nor {_cache()} can be written")
+
+
+def _cache() -> Path:
+    """The user's own cache folder: what is loaded from it was built by the user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcutrain"
+
+
+def _processor() -> str:
+    """What -march=native depends on: a folder copied to another machine is built anew there."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")

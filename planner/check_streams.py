@@ -1,5 +1,5 @@
-"""Replays every stream of a plan on tagged memory: each row that an op reads must still be there. Shares no code with
-the search that chose the streams and sized their rings."""
+"""Replays every stream of a plan on a memory of bytes: each row that an op reads must still lie there whole. Shares no
+code with the search that chose the streams, sized their rings and placed them."""
 
 from __future__ import annotations
 
@@ -13,65 +13,82 @@ def check_streams(graph: Graph, plan: Plan) -> None:
     for stream in plan.streams:
         members = [ops[name] for name in stream.ops]
         _check_private(graph, stream, members)
-        _Replay(graph, stream, members).run()
+        _Replay(graph, plan, stream, members).run()
 
 
 def _check_private(graph: Graph, stream: Stream, members: list[Op]) -> None:
-    """A ring forgets rows, so that nobody outside may read the tensor, and nobody after the step."""
+    """A ring forgets rows: nobody outside may read the tensor, and nobody inside but row by row."""
     inside = {m.name for m in members}
     for tensor, _ in stream.rings:
         outside = [op.name for op in graph.ops if tensor in op.inputs and op.name not in inside]
-        if outside or graph.by_name[tensor].kind == "output":
-            who = outside[0] if outside else "the caller"
+        whole = [m.name for m in members if tensor in m.inputs and tensor not in {a.tensor for a in m.reads}]
+        if outside or whole or graph.by_name[tensor].kind == "output":
+            who = [*outside, *whole, "the caller"][0]
             raise PlanError(f"stream {stream.name!r}: tensor {tensor!r} lies in a ring, but {who!r} reads it whole")
 
 
 class _Replay:
-    """slots: (owner of the ring, slot) -> (tensor, row) written there last."""
+    """held: (tensor, row) -> [first, end) of the bytes where that row lies; a write over any of them drops it."""
 
-    def __init__(self, graph: Graph, stream: Stream, members: list[Op]) -> None:
-        self.stream, self.members = stream, members
+    def __init__(self, graph: Graph, plan: Plan, stream: Stream, members: list[Op]) -> None:
+        self.graph, self.plan, self.stream, self.members = graph, plan, stream, members
         self.rings, self.shared = dict(stream.rings), dict(stream.shared)
-        self.slots: dict[tuple[str, int], tuple[str, int]] = {}
+        self.held: dict[tuple[str, int], tuple[int, int]] = {}
         self.next_row = {m.name: 0 for m in members}
         self.maker = {m.outputs[0]: m for m in members if not m.accumulates}
+        self.rows = {a.tensor: a.rows for m in members for a in m.reads}
+        self.rows |= {tensor: m.rows for tensor, m in self.maker.items()}
 
     def run(self) -> None:
+        for tensor, rows in self.rows.items():
+            if tensor not in self.maker:
+                for row in range(rows):
+                    self.held[tensor, row] = self._bytes(tensor, row)
         last = [m for m in self.members if not m.accumulates][-1]
         while self.next_row[last.name] < last.rows:
-            self.step(last)
+            self._step(last)
         for member in self.members:
             ran = self.next_row[member.name]
             if ran > member.rows or (member.accumulates and ran < member.rows):
                 raise PlanError(f"stream {self.stream.name!r}: op {member.name!r} ran {ran} of {member.rows} rows")
+        if last.outputs[0] not in self.rings:
+            for row in range(last.rows):
+                self._expect("the stream's end", last.outputs[0], row)
 
-    def step(self, op: Op) -> None:
+    def _step(self, op: Op) -> None:
         row = self.next_row[op.name]
         for access in op.reads:
             maker = self.maker.get(access.tensor)
             while maker is not None and self.next_row[maker.name] < access.end(row):
-                self.step(maker)
-        self.execute(op, row)
+                self._step(maker)
+        self._execute(op, row)
         for other in self.members:
             if other.accumulates and op.outputs[0] in [a.tensor for a in other.reads]:
-                self.execute(other, row)
+                self._execute(other, row)
 
-    def execute(self, op: Op, row: int) -> None:
+    def _execute(self, op: Op, row: int) -> None:
         for access in op.reads:
-            if access.tensor in self.rings:
-                for needed in range(access.first(row), access.end(row)):
-                    self._expect(op, access.tensor, needed)
-        written = op.outputs[0] if op.outputs else None
-        if written in self.rings and not op.accumulates:
-            self.slots[self._slot(written, row)] = (written, row)
+            for needed in range(access.first(row), access.end(row)):
+                self._expect(op.name, access.tensor, needed)
+        whole = op.outputs if op.accumulates else op.outputs[1:]
+        for tensor in whole:
+            first = self.plan.offsets[tensor]
+            self._overwrite(first, first + self.graph.by_name[tensor].nbytes)
+        if not op.accumulates:
+            place = self._bytes(op.outputs[0], row)
+            self._overwrite(*place)
+            self.held[op.outputs[0], row] = place
         self.next_row[op.name] = row + 1
 
-    def _slot(self, tensor: str, row: int) -> tuple[str, int]:
-        return self.shared.get(tensor, tensor), row % self.rings[tensor]
+    def _bytes(self, tensor: str, row: int) -> tuple[int, int]:
+        nbytes = self.graph.by_name[tensor].nbytes // self.rows[tensor]
+        slot = row % self.rings[tensor] if tensor in self.rings else row
+        first = self.plan.offsets[self.shared.get(tensor, tensor)] + slot * nbytes
+        return first, first + nbytes
 
-    def _expect(self, op: Op, tensor: str, row: int) -> None:
-        found = self.slots.get(self._slot(tensor, row))
-        if found != (tensor, row):
-            raise PlanError(
-                f"stream {self.stream.name!r}: op {op.name!r} needs row {row} of {tensor!r}, but its ring holds {found}"
-            )
+    def _overwrite(self, first: int, end: int) -> None:
+        self.held = {key: (a, b) for key, (a, b) in self.held.items() if b <= first or end <= a}
+
+    def _expect(self, who: str, tensor: str, row: int) -> None:
+        if (tensor, row) not in self.held:
+            raise PlanError(f"stream {self.stream.name!r}: {who!r} needs row {row} of {tensor!r}, which is overwritten")

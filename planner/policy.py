@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ def named(scheme: str, layers: Sequence[Layer]) -> Policy:
 
 def _last_k(scheme: str, body: list[str]) -> Policy:
     count = scheme.removeprefix("last_k=")
-    if not count.isdigit() or not 0 <= int(count) <= len(body):
+    if not re.fullmatch(r"[0-9]{1,6}", count) or not 0 <= int(count) <= len(body):
         raise PolicyError(
             f"scheme '{scheme}': K must be a number from 0 to {len(body)}, the convolutions before the head"
         )
@@ -143,7 +144,7 @@ def read(path: str | Path) -> Policy:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise PolicyError(f"policy file {path}: {error.strerror}; give the path of a readable JSON file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PolicyError(f"policy file {path}: not JSON ({error})") from None
     if not isinstance(entries, list):
         raise PolicyError(f"policy file {path}: must be a list of objects, one a layer")
@@ -160,7 +161,7 @@ def _entry(path: str | Path, number: int, entry: object) -> Update:
     bias, weight, select = entry.get("bias", True), entry.get("weight", 0.0), entry.get("select", "magnitude")
     if not isinstance(bias, bool):
         raise PolicyError(f"{where}: 'bias' must be true or false")
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise PolicyError(f"{where}: 'weight' must be a ratio from 0 to 1")
     return Update(str(entry["layer"]), bias, float(weight), select)
 
@@ -186,7 +187,7 @@ def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:
 def _layer_name(layer: str, names: list[str]) -> str:
     if layer in names:
         return layer
-    if layer.lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]{1,6}", layer):
         if not 0 <= int(layer) < len(names):
             raise PolicyError(
                 f"layer index {layer} is out of range; the convolutions are numbered 0 to {len(names) - 1}"

@@ -38,14 +38,20 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
     yield from rows_until(driver(ops), driver(ops).rows)
 
 
-def in_place(ops: Sequence[Op], inside: Sequence[str]) -> dict[str, str]:
-    """Output -> input, both inside the run, of each op that may write a row over the row that it alone reads."""
+def in_place(graph: Graph, ops: Sequence[Op], inside: Sequence[str]) -> dict[str, str]:
+    """Output -> input, both inside the run, of each op that may write a row over the row that it alone reads: row for
+    row, and rows of one size, so that a slot of the ring is the same bytes for both."""
     readers = readers_of(ops)
     pairs: dict[str, str] = {}
     for op in ops:
         for overlap in op.overlaps:
             fits = overlap.input in inside and overlap.output in inside and overlap.distance <= 0
-            if fits and len(readers[overlap.input]) == 1 and readers[overlap.input][0][1].window == 1:
+            if not fits or len(readers[overlap.input]) != 1:
+                continue
+            access = readers[overlap.input][0][1]
+            in_row = graph.by_name[overlap.input].nbytes * op.rows
+            same_rows = in_row == graph.by_name[overlap.output].nbytes * access.rows
+            if same_rows and (access.stride, access.window, access.transposed) == (1, 1, False):
                 pairs[overlap.output] = pairs.get(overlap.input, overlap.input)
                 break
     return pairs

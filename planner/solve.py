@@ -12,7 +12,7 @@ from planner.check import check
 from planner.check_streams import check_streams
 from planner.errors import BudgetError
 from planner.explain import over_budget
-from planner.graph import lifetimes, problem
+from planner.graph import dependencies, lifetimes, problem
 from planner.model import Graph, Plan, Status
 from planner.problem import Allocation, Problem
 from planner.schedule import Schedule, schedule
@@ -68,15 +68,18 @@ def _streamed(
     progress: Callable[[str], None] | None,
 ) -> Plan:
     """The plan with the streams that lower it, or without where they do not."""
-    options = {"seconds": seconds, "seed": seed, "workers": workers, "progress": progress}
+    dependencies(graph)  # refuses a malformed graph
     ready = streaming.eager(graph)
     least, ways = streaming.choose(ready)
+    options = {"seconds": seconds / max(1, len(ways)), "seed": seed, "workers": workers, "progress": progress}
     plans: list[Plan] = []
     for streams in ways:
         plans.append(replace(plan(streaming.apply(ready, streams), **options), streams=streams))
         if plans[-1].height <= least:
             break
-    best = min(plans, key=lambda p: p.height) if plans else plan(graph, **options)
+    if not plans or min(p.height for p in plans) > least:
+        plans.append(plan(graph, **options))
+    best = min(plans, key=lambda p: p.height)
     check_streams(ready, best)
     if capacity is not None and best.height > capacity:
         raise BudgetError(over_budget(planned_graph(graph, best), best, capacity, best.order_bound))

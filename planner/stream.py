@@ -158,6 +158,7 @@ class _Costs:
             for name in op.inputs:
                 self.readers.setdefault(name, set()).add(op.name)
         self.fixed = sum(t.nbytes for t in graph.tensors if t.kind == "state")
+        self.alone = self._live()
         self.peak = lru_cache(maxsize=None)(self._peak)
 
     def dies(self, name: str) -> int:
@@ -172,7 +173,7 @@ class _Costs:
     def stream(self, i: int, j: int) -> Stream:
         members = self.ops[i : j + 1]
         inside = self._inside(members)
-        shared = in_place(members, inside)
+        shared = in_place(self.graph, members, inside)
         rings = ring_rows(members, inside, shared)
         name = f"stream:{members[0].name}..{members[-1].name}"
         return Stream(name, tuple(o.name for o in members), tuple(rings.items()), tuple(shared.items()))
@@ -198,9 +199,7 @@ class _Costs:
         return self.fixed + own - self._saved(op, last)
 
     def _single(self, i: int) -> int:
-        if not hasattr(self, "_alone"):
-            self._alone = self._live()
-        return self._alone[self.position[self.ops[i].name]]
+        return self.alone[self.position[self.ops[i].name]]
 
     def _lives_beside(self, tensor: Tensor, first: int, last: int, own: set[str]) -> bool:
         if tensor.name in own or tensor.kind in ("state", "constant", "scratch"):

@@ -29,6 +29,7 @@
 
 #define MCU_ROUND_LIMIT 4194304      /* 2^22: mcu_round_even saturates here */
 #define MCU_STOCHASTIC_LIMIT 1073741824 /* 2^30: mcu_stochastic_round saturates here */
+#define MCU_BIAS_LIMIT 1073741824    /* 2^30: mcu_update_i32 saturates here */
 #define MCU_FLT_MAX 3.40282347e+38f
 
 /* The float32 with this bit pattern. */
@@ -185,10 +186,13 @@ static inline int8_t mcu_update_i8(int8_t w, float delta, uint32_t random) {
     return (int8_t)(updated > 127 ? 127 : updated < -127 ? -127 : updated);
 }
 
-/* w - delta, stochastically rounded, saturating at the ends of int32. */
+/* w - delta, stochastically rounded, saturating at +-2^30: a bias leaves room for the products that are added to it.
+ * A value that already lies beyond may only come back. */
 static inline int32_t mcu_update_i32(int32_t w, float delta, uint32_t random) {
     const int64_t updated = (int64_t)w - mcu_stochastic_round(delta, random);
-    return (int32_t)(updated > INT32_MAX ? INT32_MAX : updated < INT32_MIN ? INT32_MIN : updated);
+    const int32_t high = w > MCU_BIAS_LIMIT ? w : MCU_BIAS_LIMIT;
+    const int32_t low = w < -MCU_BIAS_LIMIT ? w : -MCU_BIAS_LIMIT;
+    return (int32_t)(updated > high ? high : updated < low ? low : updated);
 }
 
 #endif

@@ -3,12 +3,17 @@
 #include "mcu_runtime.h"
 
 uint8_t *mcu_twin_arena(void);
+uint32_t mcu_twin_arena_bytes(void);
 int32_t mcu_twin_init(void);
 int32_t mcu_twin_infer(void);
 int32_t mcu_twin_train(void);
 
 uint8_t *mcu_twin_arena(void) {
     return MCU_MODEL_ARENA;
+}
+
+uint32_t mcu_twin_arena_bytes(void) {
+    return MCU_MODEL_ARENA_BYTES;
 }
 
 int32_t mcu_twin_init(void) {

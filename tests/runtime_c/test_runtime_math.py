@@ -131,7 +131,8 @@ def test_stochastic_round_and_updates(fused: tuple[np.ndarray, np.ndarray]) -> N
     weight = records["b"].view(np.int32)
     low = (weight & 0xFF).astype(np.uint8).view(np.int8).astype(np.int64)
     np.testing.assert_array_equal(answers["update_i8"], np.clip(low - delta, -127, 127))
-    whole = np.clip(weight.astype(np.int64) - delta, -(1 << 31), (1 << 31) - 1)
+    wide = weight.astype(np.int64)  # a value that lies beyond 2^30 may only come back
+    whole = np.clip(wide - delta, np.minimum(wide, -(1 << 30)), np.maximum(wide, 1 << 30))
     np.testing.assert_array_equal(answers["update_i32"], whole)
 
 

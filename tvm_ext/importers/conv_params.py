@@ -10,6 +10,7 @@ from planner.errors import ModelError
 from tvm_ext.importers.fields import array, integer, scale, take
 
 INT32_MAX = 2**31 - 1
+BIAS_LIMIT = 2**30  # where a trained bias saturates (mcu_math.h)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_conv(entry: dict, where: str) -> ConvParams:
         if integer(entry, key, 1, 1 << 20, where) != expected:
             raise ModelError(f"{where}: {key} is {entry[key]}, the weight {weight.shape} says {expected}")
     conv = ConvParams(
-        weight=np.maximum(weight, -127),  # symmetric quantisation: -128 is not a weight
+        weight=weight,
         bias=bias,
         w_scales=w_scales,
         x_scale=scale(params, "x_scale", where),
@@ -80,8 +81,11 @@ def safe_bias(conv: ConvParams, lo: int, hi: int, where: str) -> np.ndarray:
     The reference adds the bias in float32. Such a channel has a scale near zero and gives one constant output; the
     pulled-in bias must give the same one over the whole range of acc, or the channel is refused.
     Raises ModelError naming the layer and channel."""
-    reach = np.abs(conv.weight.astype(np.int64)).reshape(len(conv.bias), -1).sum(axis=1)
-    reach *= max(127 - conv.x_zero, conv.x_zero + 128)  # largest |acc|
+    taps = conv.weight[0].size
+    # largest |acc| whatever the weights become in training
+    reach = np.full(len(conv.bias), 128 * taps * max(127 - conv.x_zero, conv.x_zero + 128), np.int64)
+    if reach[0] >= BIAS_LIMIT:
+        raise ModelError(f"{where}: {taps} products of int8 numbers can leave int32 together with a bias")
     bias = conv.bias.astype(np.int64)
     limit = INT32_MAX - reach
     pulled = np.clip(bias, -limit, limit)
