@@ -29,5 +29,5 @@ lock:
 
 # The virtual environment stays: it is slow to make and `make setup` renews it when the lock changes.
 clean:
-	rm -rf build dist out .pytest_cache .ruff_cache .hypothesis digits_rotated.npz
+	rm -rf build dist out out.tar demo_out .pytest_cache .ruff_cache .hypothesis digits_rotated.npz
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.git/*' -prune -exec rm -rf {} +

@@ -28,7 +28,7 @@ from mcutrain.toolchain import find_compiler
 from mcutrain.verify import Samples, run_on_device, verify
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE.parent / "out" / "demo"
+OUT = HERE.parent / "demo_out"
 SHARED = HERE.parent.parent / "shared" / "data"
 MCUNET, PHOTOS = SHARED / "mcunet" / "mcunet-5fps.pkl", SHARED / "datasets" / "cifar10_subset.npz"
 BOARD = "stm32f746"

@@ -21,7 +21,7 @@ def main() -> None:
     data = rotated_digits()
 
     model = mcutrain.load(HERE / "digits/digits_int8.pkl", 16, 10, head="int8-slice", logits="dequantized")
-    artifact = mcutrain.compile(model, scheme="last_k=6", board="stm32f746", budget="96KB", out="out/five_lines")
+    artifact = mcutrain.compile(model, scheme="last_k=6", board="stm32f746", budget="96KB", out="demo_out/five_lines")
     twin = mcutrain.host(artifact.directory)
     loss = twin.train_step(data.x_train[0], data.y_train[0])
     measured = verify(artifact.directory, steps=3)

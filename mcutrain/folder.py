@@ -25,7 +25,7 @@ def write_folder(target: str | Path, files: Mapping[str, str | bytes], with_tar:
     All is written beside it first and renamed at the end: after an error nothing has changed.
     Raises OutputError naming the folder and the cause."""
     target = Path(target).absolute()
-    _check_replaceable(target)
+    check_replaceable(target)
     staging = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,8 @@ def write_folder(target: str | Path, files: Mapping[str, str | bytes], with_tar:
     return target
 
 
-def _check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
+    """Raises OutputError where `target` is something else than nothing, an empty folder or an earlier artifact."""
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir():

@@ -54,10 +54,11 @@ def read_data(path: str | Path, twin: Twin) -> Data:
     shape = tuple(twin.meta["input"]["shape"][1:])
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if x.dtype not in (np.int8, np.uint8) or x.shape[1:] != shape:
+            wanted = f"(N, {', '.join(map(str, shape))})"
+            raise ModelError(f"{path}: x_{part} is {x.dtype} {x.shape}, the network takes int8 or uint8 {wanted}")
         if x.dtype == np.uint8:
-            x = arrays[f"x_{part}"] = to_int8(x)
-        if x.dtype != np.int8 or x.shape[1:] != shape:
-            raise ModelError(f"{path}: x_{part} is {x.dtype} {x.shape}, the network takes int8 or uint8 (N, {shape})")
+            arrays[f"x_{part}"] = to_int8(x)
         if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
             raise ModelError(f"{path}: y_{part} is {y.dtype} {y.shape}, expected {len(x)} integer labels")
         if len(x) == 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import planner
 from mcutrain import boards
-from mcutrain.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, to_json, write_folder
+from mcutrain.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, check_replaceable, to_json, write_folder
 from mcutrain.report import render_html
 from mcutrain.reporting import plan_report
 from mcutrain.toolchain import RUNTIME
@@ -133,6 +133,7 @@ def compile(
     name = name or c_name(model.name)
     if name != c_name(name):
         raise ModelError(f"name '{name}' is not a C identifier; try '{c_name(name)}'")
+    check_replaceable(Path(out).absolute())  # before the long work, not behind it
     planned = plan(model, scheme, budget, progress=progress, **options)
     (progress or (lambda _: None))("writing C")
     source = emit(planned.lowered, planned.plan, name)
