@@ -161,7 +161,7 @@ def _entry(path: str | Path, number: int, entry: object) -> Update:
     bias, weight, select = entry.get("bias", True), entry.get("weight", 0.0), entry.get("select", "magnitude")
     if not isinstance(bias, bool):
         raise PolicyError(f"{where}: 'bias' must be true or false")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or abs(weight) > 1e6:
         raise PolicyError(f"{where}: 'weight' must be a ratio from 0 to 1")
     return Update(str(entry["layer"]), bias, float(weight), select)
 
