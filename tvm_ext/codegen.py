@@ -104,6 +104,12 @@ def _written(body: str) -> list[str]:
     return re.findall(r"^\s*(\w+)\[.*?\] = ", body, flags=re.MULTILINE)
 
 
+def comment(text: str) -> str:
+    """Text that can neither end a C comment nor seem to open another; one line of printable ASCII."""
+    shown = "".join(c if c.isascii() and c.isprintable() else " " if c.isspace() else "?" for c in text)
+    return shown.replace("*/", "* /").replace("/*", "/ *")
+
+
 def c_array(name: str, value: np.ndarray, comment: str, per_line: int = 16) -> str:
     """`static const` array whose floats read back to the same bits (hexadecimal floating literals).
 

@@ -11,7 +11,7 @@ import numpy as np
 from planner.model import Plan
 from planner.stream import scratch_name
 from tvm_ext import c_text
-from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions
+from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions, comment
 from tvm_ext.kernels.build import Kernel
 from tvm_ext.lower import Call, Lowered, Step, with_rings
 from tvm_ext.row_loops import loop_nest
@@ -89,12 +89,6 @@ class _Names:
             self.taken.add(candidate)
             self.known[name] = candidate
         return self.known[name]
-
-
-def comment(text: str) -> str:
-    """Text that can neither end a C comment nor seem to open another; one line of printable ASCII."""
-    shown = "".join(c if c.isascii() and c.isprintable() else " " if c.isspace() else "?" for c in text)
-    return shown.replace("*/", "* /").replace("/*", "/ *")
 
 
 def emit(lowered: Lowered, plan: Plan, name: str) -> Source:

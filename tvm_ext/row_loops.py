@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from planner.model import Op, RowAccess
 from planner.rows import driver
+from tvm_ext.codegen import comment
 from tvm_ext.lower import Call
 
 
@@ -19,7 +20,7 @@ def loop_nest(group: Sequence[Call], call_text: Callable[[Call, tuple[str, str]]
     counter = {call.op.name: f"row{i}" for i, call in enumerate(asking)}
     demanded = _demanded(ops)
     lines = ["{"]
-    lines += [f"    int32_t {counter[c.op.name]} = 0; /* rows done of {_plain(c.op.name)} */" for c in asking]
+    lines += [f"    int32_t {counter[c.op.name]} = 0; /* rows done of {comment(c.op.name)} */" for c in asking]
 
     def rows(call: Call, stop: str, indent: str) -> None:
         own = counter[call.op.name]
@@ -42,10 +43,6 @@ def _end(access: RowAccess, row: str) -> str:
     if access.transposed:
         return f"mcu_min({access.rows}, ({row} + {access.padding}) / {access.stride} + 1)"
     return f"mcu_min({access.rows}, {row} * {access.stride} + {access.window - access.padding})"
-
-
-def _plain(text: str) -> str:
-    return text.replace("*/", "* /").encode("ascii", "replace").decode()
 
 
 def _demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
@@ -36,8 +36,8 @@ class Kernel:
     rows: int | None = None
     reads: tuple[tuple, ...] = ()
     accumulates: bool = False
-    inputs: int = field(default=0)
-    outputs: int = field(default=1)
+    inputs: int = 0
+    outputs: int = 1
 
 
 class Frame:
@@ -83,13 +83,6 @@ def loop(name: str, start: object, stop: object) -> Iterator[tirx.Var]:
 def when(condition: tirx.Expr) -> Iterator[None]:
     with T.If(condition), T.Then():
         yield
-
-
-@contextmanager
-def otherwise_when(condition: tirx.Expr) -> Iterator[tuple]:
-    """with otherwise_when(c) as (yes, no): with yes: ...; with no: ... (both branches must be opened)."""
-    with T.If(condition):
-        yield T.Then(), T.Else()
 
 
 def local(name: str, length: int, dtype: str) -> tirx.Buffer:
