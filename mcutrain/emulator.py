@@ -117,7 +117,8 @@ def decode_results(data: bytes, layout: Layout) -> Results:
 
 
 def decode_gradients(data: bytes) -> list[tuple[int, bytes]]:
-    """Reads gradients.bin of a MCU_GRADIENTS build: (index, bytes) in the order in which the gradients completed."""
+    """Reads gradients.bin of a MCU_GRADIENTS build: (index, bytes) in the order in which the gradients completed;
+    one that was made in blocks comes in as many pieces."""
     gradients, at = [], 0
     while at < len(data):
         head = data[at : at + 8]

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mcutrain import report_streams as streams
 from mcutrain import report_view as view
 from mcutrain.report_text import render_text
 from mcutrain.report_view import Report, ReportError
@@ -38,7 +39,13 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"commas": _commas, "size": format_bytes, "said": _said}
+    env.filters |= {
+        "commas": _commas,
+        "size": format_bytes,
+        "said": _said,
+        "held": streams.held_text,
+        "counted": streams.counted,
+    }
     return env.get_template("report.html.j2").render(
         r=report,
         verdict=view.verdict(report),
@@ -51,6 +58,11 @@ def render_html(report: Report) -> str:
         arena_lines=view.arena_closing(report).lines(),
         trained_lines=view.trained_closing(report).lines(),
         flash_lines=view.flash_closing(report).lines() if report["flash"] else [],
+        bounds=_bound_rows(report),
+        given=streams.given(report),
+        runs=streams.runs(report),
+        not_the_arena=streams.NOT_THE_ARENA,
+        again=streams.recomputed_macs(report),
         drawn=_drawn(report),
         not_cycles=view.NOT_CYCLES,
     )
@@ -120,12 +132,38 @@ def _op_rows(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
+def _bound_rows(report: Report) -> list[dict[str, Any]]:
+    """Height and bounds with the percent of the widest that each one's bar takes."""
+    rows = streams.bounds(report)
+    most = max(row.nbytes for row in rows)
+    return [{"said": row, "bar": round(100 * row.nbytes / most, 1) if most else 0} for row in rows]
+
+
 def _drawn(report: Report) -> dict[str, Any]:
     """What the page's own script draws: the arena picture and the losses."""
+    rings = {ring["tensor"]: ring for stream in report["streams"] for ring in stream["rings"]}
+    guests: dict[str, list[str]] = {}
+    for ring in rings.values():
+        if ring["in_ring_of"] is not None:
+            guests.setdefault(ring["in_ring_of"], []).append(ring["tensor"])
+
+    def tensor(t: dict[str, Any]) -> dict[str, Any]:
+        row = {key: t[key] for key in _DRAWN_TENSOR}
+        if (ring := rings.get(t["name"])) is not None:
+            row["ring"] = {key: ring[key] for key in ("unit", "held", "whole", "whole_nbytes")}
+            row["ring"]["guests"] = guests.get(t["name"], [])
+        return row
+
     return {
         "height": report["plan"]["height"],
         "live": report["live"],
         "losses": report["losses"],
         "ops": [{key: op[key] for key in ("name", "op", "phase")} for op in report["ops"]],
-        "tensors": [{key: tensor[key] for key in _DRAWN_TENSOR} for tensor in report["tensors"]],
+        "streams": [_drawn_run(run) for run in streams.runs(report)],
+        "tensors": [tensor(t) for t in report["tensors"]],
     }
+
+
+def _drawn_run(run: streams.Run) -> dict[str, Any]:
+    first = run.members[0].position
+    return {"first": first, "end": first + len(run.members), "unit": run.unit, "way": streams.WAYS[run.unit]}

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcutrain import report_streams as streams
 from mcutrain import report_view as view
 from mcutrain.report_view import Closing, Report
 
@@ -26,6 +27,10 @@ def render_text(report: Report, console: Console) -> None:
     _title(console, "SRAM")
     console.print(_budget_table(report))
     _print_plan(report, console)
+    if report["streams"]:
+        _print_streams(report, console)
+    if report.get("recomputed"):
+        _print_recomputed(report, console)
     _print_ops(report, console)
     if report["trained"]:
         with_bias = sum(layer["bias"] for layer in report["trained"])
@@ -111,8 +116,52 @@ def _print_plan(report: Report, console: Console) -> None:
     took = "" if plan["seconds"] is None else f", {plan['seconds']:.1f} s"
     console.print()
     _line(console, "plan", f"allocation {plan['status']}, order {plan['order_status']}{took}")
-    bounds = f"bound {plan['bound']:,} B, over every order {plan['order_bound']:,} B"
-    _line(console, "", f"arena {plan['height']:,} B, {bounds}")
+    _title(console, "Arena: how low could it be?")
+    table = _table("what", ">bytes", ">gap", "which means")
+    for bound in streams.bounds(report):
+        gap = "" if bound.gap is None else f"{bound.gap:,}"
+        table.add_row(bound.label, f"{bound.nbytes:,}", gap, bound.meaning)
+    console.print(table)
+    console.print(Text(streams.given(report), style="dim"))
+
+
+def _print_streams(report: Report, console: Console) -> None:
+    """Each streamed run with its ops in order: how much of what an op writes its ring holds."""
+    runs = streams.runs(report)
+    _title(console, f"Streamed: {streams.counted(len(runs), 'run')} of ops, with a part of each tensor between them")
+    table = _table("run, its ops in order", ">ring holds", ">bytes", ">of whole")
+    for run in runs:
+        table.add_row(run.title, "", f"{run.nbytes:,}", f"{run.whole_nbytes:,}", style="bold")
+        for member in run.members:
+            table.add_row(_short(member.name, 36), *_ring_cells(member.ring), style="" if member.ring else "dim")
+    table.add_section()
+    total, whole = (sum(getattr(run, key) for run in runs) for key in ("nbytes", "whole_nbytes"))
+    table.add_row("all rings", "", f"{total:,}", f"{whole:,}")
+    table.add_row("less than whole tensors by", "", "", f"{whole - total:,}")
+    console.print(table)
+    console.print(Text(streams.NOT_THE_ARENA, style="dim"))
+
+
+def _ring_cells(ring: dict[str, Any] | None) -> tuple[str, str, str]:
+    if ring is None:
+        return "-", "", ""
+    if ring["in_ring_of"] is not None:
+        return streams.held_text(ring), "in place", ""
+    return streams.held_text(ring), f"{ring['nbytes']:,}", f"{ring['whole_nbytes']:,}"
+
+
+def _print_recomputed(report: Report, console: Console) -> None:
+    """What is computed again instead of kept."""
+    macs, percent = streams.recomputed_macs(report)
+    _title(console, f"Computed again instead of kept: {streams.counted(len(report['recomputed']), 'op')}")
+    table = _table("op", "again as", ">MACs", ">bytes saved")
+    for entry in report["recomputed"]:
+        names = (_short(entry["op"], 25), _short(entry["again"], 25))
+        table.add_row(*names, f"{entry['macs']:,}", f"{entry['saved_bytes']:,}")
+    table.add_section()
+    share = "" if percent is None else f"{percent:.1f}% of the step's MACs"
+    table.add_row("in all", share, f"{macs:,}")
+    console.print(table)
 
 
 def _print_ops(report: Report, console: Console) -> None:

@@ -13,12 +13,16 @@ from planner.model import KINDS
 Report = dict[str, Any]
 SCHEMA = 1
 PHASES = ("forward", "backward", "update")
+AXES = ("rows", "channels")
+UNITS = ("rows", "channels", "filters")
 NOT_CYCLES = "instructions executed on the emulator, not cycles"
 AFTER_VERIFY = "data, bss and stack come with `mcutrain verify`"
 
 _OPTIONAL_INT = (int, type(None))
 _TENSOR = {"name": str, "kind": str, "nbytes": int, "offset": int, "first": int, "last": int}
 _OP = {"name": str, "op": str, "phase": str, "out_shape": str, "bytes_in": int, "bytes_out": int, "scratch": int}
+_RING = {"tensor": str, "op": int, "unit": str, "held": int, "whole": int, "nbytes": int, "whole_nbytes": int,
+         "in_ring_of": (str, type(None))}  # fmt: skip
 _SHAPE: dict[str, Any] = {
     "schema": int, "name": str, "model": str, "scheme": str, "board": (str, type(None)), "budget_bytes": int,
     "fits": bool,
@@ -27,10 +31,12 @@ _SHAPE: dict[str, Any] = {
     "plan": {"status": str, "order_status": str, "height": int, "bound": int, "order_bound": int,
              "seconds": (int, float, type(None))},
     "tensors": [_TENSOR], "live": [int], "ops": [{**_OP, "macs": int, "instructions": _OPTIONAL_INT}],
+    "streams": [{"axis": str, "first": int, "ops": [str], "rings": [_RING]}],
     "instructions": (dict, type(None)), "trained": [{"layer": str, "bias": bool, "weight": str, "nbytes": int}],
     "losses": (list, type(None)), "host_equals_device": (bool, type(None)),
 }  # fmt: skip
 _FLASH = dict.fromkeys(("text", "rodata", "data", "total"), int)
+_RECOMPUTED = [{"op": str, "again": str, "macs": int, "saved_bytes": int}]
 _INSTRUCTIONS = {"infer": int, "train_step": int}
 
 
@@ -89,12 +95,31 @@ def check_report(report: Report) -> None:
     for key, shape in (("flash", _FLASH), ("instructions", _INSTRUCTIONS)):
         if report[key] is not None:
             _check(report[key], shape, f"report.{key}")
-    for key, field, known in (("tensors", "kind", KINDS), ("ops", "phase", PHASES)):
-        for i, item in enumerate(report[key]):
-            if item[field] not in known:
-                where = f"report.{key}[{i}].{field}"
-                raise ReportError(f"{where} is {item[field]!r}, not one of {', '.join(known)}: make the report again")
+    for key, field, known in (("tensors", "kind", KINDS), ("ops", "phase", PHASES), ("streams", "axis", AXES)):
+        _check_words(report[key], field, known, f"report.{key}")
     _check(report["losses"] or [], [(int, float, type(None))], "report.losses")
+    _check(report.get("recomputed", []), _RECOMPUTED, "report.recomputed")
+    for i, stream in enumerate(report["streams"]):
+        _check_stream(stream, len(report["ops"]), f"report.streams[{i}]")
+
+
+def _check_words(items: list[dict[str, Any]], field: str, known: tuple[str, ...], where: str) -> None:
+    for i, item in enumerate(items):
+        if item[field] not in known:
+            said = f"{where}[{i}].{field} is {item[field]!r}, not one of {', '.join(known)}"
+            raise ReportError(f"{said}: make the report again")
+
+
+def _check_stream(stream: dict[str, Any], ops: int, where: str) -> None:
+    """Its ops are some of the report's, and its rings are written by them."""
+    end = stream["first"] + len(stream["ops"])
+    if not 0 <= stream["first"] < end <= ops:
+        raise ReportError(f"{where} is of ops {stream['first']} to {end - 1} of {ops}: make the report again")
+    _check_words(stream["rings"], "unit", UNITS, f"{where}.rings")
+    for i, ring in enumerate(stream["rings"]):
+        if not (stream["first"] <= ring["op"] < end and 0 < ring["held"] <= ring["whole"]):
+            said = f"{ring['held']} of {ring['whole']} {ring['unit']} of op {ring['op']}"
+            raise ReportError(f"{where}.rings[{i}]: {said} cannot be: make the report again")
 
 
 def _check(value: Any, shape: Any, where: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import planner
 from planner import bound
-from planner.model import Graph, Plan
+from planner.model import Graph, Plan, Stream
+from planner.stream import members
 
 if TYPE_CHECKING:
     from tvm_ext.lower import Call, Lowered, Step
@@ -19,9 +21,12 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
     step = lowered.train_step or lowered.infer
     graph = planner.planned_graph(step.graph, plan)
     calls = {c.op.name: c for c in step.calls}
-    members = {s.name: s.ops for s in plan.streams}
-    runs = [members.get(name, (name,)) for name in plan.order]
+    inside = {s.name: s.ops for s in plan.streams}
+    runs = [inside.get(name, (name,)) for name in plan.order]
     start = list(itertools.accumulate(map(len, runs), initial=0))  # place of each op of the plan among the single ops
+    first = dict(zip(plan.order, start, strict=False))
+    streams = [_stream(s, step, first[s.name]) for s in sorted(plan.streams, key=lambda s: first[s.name])]
+    held = {ring["tensor"]: ring["nbytes"] for stream in streams for ring in stream["rings"]}
     live = bound.live_bytes(graph, plan.order)
     return {
         "schema": 1,
@@ -41,10 +46,12 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
             "order_bound": plan.order_bound,
             "seconds": seconds,
         },
-        "tensors": [_tensor(graph, plan, start, n) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))],
+        "tensors": [
+            _tensor(graph, plan, start, n, step) for n in sorted(plan.offsets, key=lambda n: (plan.lifetimes[n], n))
+        ],
         "live": [n for n, run in zip(live, runs, strict=True) for _ in run],
-        "ops": [_op(calls[n], step) for run in runs for n in run],
-        "streams": [{"ops": list(s.ops), "rings": dict(s.rings)} for s in plan.streams],
+        "ops": [_op(calls[n], step, held) for run in runs for n in run],
+        "streams": streams,
         "instructions": None,
         "trained": _trained(lowered),
         "losses": None,
@@ -52,16 +59,49 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
     }
 
 
-def _tensor(graph: Graph, plan: Plan, start: list[int], name: str) -> dict:
+def _tensor(graph: Graph, plan: Plan, start: list[int], name: str, step: Step) -> dict:
     tensor = graph.by_name[name]
+    # to the planner a ring is scratch of its run; to a reader it is what it holds
+    kind = step.graph.by_name.get(name, tensor).kind
     first, last = (start[position] for position in plan.lifetimes[name])
     place = {"offset": plan.offsets[name], "first": first, "last": last}
-    return {"name": name, "kind": tensor.kind, "nbytes": tensor.nbytes, **place}
+    return {"name": name, "kind": kind, "nbytes": tensor.nbytes, **place}
 
 
-def _op(call: Call, step: Step) -> dict:
+def _stream(stream: Stream, step: Step, first: int) -> dict:
+    """A run of ops and its rings; first: the place of its first op among all. Rows and channels count, not blocks."""
+    calls = {c.op.name: c for c in step.calls}
+    slots, owners = dict(stream.rings), dict(stream.shared)
+    rings = []
+    for place, op in enumerate(members({name: c.op for name, c in calls.items()}, stream), first):
+        tensor = next(iter(op.outputs), None)
+        if tensor not in slots:
+            continue
+        value, unit, whole = step.values[tensor], "rows", op.rows
+        if stream.axis == "channels":
+            is_weight = calls[op.name].kind.endswith("weight_grad")
+            unit, whole = ("filters", value.shape[0]) if is_weight else ("channels", value.shape[-1])
+        nbytes = value.tensor.nbytes
+        rings.append(
+            {
+                "tensor": tensor,
+                "op": place,
+                "unit": unit,
+                "held": slots[tensor] * whole // op.rows,
+                "whole": whole,
+                "nbytes": nbytes // op.rows * slots[tensor],
+                "whole_nbytes": nbytes,
+                "in_ring_of": owners.get(tensor),
+            }
+        )
+    return {"axis": stream.axis, "first": first, "ops": list(stream.ops), "rings": rings}
+
+
+def _op(call: Call, step: Step, held: Mapping[str, int]) -> dict:
+    """held: bytes of the rings, by tensor: an op inside a run touches those, not the whole tensors."""
+
     def nbytes(names: tuple[str, ...]) -> int:
-        return sum(step.values[n].tensor.nbytes for n in names)
+        return sum(held.get(n, step.values[n].tensor.nbytes) for n in names)
 
     return {
         "name": call.layer,

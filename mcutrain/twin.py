@@ -5,6 +5,7 @@ It computes the same bits as the device, so that training can be tried out at ho
 from __future__ import annotations
 
 import ctypes
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,10 @@ class Twin:
         debug.call("mcu_twin_init")
         for place in self.meta["state"]:
             debug.write(place, self._library.read(place))
-        collected: dict[int, np.ndarray] = {}
+        collected: dict[int, bytes] = defaultdict(bytes)
 
         def collect(index: int, pointer: int, nbytes: int) -> None:
-            collected[index] = np.frombuffer(ctypes.string_at(pointer, nbytes), np.float32)
+            collected[index] += ctypes.string_at(pointer, nbytes)
 
         callback = _CALLBACK(collect)
         debug.library.mcu_twin_on_gradient(callback)
@@ -68,7 +69,8 @@ class Twin:
             self._train(debug, x, y)
         finally:
             debug.library.mcu_twin_on_gradient(_CALLBACK())
-        return {p["name"]: self._spread(p, collected[p["gradient"]]) for p in self.meta["parameters"]}
+        gradients = {index: np.frombuffer(data, np.float32) for index, data in collected.items()}
+        return {p["name"]: self._spread(p, gradients[p["gradient"]]) for p in self.meta["parameters"]}
 
     def _train(self, library: Library, x: np.ndarray, y: int) -> None:
         train = self._training()

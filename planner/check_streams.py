@@ -3,8 +3,10 @@ code with the search that chose the streams, sized their rings and placed them."
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from planner.errors import PlanError
-from planner.model import Graph, Op, Plan, Stream
+from planner.model import Graph, Op, Plan, RowAccess, Stream
 
 
 def check_streams(graph: Graph, plan: Plan) -> None:
@@ -12,8 +14,20 @@ def check_streams(graph: Graph, plan: Plan) -> None:
     ops = {op.name: op for op in graph.ops}
     for stream in plan.streams:
         members = [ops[name] for name in stream.ops]
+        if stream.axis == "channels":
+            members = [_over_channels(op, stream) for op in members]
         _check_private(graph, stream, members)
         _Replay(graph, plan, stream, members).run()
+
+
+def _over_channels(op: Op, stream: Stream) -> Op:
+    """The op with its rows being blocks of channels, in the form that its output's place asks for."""
+    whole = any(output not in dict(stream.rings) for output in op.outputs[:1])
+    forms = [form for form in op.by_channel if form.accumulates == whole]
+    if not forms or len(op.outputs) > 1:
+        raise PlanError(f"stream {stream.name!r}: op {op.name!r} cannot run over channels as it stands there")
+    reads = tuple(RowAccess(name, forms[0].blocks) for name in forms[0].reads)
+    return replace(op, rows=forms[0].blocks, reads=reads, accumulates=whole)
 
 
 def _check_private(graph: Graph, stream: Stream, members: list[Op]) -> None:
@@ -25,6 +39,13 @@ def _check_private(graph: Graph, stream: Stream, members: list[Op]) -> None:
         if outside or whole or graph.by_name[tensor].kind == "output":
             who = [*outside, *whole, "the caller"][0]
             raise PlanError(f"stream {stream.name!r}: tensor {tensor!r} lies in a ring, but {who!r} reads it whole")
+    for op in members:
+        for state in op.mutates:
+            by_rows = {m.name for m in members if state in {a.tensor for a in m.reads}}
+            others = [m.name for m in members if m is not op and state in m.inputs and m.name not in by_rows]
+            if others:
+                who = f"{op.name!r} changes {state!r}, but {others[0]!r} reads it whole"
+                raise PlanError(f"stream {stream.name!r}: {who}")
 
 
 class _Replay:
@@ -35,7 +56,8 @@ class _Replay:
         self.rings, self.shared = dict(stream.rings), dict(stream.shared)
         self.held: dict[tuple[str, int], tuple[int, int]] = {}
         self.next_row = {m.name: 0 for m in members}
-        self.maker = {m.outputs[0]: m for m in members if not m.accumulates}
+        self.maker = {m.outputs[0]: m for m in members if m.outputs and not m.accumulates}
+        self.changed: set[tuple[str, int]] = set()  # rows of state that an update of this run has overwritten
         self.rows = {a.tensor: a.rows for m in members for a in m.reads}
         self.rows |= {tensor: m.rows for tensor, m in self.maker.items()}
 
@@ -43,7 +65,7 @@ class _Replay:
         for tensor, rows in self.rows.items():
             if tensor not in self.maker:
                 for row in range(rows):
-                    self.held[tensor, row] = self._bytes(tensor, row)
+                    self.held[tensor, row] = self._bytes(tensor, row) if tensor in self.plan.offsets else (0, 0)
         last = [m for m in self.members if not m.accumulates][-1]
         while self.next_row[last.name] < last.rows:
             self._step(last)
@@ -51,9 +73,9 @@ class _Replay:
             ran = self.next_row[member.name]
             if ran > member.rows or (member.accumulates and ran < member.rows):
                 raise PlanError(f"stream {self.stream.name!r}: op {member.name!r} ran {ran} of {member.rows} rows")
-        if last.outputs[0] not in self.rings:
-            for row in range(last.rows):
-                self._expect("the stream's end", last.outputs[0], row)
+        for tensor in last.outputs[:1]:
+            for row in range(last.rows if tensor not in self.rings else 0):
+                self._expect("the stream's end", tensor, row)
 
     def _step(self, op: Op) -> None:
         row = self.next_row[op.name]
@@ -63,18 +85,19 @@ class _Replay:
                 self._step(maker)
         self._execute(op, row)
         for other in self.members:
-            if other.accumulates and op.outputs[0] in [a.tensor for a in other.reads]:
+            if other.accumulates and {a.tensor for a in other.reads} & set(op.outputs[:1]):
                 self._execute(other, row)
 
     def _execute(self, op: Op, row: int) -> None:
         for access in op.reads:
             for needed in range(access.first(row), access.end(row)):
                 self._expect(op.name, access.tensor, needed)
+        self.changed |= {(state, row) for state in op.mutates}
         whole = op.outputs if op.accumulates else op.outputs[1:]
         for tensor in whole:
             first = self.plan.offsets[tensor]
             self._overwrite(first, first + self.graph.by_name[tensor].nbytes)
-        if not op.accumulates:
+        if op.outputs and not op.accumulates:
             place = self._bytes(op.outputs[0], row)
             self._overwrite(*place)
             self.held[op.outputs[0], row] = place
@@ -82,6 +105,8 @@ class _Replay:
 
     def _bytes(self, tensor: str, row: int) -> tuple[int, int]:
         nbytes = self.graph.by_name[tensor].nbytes // self.rows[tensor]
+        if self.stream.axis == "channels" and tensor not in self.rings:  # a block of channels lies all over the tensor
+            return self.plan.offsets[tensor], self.plan.offsets[tensor] + self.graph.by_name[tensor].nbytes
         slot = row % self.rings[tensor] if tensor in self.rings else row
         first = self.plan.offsets[self.shared.get(tensor, tensor)] + slot * nbytes
         return first, first + nbytes
@@ -90,5 +115,7 @@ class _Replay:
         self.held = {key: (a, b) for key, (a, b) in self.held.items() if b <= first or end <= a}
 
     def _expect(self, who: str, tensor: str, row: int) -> None:
+        if (tensor, row) in self.changed:
+            raise PlanError(f"stream {self.stream.name!r}: {who!r} reads row {row} of {tensor!r} behind its update")
         if (tensor, row) not in self.held:
             raise PlanError(f"stream {self.stream.name!r}: {who!r} needs row {row} of {tensor!r}, which is overwritten")

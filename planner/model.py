@@ -8,6 +8,7 @@ from typing import Literal
 from planner.errors import PlanError
 
 Kind = Literal["input", "output", "state", "constant", "activation", "gradient", "scratch"]
+Axis = Literal["rows", "channels"]
 Status = Literal["OPTIMAL", "FEASIBLE", "INFEASIBLE", "UNKNOWN"]
 KINDS = ("input", "output", "state", "constant", "activation", "gradient", "scratch")
 
@@ -61,13 +62,25 @@ class RowAccess:
 
 
 @dataclass(frozen=True)
+class ChannelForm:
+    """How an op runs over equal blocks of channels: for block b of its output it reads block b of each of `reads`, and
+    all else whole. accumulates: its output is whole, complete after the last block."""
+
+    blocks: int
+    reads: tuple[str, ...] = ()
+    accumulates: bool = False
+
+
+@dataclass(frozen=True)
 class Op:
     """One kernel call. `mutates` names state among `inputs` that the op overwrites in place:
     such an op runs after every other reader of that state.
 
     rows, reads: of an op that can run row by row, the rows of its first output and how it reads its activations;
     further outputs are kept whole. 0 and () for an op that cannot. accumulates: its output is a sum over the rows that
-    it reads, complete after the last one; it takes each row as soon as it is there."""
+    it reads, complete after the last one; it takes each row as soon as it is there.
+    by_channel: how it can run channel block by channel block instead: at most one form that makes its first output
+    (or changes its state) block by block, and one that accumulates."""
 
     name: str
     inputs: tuple[str, ...]
@@ -78,11 +91,13 @@ class Op:
     rows: int = 0
     reads: tuple[RowAccess, ...] = ()
     accumulates: bool = False
+    by_channel: tuple[ChannelForm, ...] = ()
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A run of ops that executes row by row. `ops` in order; the last one that does not accumulate drives the others.
+    """A run of ops that executes row by row, or channel block by channel block. `ops` in order; the last one that does
+    not accumulate drives the others. In a run over channels a "row" is a block of them, over all positions.
 
     rings: rows of memory that each tensor inside the run gets, row r in slot r mod rings. shared: (tensor, the one in
     whose ring it lies): the output of an op that works in place, row for row."""
@@ -91,6 +106,7 @@ class Stream:
     ops: tuple[str, ...]
     rings: tuple[tuple[str, int], ...]
     shared: tuple[tuple[str, str], ...] = ()
+    axis: Axis = "rows"
 
 
 @dataclass(frozen=True)

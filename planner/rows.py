@@ -18,7 +18,7 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
     """Every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op that
     lacks an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs in
     this very order."""
-    producer = {op.outputs[0]: op for op in ops if not op.accumulates}
+    producer = {op.outputs[0]: op for op in ops if op.outputs and not op.accumulates}
     done = {op.name: 0 for op in ops}
     sums = [op for op in ops if op.accumulates]
 
@@ -31,7 +31,7 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
             yield op.name, row
             done[op.name] += 1
             for total in sums:
-                if any(a.tensor == op.outputs[0] for a in total.reads):
+                if any(a.tensor in op.outputs[:1] for a in total.reads):
                     yield total.name, row
                     done[total.name] += 1
 
@@ -62,7 +62,7 @@ def ring_rows(ops: Sequence[Op], inside: Sequence[str], shared: Mapping[str, str
     Tensors that share a ring have its one size: a row is done with when the last of them is."""
     readers = readers_of(ops)
     own = {t: [r for o in inside if shared.get(o, o) == t for r in readers.get(o, [])] for t in inside}
-    made = {op.name: op.outputs[0] for op in ops if not op.accumulates and op.outputs[0] in inside}
+    made = {op.name: o for op in ops if not op.accumulates for o in op.outputs[:1] if o in inside}
     done = {op.name: 0 for op in ops}
     rings = {t: 0 for t in made.values() if t not in shared}
     for name, row in row_steps(ops):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from planner import stream as streaming
+from planner import stream_choice
 from planner.arena import heuristic
 from planner.bound import problem_bound
 from planner.check import check
@@ -70,7 +71,7 @@ def _streamed(
     """The plan with the streams that lower it, or without where they do not."""
     dependencies(graph)  # refuses a malformed graph
     ready = streaming.eager(graph)
-    least, ways = streaming.choose(ready)
+    least, ways = stream_choice.choose(ready)
     options = {"seconds": seconds / max(1, len(ways)), "seed": seed, "workers": workers, "progress": progress}
     plans: list[Plan] = []
     for streams in ways:

@@ -5,58 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from planner.model import Plan
-from planner.stream import scratch_name
+from planner.model import Plan, Stream
 from tvm_ext import c_text
 from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions, comment
 from tvm_ext.kernels.build import Kernel
-from tvm_ext.lower import Call, Lowered, Step, with_rings
+from tvm_ext.lower import Call, Lowered
+from tvm_ext.placement import Placement, placements
 from tvm_ext.row_loops import loop_nest
+from tvm_ext.streamed import with_rings
 from tvm_ext.training import LABEL
 from tvm_ext.updates import RATES
 
 KERNELS_A_FILE = 32
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where one entry point's tensors lie (byte offsets into the shared arena) and the order of its calls.
-
-    groups: single calls, and the calls of a stream together, which run row by row."""
-
-    step: Step
-    groups: tuple[tuple[Call, ...], ...]
-    offsets: Mapping[str, int]
-
-    @property
-    def calls(self) -> list[Call]:
-        return [call for group in self.groups for call in group]
-
-
-def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | None]:
-    """(infer, train_step). `infer` is the forward part of the training step: same order, same offsets, no masks, so
-    that both share one arena and one input address; alone, it has the plan to itself."""
-    planned = lowered.train_step or lowered.infer
-    by_name, streams = {c.op.name: c for c in planned.calls}, {s.name: s for s in plan.streams}
-    members = [streams[n].ops if n in streams else (n,) for n in plan.order]
-    groups = tuple(tuple(by_name[n] for n in names) for names in members)
-    offsets = dict(plan.offsets)
-    for stream in plan.streams:
-        for name in (s for op in stream.ops for s in by_name[op].op.scratch):
-            offsets[name] = plan.offsets[scratch_name(stream)]
-        offsets |= {tensor: plan.offsets[owner] for tensor, owner in stream.shared}
-    placed = Placement(planned, groups, offsets)
-    if lowered.train_step is None:
-        return placed, None
-    forward = {c.layer: c for c in lowered.infer.calls}
-    matched = [
-        tuple(forward[c.layer] for c in group if c.layer in forward and c.phase == "forward") for group in groups
-    ]
-    known = {n: offsets[n] for n in lowered.infer.values if n in offsets}
-    return Placement(lowered.infer, tuple(g for g in matched if g), known), placed
 
 
 @dataclass(frozen=True)
@@ -163,23 +127,33 @@ def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> st
     gradients = [c.gradient_of for c in placement.step.calls if c.gradient_of]
     number = {call.op.name: i for i, call in enumerate(placement.calls)}
 
-    def call_text(call: Call, rows: tuple[str, str] | None = None) -> list[str]:
+    def gradient_text(call: Call, stream: Stream | None, row: str) -> list[str]:
+        """Hands the gradient, or the blocks of it that are complete, to whoever watches."""
+        if call.gradient_of is None:
+            return []
+        address = f"{prefix}_arena + {placement.offsets[call.gradient_of]}"
+        nbytes = placement.step.values[call.gradient_of].tensor.nbytes
+        if stream is not None:
+            ring, nbytes = dict(stream.rings)[call.gradient_of], nbytes // call.op.rows
+            address += f" + {row} % {ring} * {nbytes}" if ring > 1 else ""
+        return [f"MCU_GRADIENT({gradients.index(call.gradient_of)}, {address}, {nbytes});"]
+
+    def call_text(call: Call, rows: tuple[str, str] | None = None, stream: Stream | None = None) -> list[str]:
         kernel = lowered.kernels[call.kernel]
-        rows = rows or (("0", str(kernel.rows)) if kernel.rows is not None else ())
-        arguments = [*_arguments(call, placement, kernel, names, tables), *rows]
-        return [f"MCU_OP({number[call.op.name]});", f"{kernel_names[call.kernel]}({', '.join(arguments)});"]
+        limits = rows or (("0", str(kernel.rows)) if kernel.rows is not None else ())
+        arguments = [*_arguments(call, placement, kernel, names, tables), *limits]
+        return [
+            *gradient_text(call, stream, rows[0] if rows else ""),
+            f"MCU_OP({number[call.op.name]});",
+            f"{kernel_names[call.kernel]}({', '.join(arguments)});",
+        ]
 
     for group in placement.groups:
-        text = [f"/* {comment(_describe(call, placement))} */" for call in group]
-        if len(group) > 1:
-            text += loop_nest(group, call_text)
+        text = [f"/* {comment(_describe(call, placement))} */" for call in group.calls]
+        if len(group.calls) > 1:
+            text += loop_nest(group.calls, group.stream.axis, partial(call_text, stream=group.stream))
         else:
-            call = group[0]
-            if call.gradient_of:
-                value = placement.step.values[call.gradient_of]
-                address = f"{prefix}_arena + {placement.offsets[call.gradient_of]}"
-                text.append(f"MCU_GRADIENT({gradients.index(call.gradient_of)}, {address}, {value.tensor.nbytes});")
-            text += call_text(call)
+            text += call_text(group.calls[0])
         lines += [f"    {line}" for line in text]
     return "\n".join([*lines, "}"]) + "\n"
 

@@ -13,10 +13,10 @@ import numpy as np
 from tvm import relax
 
 from planner.errors import ModelError
-from planner.model import Graph, Op, Overlap, RowAccess, Stream, Tensor
+from planner.model import ChannelForm, Graph, Op, Overlap, RowAccess, Tensor
 from tvm_ext.dialect import attrs_of, dtype_of, op_name, shape_of
 from tvm_ext.function import bindings_of, flatten
-from tvm_ext.kernels import conv, conv_backward, depthwise, elementwise, head, update
+from tvm_ext.kernels import conv, conv_backward, depthwise, elementwise, head, parameter_grads, update
 from tvm_ext.kernels.build import Kernel
 from tvm_ext.training import LABEL, Training
 from tvm_ext.updates import COUNTER, RATES
@@ -39,8 +39,8 @@ KERNELS: dict[str, Callable[[list, dict], Kernel]] = {
     "mask_scale": elementwise.mask_scale,
     "mask_scale_by": elementwise.mask_scale_by,
     "take_channels": conv_backward.take_channels,
-    "conv2d_bias_grad": conv_backward.conv2d_bias_grad,
-    "conv2d_weight_grad": conv_backward.conv2d_weight_grad,
+    "conv2d_bias_grad": parameter_grads.conv2d_bias_grad,
+    "conv2d_weight_grad": parameter_grads.conv2d_weight_grad,
     "conv2d_input_grad": conv_backward.conv2d_input_grad,
     "spread": elementwise.spread,
     "dense_weight_grad": head.dense_weight_grad,
@@ -122,7 +122,7 @@ class Lowered:
 
 def lower(training: Training) -> Lowered:
     """Give every call its kernel. Raises ModelError naming a layer whose op has none."""
-    pool = _KernelPool()
+    pool = KernelPool()
     functions = {v.name_hint: f for v, f in training.module.functions_items()}
     state = _state_names(training)
     train_step = _Lowering(pool, state).step(functions["train_step"]) if "train_step" in functions else None
@@ -138,33 +138,6 @@ def lower(training: Training) -> Lowered:
     )
 
 
-def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
-    """The calls of the streams over kernels that address their tensors inside a stream as rings of rows."""
-    if not streams:
-        return lowered
-    pool = _KernelPool(lowered.kernels, lowered.kernel_titles)
-    rings = {tensor: rows for stream in streams for tensor, rows in stream.rings}
-    steps = [step and replace(step, calls=tuple(_ring_call(pool, c, rings) for c in step.calls))
-             for step in (lowered.infer, lowered.train_step)]  # fmt: skip
-    used = sorted({c.kernel for step in steps if step for c in step.calls})
-    number = {old: new for new, old in enumerate(used)}
-    steps = [step and replace(step, calls=tuple(replace(c, kernel=number[c.kernel]) for c in step.calls))
-             for step in steps]  # fmt: skip
-    kernels, titles = tuple(pool.kernels[k] for k in used), tuple(pool.titles[k] for k in used)
-    return replace(lowered, kernels=kernels, kernel_titles=titles, infer=steps[0], train_step=steps[1])
-
-
-def _ring_call(pool: _KernelPool, call: Call, rings: Mapping[str, int]) -> Call:
-    """Rings are told to a kernel as attributes: ring_in (of an add, ring_a and ring_b) and ring_out."""
-    reads = [a.tensor for a in call.op.reads]
-    names = ["ring_in"] if len(reads) == 1 else ["ring_a", "ring_b"]
-    pairs = [*zip(names, reads, strict=False), ("ring_out", call.op.outputs[0] if call.op.outputs else "")]
-    own = {key: rings[tensor] for key, tensor in pairs if tensor in rings}
-    if not own or not reads:
-        return call
-    return replace(call, kernel=pool.get(call.kind, list(call.shapes), list(call.dtypes), {**call.attrs, **own}))
-
-
 def _state_names(training: Training) -> set[str]:
     """What train_step overwrites: trained tensors, optimiser state, the step counter, and the rates beside them."""
     if not training.parameters:
@@ -174,7 +147,7 @@ def _state_names(training: Training) -> set[str]:
     return updated | optimiser | {COUNTER, RATES}
 
 
-class _KernelPool:
+class KernelPool:
     """Kernels by (op, shapes, attributes but the layer's name)."""
 
     def __init__(self, kernels: Sequence[Kernel] = (), titles: Sequence[str] = ()) -> None:
@@ -207,7 +180,7 @@ def _title(kind: str, shapes: list, attrs: dict) -> str:
 
 
 class _Lowering:
-    def __init__(self, pool: _KernelPool, state: set[str]) -> None:
+    def __init__(self, pool: KernelPool, state: set[str]) -> None:
         self.pool, self.state = pool, state
         self.names: dict[relax.Var, str] = {}
         self.tuples: dict[relax.Var, list[str]] = {}
@@ -265,6 +238,10 @@ class _Lowering:
             rows=kernel.rows or 0,
             reads=tuple(RowAccess(inputs[i], *access) for i, *access in kernel.reads),
             accumulates=kernel.accumulates,
+            by_channel=tuple(
+                ChannelForm(blocks, tuple(inputs[i] for i in reads), accumulates)
+                for blocks, reads, accumulates in kernel.by_channel
+            ),
         )
         out_shape = self.values[outputs[0]].shape if outputs else tuple(shapes[0])
         gradient = inputs[1] if kind == "sgd" else None

@@ -8,8 +8,8 @@ import numpy as np
 import tvm
 
 from planner.model import Plan
-from tvm_ext.emit import Placement, placements
 from tvm_ext.lower import Lowered
+from tvm_ext.placement import Placement, placements
 from tvm_ext.training import LABEL
 from tvm_ext.updates import RATES, Parameter
 

@@ -1,26 +1,27 @@
-"""The loop nest of a stream: each op's next row as soon as its input rows are there, the last op's rows outermost."""
+"""The loop nest of a stream: each op's next row (or block of channels) as soon as what it reads of its inputs is there,
+the last op's rows outermost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from planner.model import Op, RowAccess
+from planner.model import Axis, Op, RowAccess
 from planner.rows import driver
 from tvm_ext.codegen import comment
 from tvm_ext.lower import Call
 
 
-def loop_nest(group: Sequence[Call], call_text: Callable[[Call, tuple[str, str]], list[str]]) -> list[str]:
+def loop_nest(group: Sequence[Call], axis: Axis, call_text: Callable[[Call, tuple[str, str]], list[str]]) -> list[str]:
     """C lines that run the ops of a stream row by row, in the order of planner.rows.row_steps.
 
     call_text(call, (first row, end)) gives the lines of one kernel call."""
     ops = [call.op for call in group]
-    calls = {call.op.outputs[0]: call for call in group}
+    calls = {call.op.outputs[0]: call for call in group if call.op.outputs}
     asking = [call for call in group if not call.op.accumulates]
     counter = {call.op.name: f"row{i}" for i, call in enumerate(asking)}
-    demanded = _demanded(ops)
+    demanded, unit = _demanded(ops), "blocks of channels" if axis == "channels" else "rows"
     lines = ["{"]
-    lines += [f"    int32_t {counter[c.op.name]} = 0; /* rows done of {comment(c.op.name)} */" for c in asking]
+    lines += [f"    int32_t {counter[c.op.name]} = 0; /* {unit} done of {comment(c.op.name)} */" for c in asking]
 
     def rows(call: Call, stop: str, indent: str) -> None:
         own = counter[call.op.name]
@@ -28,12 +29,12 @@ def loop_nest(group: Sequence[Call], call_text: Callable[[Call, tuple[str, str]]
         for access in call.op.reads:
             if (call.op.name, access.tensor) in demanded:
                 rows(calls[access.tensor], _end(access, own), indent + "    ")
-        sums = [c for c in group if c.op.accumulates and any(a.tensor == call.op.outputs[0] for a in c.op.reads)]
+        sums = [c for c in group if c.op.accumulates and any(a.tensor in call.op.outputs[:1] for a in c.op.reads)]
         for row_call in (call, *sums):
             lines.extend(f"{indent}    {line}" for line in call_text(row_call, (own, f"{own} + 1")))
         lines.append(f"{indent}}}")
 
-    last = calls[driver(ops).outputs[0]]
+    last = next(call for call in group if call.op is driver(ops))
     rows(last, str(last.op.rows), "    ")
     return [*lines, "}"]
 
@@ -47,7 +48,7 @@ def _end(access: RowAccess, row: str) -> str:
 
 def _demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:
     """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand brought them."""
-    producer = {op.outputs[0]: op for op in ops if not op.accumulates}
+    producer = {op.outputs[0]: op for op in ops if op.outputs and not op.accumulates}
     done = {op.name: 0 for op in ops}
     asked: set[tuple[str, str]] = set()
 

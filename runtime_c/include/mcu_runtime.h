@@ -32,7 +32,8 @@ void mcu_profile_op(uint32_t index);
 #define MCU_OP(index) ((void)0)
 #endif
 
-/* MCU_GRADIENT(i, pointer, nbytes) stands where gradient i is complete and has not yet been used by its update.
+/* MCU_GRADIENT(i, pointer, nbytes) stands where gradient i, or the next block of it, is complete and has not yet been
+ * used by its update; the blocks come in order.
  * With MCU_GRADIENTS the program around the model defines mcu_gradient and may copy the bytes away. */
 #if defined(MCU_GRADIENTS)
 void mcu_gradient(uint32_t index, const void *gradient, size_t nbytes);

@@ -13,7 +13,7 @@ import planner
 from mcutrain import pipeline
 from planner import stream
 from planner.check_streams import check_streams
-from planner.stream import _Costs
+from planner.stream_choice import _Costs
 from tests.tiny_network import CLASSES, SIZE, random_image
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"
@@ -21,7 +21,7 @@ DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"
 
 def test_streamed_and_whole_plans_train_alike(tmp_path: Path) -> None:
     model = mcutrain.load(DIGITS, 16, 10, head="int8-slice", logits="dequantized")
-    artifacts = [mcutrain.compile(model, "bias_only", out=tmp_path / str(s), stream=s) for s in (True, False)]
+    artifacts = [mcutrain.compile(model, "bias_only", out=tmp_path / str(s), stream=s, seconds=1.0) for s in (True, False)]
     streamed, whole = artifacts
     assert len(streamed.planned.plan.streams) > 1
     assert streamed.planned.plan.height < 0.6 * whole.planned.plan.height
@@ -38,35 +38,44 @@ def test_streamed_and_whole_plans_train_alike(tmp_path: Path) -> None:
 
 
 def every_stream(graph: planner.Graph) -> list[planner.Stream]:
-    """All runs of up to eight row-wise ops that can stream at all."""
-    ops = [op for op in graph.ops if op.rows]
-    costs = _Costs(graph, ops)
-    pairs = [(i, j) for i in range(len(ops)) for j in range(i + 1, min(i + 8, len(ops)))]
-    return [costs.stream(i, j) for i, j in pairs if costs.peak(i, j) < 1 << 60]
+    """All runs of up to ten ops that can stream at all, over rows and over channels."""
+    costs = _Costs(graph)
+    n = len(costs.ops)
+    pairs = [(i, j) for i in range(n) for j in range(i, min(i + 10, n))]
+    runs = [way(i, j) for i, j in pairs for way in (costs.over_rows, costs.over_channels)]
+    return [run[1] for run in runs if run is not None]
 
 
-@pytest.mark.parametrize("part", range(4))
+def apart(runs: list[planner.Stream]) -> list[list[planner.Stream]]:
+    """The runs in groups that have no op in common, the longest first."""
+    groups: list[list[planner.Stream]] = []
+    for run in sorted(runs, key=lambda r: -len(r.ops)):
+        free = (g for g in groups if not any(set(run.ops) & set(other.ops) for other in g))
+        group = next(free, None)
+        if group is None:
+            groups.append(group := [])
+        group.append(run)
+    return groups
+
+
+@pytest.mark.parametrize(("axis", "part"), [("rows", 0), ("rows", 1), ("channels", 0), ("channels", 1)])
 def test_any_run_that_can_stream_computes_the_same(
-    part: int, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    axis: str, part: int, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not only the runs that the planner would choose: each is forced in turn, several at once where they are apart."""
     model = mcutrain.load(tiny_path, SIZE, CLASSES, head="int8-slice", logits="dequantized")
     whole = mcutrain.compile(model, "full", out=tmp_path / "whole", stream=False)
     graph = stream.eager(whole.planned.lowered.train_step.graph)
-    runs = every_stream(graph)
-    assert len(runs) > 20
+    runs = [run for run in every_stream(graph) if run.axis == axis]
+    assert len(runs) > (15 if axis == "channels" else 20)
     twin = mcutrain.host(whole.directory)
-    chosen: list[planner.Stream] = []
-    for run in runs[part::4][::-1]:  # the longest that start at an op come first
-        if not {n for c in chosen for n in c.ops} & set(run.ops):
-            chosen.append(run)
-    found = planner.plan(stream.apply(graph, chosen))
-    forced = replace(found, streams=tuple(chosen))
-    check_streams(graph, forced)
-    monkeypatch.setattr(pipeline.planner, "plan", lambda *_, **__: forced)
-    other = mcutrain.host(mcutrain.compile(model, "full", out=tmp_path / "forced").directory)
-    for step in range(3):
-        image = random_image(step)
-        assert twin.infer(image).tolist() == other.infer(image).tolist()
-        assert twin.train_step(image, step) == other.train_step(image, step)
-    assert twin.state_bytes() == other.state_bytes()
+    before = [(twin.infer(random_image(s)).tolist(), twin.train_step(random_image(s), s)) for s in range(3)]
+    groups = apart(runs)[part::2]
+    plans = [replace(planner.plan(stream.apply(graph, group), seconds=0.5), streams=tuple(group)) for group in groups]
+    for number, (group, forced) in enumerate(zip(groups, plans, strict=True)):
+        check_streams(graph, forced)
+        monkeypatch.setattr(pipeline.planner, "plan", lambda *_, plan=forced, **__: plan)
+        other = mcutrain.host(mcutrain.compile(model, "full", out=tmp_path / f"forced{number}").directory)
+        after = [(other.infer(random_image(s)).tolist(), other.train_step(random_image(s), s)) for s in range(3)]
+        assert after == before, [run.name for run in group]
+        assert twin.state_bytes() == other.state_bytes(), [run.name for run in group]

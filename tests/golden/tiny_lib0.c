@@ -461,7 +461,7 @@ static void tvmgen_tiny_train_ops(void) {
     tvmgen_tiny_dense_input_grad_4_k16(AT(float, 7824), AT(float, 400), AT(float, 7840));
     /* classifier:dense_weight_grad: classifier:g_weight float32 4x12 @7888 <- global_pool int8 1x1x1x12 @7776, loss:g_logits float32 4 @7824 */
     MCU_OP(17);
-    tvmgen_tiny_dense_weight_grad_1x1x12_k17(AT(int8_t, 7776), AT(float, 7824), AT(float, 7888));
+    tvmgen_tiny_dense_weight_grad_1x1x12_k17(AT(int8_t, 7776), AT(float, 7824), AT(float, 7888), 0, 1);
     /* global_pool:spread: global_pool:g_x float32 1x4x4x12 @8080 <- classifier:g_x float32 1x1x1x12 @7840 */
     MCU_OP(18);
     tvmgen_tiny_spread_1x1x12_k18(AT(float, 7840), AT(float, 8080));
@@ -502,7 +502,7 @@ static void tvmgen_tiny_train_ops(void) {
     /* blocks.2.pointwise1.weight:sgd: blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608 <- blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1:g_weight float32 24x1x1x3 @16768, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.weight.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
     MCU_GRADIENT(1, tvmgen_tiny_arena + 16768, 288);
     MCU_OP(30);
-    tvmgen_tiny_sgd_1x1x3_k28(AT(int8_t, 608), AT(float, 16768), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_weight_update, AT(float, 688), AT(uint32_t, 704));
+    tvmgen_tiny_sgd_1x1x3_k28(AT(int8_t, 608), AT(float, 16768), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_weight_update, AT(float, 688), AT(uint32_t, 704), 0, 3);
     /* blocks.2.depthwise.bias:sgd: blocks.2.depthwise.bias int32 24 @304 <- blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise:g_bias float32 24 @14992, blocks.2.depthwise.scale float32 24 in flash, blocks.2.depthwise.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
     MCU_GRADIENT(2, tvmgen_tiny_arena + 14992, 96);
     MCU_OP(31);
@@ -510,7 +510,7 @@ static void tvmgen_tiny_train_ops(void) {
     /* classifier.weight:sgd: classifier.weight float32 4x12 @400 <- classifier.weight float32 4x12 @400, classifier:g_weight float32 4x12 @7888, learning_rate float32 2 @688, counter uint32 2 @704 */
     MCU_GRADIENT(3, tvmgen_tiny_arena + 7888, 192);
     MCU_OP(32);
-    tvmgen_tiny_sgd_4x12_k29(AT(float, 400), AT(float, 7888), AT(float, 688), AT(uint32_t, 704));
+    tvmgen_tiny_sgd_4x12_k29(AT(float, 400), AT(float, 7888), AT(float, 688), AT(uint32_t, 704), 0, 1);
     /* classifier.bias:sgd: classifier.bias float32 4 @592 <- classifier.bias float32 4 @592, loss:g_logits float32 4 @7824, learning_rate float32 2 @688, counter uint32 2 @704 */
     MCU_GRADIENT(4, tvmgen_tiny_arena + 7824, 16);
     MCU_OP(33);

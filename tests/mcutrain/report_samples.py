@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 
 HOSTILE = [
@@ -67,11 +68,45 @@ def make_report(layers: int = 80, seed: int = 7) -> dict:
         "flash": {"text": 61234, "rodata": 481120, "data": 1320, "total": 543674},
         "plan": {"status": "FEASIBLE", "order_status": "OPTIMAL", "height": height, "bound": max(live),
                  "order_bound": max(live) - 1024, "seconds": 2.34},
-        "tensors": tensors, "live": live, "ops": ops, "trained": layer,
+        "tensors": tensors, "live": live, "ops": ops, "trained": layer, "streams": make_streams(tensors, layers),
         "instructions": {"infer": sum(o["instructions"] for o in ops[:layers]), "train_step": 21000 + all_ops},
         "losses": [2.3 * 0.96**k * rng.uniform(0.85, 1.1) for k in range(60)], "host_equals_device": True,
         "stack": {"peak_bytes": 2784, "deepest": ["main", "train_step", "qconv2d_gw_3"]},
     }  # fmt: skip
+
+
+def make_streams(tensors: list[dict], layers: int) -> list[dict]:
+    """Three forward ops row by row, and a weight gradient filter by filter with its update. The tensors inside become
+    rings; a mask lies in place in one of them, without a box of its own."""
+    size = {t["name"]: t["nbytes"] for t in tensors}
+
+    def ring(tensor: str, op: int, part: tuple[int, int, str], owner: str | None = None) -> dict:
+        held, whole, unit = part
+        nbytes = size[owner or tensor]
+        return {"tensor": tensor, "op": op, "unit": unit, "held": held, "whole": whole, "nbytes": nbytes,
+                "whole_nbytes": nbytes * whole // held, "in_ring_of": owner}  # fmt: skip
+
+    first = f"stage{(layers - 1) // 8}/conv{layers - 1}"
+    made = [ring("stage0/conv3/out", 3, (3, 24, "rows")), ring("stage0/conv4/mask", 4, (3, 24, "rows"),
+            "stage0/conv3/out"), ring("stage0/conv5/out", 5, (1, 24, "rows"))]  # fmt: skip
+    return [
+        {"axis": "rows", "first": 3, "ops": ["conv3:qconv2d", "conv4:mask", "conv5:qconv2d", "conv6:qconv2d"],
+         "rings": made},
+        {"axis": "channels", "first": layers + 1, "ops": [f"{first}/gw:qconv2d_gw", f"{first}.weight:sgd"],
+         "rings": [ring(f"{first}/gw", layers + 1, (8, 240, "filters"))]},
+    ]  # fmt: skip
+
+
+def without_streams(report: dict) -> dict:
+    """The same report of ops that all run whole."""
+    return copy.deepcopy(report) | {"streams": []}
+
+
+def recomputed(report: dict) -> dict:
+    """The same report with two ops that are computed again."""
+    ops = [{"op": f"conv{i}:qconv2d", "again": f"conv{i}:qconv2d.2", "macs": 1_000_000 * i, "saved_bytes": 4096 * i}
+           for i in (3, 5)]  # fmt: skip
+    return copy.deepcopy(report) | {"recomputed": ops}
 
 
 def plan_only(report: dict) -> dict:
@@ -87,11 +122,17 @@ def plan_only(report: dict) -> dict:
 
 def hostile(report: dict) -> dict:
     """The same report with every name that a model file chooses replaced by one that attacks the reader."""
-    report = copy.deepcopy(report)
+    report = recomputed(report)
     report |= {"name": HOSTILE[0], "model": HOSTILE[6], "scheme": HOSTILE[1], "board": HOSTILE[9]}
-    for key, fields in (("tensors", ["name"]), ("ops", ["name", "op", "out_shape"]), ("trained", ["layer", "weight"])):
+    for key, fields in (("tensors", ["name"]), ("ops", ["name", "op", "out_shape"]),
+                        ("trained", ["layer", "weight"]), ("recomputed", ["op", "again"])):  # fmt: skip
         for i, item in enumerate(report[key]):
             item |= {field: HOSTILE[(i + k) % len(HOSTILE)] for k, field in enumerate(fields)}
+    names = itertools.cycle(HOSTILE)
+    for stream in report["streams"]:
+        stream["ops"] = [next(names) for _ in stream["ops"]]
+        for ring in stream["rings"]:
+            ring |= {"tensor": next(names), "in_ring_of": ring["in_ring_of"] and next(names)}
     return report
 
 
@@ -99,8 +140,9 @@ def empty(report: dict) -> dict:
     """A report without any op, tensor or trained layer."""
     plan = {"status": "UNKNOWN", "order_status": "UNKNOWN", "height": 0, "bound": 0, "order_bound": 0, "seconds": None}
     sram = plan_only(report)["sram"] | {"arena": 0}
-    lists: dict = {"tensors": [], "ops": [], "live": [], "trained": [], "losses": []}
+    lists: dict = {"tensors": [], "ops": [], "live": [], "trained": [], "losses": [], "streams": []}
     return plan_only(report) | lists | {"sram": sram, "plan": plan, "fits": False}
 
 
-CASES = {"measured": lambda r: r, "plan only": plan_only, "hostile": hostile, "empty": empty}
+CASES = {"measured": lambda r: r, "plan only": plan_only, "hostile": hostile, "empty": empty,
+         "without streams": without_streams, "recomputed": recomputed}  # fmt: skip

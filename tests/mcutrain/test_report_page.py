@@ -41,12 +41,36 @@ def test_page_script_runs_and_draws_every_tensor(report: dict, case: str, tmp_pa
     dom = dump_dom(render_html(report), tmp_path)
     assert len(re.findall(r'<rect class="box ', dom)) == len(report["tensors"])
     assert ('id="loss-svg"' in dom) == bool(report["losses"])
+    assert len(re.findall(r'<rect class="column"', dom)) == len(report["streams"])
+    own = {ring["tensor"] for s in report["streams"] for ring in s["rings"]}
+    assert len(re.findall(r'<rect class="stripes"', dom)) == sum(t["name"] in own for t in report["tensors"])
 
 
 def test_a_script_exception_is_noticed(report: dict, tmp_path: Path) -> None:
     page = render_html(empty(report)).replace('"use strict";', '"use strict"; nowhere();')
     with pytest.raises(AssertionError, match="nowhere is not defined"):
         dump_dom(page, tmp_path)
+
+
+def test_a_ring_says_what_it_holds(report: dict, tmp_path: Path) -> None:
+    """Its box is labelled where there is room, and readout and tooltip tell rows, bytes and who shares it."""
+    i = next(i for i, t in enumerate(report["tensors"]) if t["name"] == "stage0/conv3/out")
+    drive = f"""<script>
+      byId("zoom").value = "4"; byId("zoom").dispatchEvent(new Event("change"));
+      const out = document.documentElement.dataset, box = document.querySelector(`[data-i="{i}"]`);
+      box.focus(); out.tensor = byId("at-tensor").textContent; out.tip = box.querySelector("title").textContent;
+      out.op = byId("at-op").textContent; out.label = box.nextSibling.nextSibling.textContent;
+      out.runs = [...document.querySelectorAll(".run-name")].map((n) => n.textContent).join();
+    </script></body>"""
+    root = dump_dom(render_html(report).replace("</body>", drive), tmp_path).split("<head>")[0]
+    said = {key: html.unescape(value) for key, value in re.findall(r'data-([a-z]+)="([^"]*)"', root)}
+    ring = report["streams"][0]["rings"][0]
+    held = f"ring, 3 of 24 rows: {ring['nbytes']:,} of {ring['nbytes'] * 8:,} B, shared in place with stage0/conv4/mask"
+    assert said["tensor"].startswith(f"stage0/conv3/out: activation, {held}, {ring['nbytes']:,} B at addresses ")
+    assert said["tip"] == f"stage0/conv3/out\n{held}"
+    assert ", in the run of ops 3 to 6, row by row: " in said["op"]
+    assert said["label"] == "3/24"  # its box lives for two ops of many: no room for more
+    assert said["runs"] == "row by row"  # the other run is too narrow for its name
 
 
 def test_page_answers_the_reader(report: dict, tmp_path: Path) -> None:

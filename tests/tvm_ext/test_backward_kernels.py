@@ -9,7 +9,7 @@ from tests.tvm_ext import reference
 from tests.tvm_ext.cases import ConvCase, adjoint, conv_case
 from tests.tvm_ext.run_kernel import prepare, run
 from tests.tvm_ext.test_forward_kernels import DENSE, DEPTHWISE
-from tvm_ext.kernels import conv_backward, elementwise
+from tvm_ext.kernels import conv_backward, elementwise, parameter_grads
 
 
 def cases_of(size: int, is_depthwise: bool) -> list[ConvCase]:
@@ -54,7 +54,7 @@ def test_weight_gradient(size: int, is_depthwise: bool) -> None:
             shape[0 if is_depthwise else 3] = len(trained)
         kept.append(np.ascontiguousarray(case.x[..., trained]) if trained else case.x)
         attrs = {**case.attrs, "shape": shape}
-        kernels.append(conv_backward.conv2d_weight_grad([list(kept[-1].shape), list(case.out_shape)], attrs))
+        kernels.append(parameter_grads.conv2d_weight_grad([list(kept[-1].shape), list(case.out_shape)], attrs))
     prepare(kernels)
     for number, (case, kernel, x) in enumerate(zip(cases, kernels, kept, strict=True)):
         g = adjoint(number, case.out_shape)
@@ -71,7 +71,7 @@ def test_weight_gradient(size: int, is_depthwise: bool) -> None:
 
 def test_bias_gradient() -> None:
     shapes = [(1, 7, 5, 9), (1, 1, 1, 4), (1, 16, 16, 3)]
-    kernels = [conv_backward.conv2d_bias_grad([list(s)], {}) for s in shapes]
+    kernels = [parameter_grads.conv2d_bias_grad([list(s)], {}) for s in shapes]
     prepare(kernels)
     for number, (shape, kernel) in enumerate(zip(shapes, kernels, strict=True)):
         g, out = adjoint(number, shape), np.full(shape[3], np.nan, np.float32)

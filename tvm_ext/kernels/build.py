@@ -26,6 +26,9 @@ class Kernel:
     macs: multiply-accumulates of the call over all rows.
     reads: (input index, its rows, stride, window, padding[, transposed]) of each activation that is read row by row
         (planner.model.RowAccess). accumulates: the output is a sum over the rows, begun by the call with y0 == 0.
+    by_channel: (blocks, input indices read block by block, accumulates) of each way to run over blocks of channels
+        (planner.model.ChannelForm). The variant for it is made with the attribute `axis` = "channels": its y0, y1 are
+        blocks of channel_block() channels, and a tensor with a ring lies there as [ring][positions][block].
     """
 
     func: tirx.PrimFunc
@@ -36,6 +39,7 @@ class Kernel:
     rows: int | None = None
     reads: tuple[tuple, ...] = ()
     accumulates: bool = False
+    by_channel: tuple[tuple[int, tuple[int, ...], bool], ...] = ()
     inputs: int = 0
     outputs: int = 1
 
@@ -151,9 +155,38 @@ def set_mask_bit(mask: tirx.Buffer, row: tirx.Expr, element: tirx.Expr, value: t
     store(mask, index, T.Cast("uint8", T.bitwise_or(i32(mask[index]), bit)))
 
 
+def floor_div(value: object, divisor: int, bias: int) -> object:
+    """floor(value / divisor) of a value >= -bias, in non-negative arithmetic."""
+    if divisor == 1:
+        return value
+    lift = -(-bias // divisor) + 1
+    return T.truncdiv(value + lift * divisor, T.int32(divisor)) - lift
+
+
 def largest_divisor(value: int, candidates: tuple[int, ...]) -> int:
     """The first of `candidates` (largest first, ending in 1) that divides `value`: a block without a remainder."""
     return next(c for c in candidates if value % c == 0)
+
+
+def channel_block(channels: int) -> int:
+    """Channels (of a weight gradient: filters) that one step of a run over channels takes. Fewer need less memory; more
+    spare the sums over channels some loads and stores."""
+    return largest_divisor(channels, (8, 4, 2, 1))
+
+
+def over_channels(attrs: dict) -> bool:
+    """Whether the kernel's variant for runs over blocks of channels is asked for."""
+    return attrs.get("axis") == "channels"
+
+
+def pixel_index(position: object, block: object, lane: object, shape: list[int], ring: int) -> object:
+    """Index of channel block * channel_block() + lane at `position` of a (1, H, W, C) tensor: whole, or a ring of
+    blocks."""
+    _, height, width, channels = shape
+    size = channel_block(channels)
+    if ring:
+        return (ring_row(block, ring) * (height * width) + position) * size + lane
+    return position * channels + block * size + lane
 
 
 def overlap_distance(written_to: np.ndarray, read_from: np.ndarray) -> int:

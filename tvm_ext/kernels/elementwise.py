@@ -8,12 +8,15 @@ from tvm.tirx.script import builder as T
 from tvm_ext.kernels.build import (
     Kernel,
     as_float,
+    channel_block,
     f32,
     function,
     i32,
     let,
     local,
     loop,
+    over_channels,
+    pixel_index,
     ring_row,
     round_even,
     set_mask_bit,
@@ -67,7 +70,8 @@ def qmean(shapes: list[list[int]], attrs: dict) -> Kernel:
             with loop("p", 0, positions) as p:
                 store(acc, 0, acc[0] + i32(x[p * channels + c]))
             store_clamped(y, c, round_even(as_float(acc[0]) / f32(positions)), -128, 127)
-    return Kernel(f.func, overlaps=((0, 0, 0),), inputs=1)
+    # of a single channel, all is read before anything is written
+    return Kernel(f.func, overlaps=((0, 0, 0 if channels > 1 else -positions),), inputs=1)
 
 
 def spread(shapes: list[list[int]], attrs: dict) -> Kernel:
@@ -80,7 +84,7 @@ def spread(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, inputs=1)
 
 
-def _masked(g, mask, element, mask_row, y, scaled):
+def _masked(mask, element, mask_row, y, scaled):
     """scaled where the clamp let the value pass, else 0."""
     byte = i32(mask[y * mask_row + T.shift_right(element, T.int32(3))])
     bit = T.bitwise_and(T.shift_right(byte, T.bitwise_and(element, T.int32(7))), T.int32(1))
@@ -91,15 +95,30 @@ def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
     """g_acc[p, c] = mask * g[p, c] * scale[c]."""
     _, height, width, channels = shapes[0]
     row, mask_row = width * channels, (width * channels + 7) // 8
+    rings, block = [attrs.get(f"ring_{n}", 0) for n in ("in", "out")], channel_block(channels)
     with function() as f:
         g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
         scale, out = f.buffer("scale", channels, "float32"), f.buffer("g_acc", height * row, "float32")
         y0, y1 = f.rows()
-        with loop("y", y0, y1) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
-            element = x * channels + c
-            g_row, out_row = (ring_row(y, attrs.get(f"ring_{n}", 0)) * row for n in ("in", "out"))
-            store(out, out_row + element, _masked(g, mask, element, mask_row, y, g[g_row + element] * scale[c]))
-    return Kernel(f.func, overlaps=((0, 0, 0),), rows=height, reads=((0, height, 1, 1, 0),), inputs=3)
+        if over_channels(attrs):
+            with loop("s", y0, y1) as s, loop("y", 0, height) as y, loop("x", 0, width) as x, loop("i", 0, block) as i:
+                c = s * block + i
+                source, target = (pixel_index(y * width + x, s, i, shapes[0], ring) for ring in rings)
+                store(out, target, _masked(mask, x * channels + c, mask_row, y, g[source] * scale[c]))
+        else:
+            with loop("y", y0, y1) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
+                element = x * channels + c
+                source, target = (ring_row(y, ring) * row + element for ring in rings)
+                store(out, target, _masked(mask, element, mask_row, y, g[source] * scale[c]))
+    return Kernel(
+        f.func,
+        # over channels an element may be written before its left neighbour is read: only distance 0 would be safe
+        overlaps=() if over_channels(attrs) else ((0, 0, 0),),
+        rows=channels // block if over_channels(attrs) else height,
+        reads=((0, height, 1, 1, 0),),
+        by_channel=((channels // block, (0,), False),),
+        inputs=3,
+    )
 
 
 def mask_scale_by(shapes: list[list[int]], attrs: dict) -> Kernel:
@@ -111,7 +130,7 @@ def mask_scale_by(shapes: list[list[int]], attrs: dict) -> Kernel:
         out = f.buffer("g_a", height * row, "float32")
         with loop("y", 0, height) as y, loop("i", 0, row) as i:
             scaled = g[y * row + i] * f32(attrs["factor"])
-            store(out, y * row + i, _masked(g, mask, i, mask_row, y, scaled))
+            store(out, y * row + i, _masked(mask, i, mask_row, y, scaled))
     return Kernel(f.func, overlaps=((0, 0, 0),), inputs=2)
 
 

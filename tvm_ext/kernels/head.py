@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import Kernel, as_float, f32, fma, function, i32, let, local, loop, store
+from tvm_ext.kernels.build import (
+    Kernel,
+    as_float,
+    channel_block,
+    f32,
+    fma,
+    function,
+    i32,
+    let,
+    local,
+    loop,
+    ring_row,
+    store,
+)
 
 
 def _feature(x, index, attrs):
@@ -29,14 +42,18 @@ def dense(shapes: list[list[int]], attrs: dict) -> Kernel:
 
 
 def dense_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """x (1, 1, 1, I), g [O] -> g[o] * f[i]."""
+    """x (1, 1, 1, I), g [O] -> g[o] * f[i], in blocks [y0, y1) of filters."""
     n_in, n_out = int(np.prod(shapes[0])), shapes[1][0]
+    block = channel_block(n_out)
     with function() as f:
         x, g = f.buffer("x", n_in, "int8"), f.buffer("g", n_out, "float32")
         out = f.buffer("g_w", n_out * n_in, "float32")
-        with loop("o", 0, n_out) as o, loop("i", 0, n_in) as i:
-            store(out, o * n_in + i, g[o] * _feature(x, i, attrs))
-    return Kernel(f.func, macs=n_in * n_out, inputs=2)
+        y0, y1 = f.rows()
+        with loop("s", y0, y1) as s, loop("n", 0, block) as n, loop("i", 0, n_in) as i:
+            target = (ring_row(s, attrs.get("ring_out", 0)) * block + n) * n_in + i
+            store(out, target, g[s * block + n] * _feature(x, i, attrs))
+    blocks = n_out // block
+    return Kernel(f.func, macs=n_in * n_out, rows=blocks, by_channel=((blocks, (), False),), inputs=2)
 
 
 def dense_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
