@@ -92,6 +92,9 @@ class _Replay:
         for access in op.reads:
             for needed in range(access.first(row), access.end(row)):
                 self._expect(op.name, access.tensor, needed)
+        for tensor in set(op.inputs) & set(self.rows) - {a.tensor for a in op.reads} - set(op.mutates):
+            for needed in range(self.rows[tensor]):  # what this op reads whole, another takes by rows
+                self._expect(op.name, tensor, needed)
         self.changed |= {(state, row) for state in op.mutates}
         whole = op.outputs if op.accumulates else op.outputs[1:]
         for tensor in whole:

@@ -90,14 +90,15 @@ def _first_needed(readers: Sequence[tuple[Op, RowAccess]], done: Mapping[str, in
 
 def overlap_distance(graph: Graph, ops: Sequence[Op], tensor: str) -> int:
     """Least offset(tensor) - offset(output), in bytes, at which the run may write its output over `tensor`."""
-    readers = readers_of(ops)[tensor]
+    reads = {op.name: [access for access in op.reads if access.tensor == tensor] for op in ops}
     last = driver(ops)
-    in_row = graph.by_name[tensor].nbytes // readers[0][1].rows
+    in_row = graph.by_name[tensor].nbytes // readers_of(ops)[tensor][0][1].rows
     out_row = graph.by_name[last.outputs[0]].nbytes // last.rows
-    done = {op.name: 0 for op in ops}
     distance = -graph.by_name[tensor].nbytes
-    for name, row in row_steps(ops):
-        if name == last.name:  # it may itself be reading this row's input while it writes
-            distance = max(distance, (row + 1) * out_row - _first_needed(readers, done) * in_row)
-        done[name] = row + 1
+    needed = None  # the first row that this step or one behind it takes
+    for name, row in reversed(list(row_steps(ops))):
+        for access in reads[name]:
+            needed = access.first(row) if needed is None else min(needed, access.first(row))
+        if name == last.name and needed is not None:  # it may itself be reading this row's input while it writes
+            distance = max(distance, (row + 1) * out_row - needed * in_row)
     return distance

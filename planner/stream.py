@@ -79,8 +79,9 @@ def fused(graph: Graph, stream: Stream, inner: Sequence[Op]) -> tuple[Op, list[T
     overlaps: tuple[Overlap, ...] = ()
     for whole in driver(inner).outputs[:1]:
         if whole not in rings:
+            entire = {n for m in inner for n in m.inputs if n not in {a.tensor for a in m.reads}}
             read = dict.fromkeys(a.tensor for m in inner for a in m.reads if a.tensor in inputs)
-            overlaps = tuple(Overlap(n, whole, overlap_distance(graph, inner, n)) for n in read)
+            overlaps = tuple(Overlap(n, whole, overlap_distance(graph, inner, n)) for n in read if n not in entire)
     return Op(stream.name, tuple(inputs), outputs, tuple(scratch), overlaps, mutates), added
 
 

@@ -21,7 +21,8 @@ DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"
 
 def test_streamed_and_whole_plans_train_alike(tmp_path: Path) -> None:
     model = mcutrain.load(DIGITS, 16, 10, head="int8-slice", logits="dequantized")
-    artifacts = [mcutrain.compile(model, "bias_only", out=tmp_path / str(s), stream=s, seconds=1.0) for s in (True, False)]
+    options = {"scheme": "bias_only", "seconds": 1.0}
+    artifacts = [mcutrain.compile(model, out=tmp_path / str(s), stream=s, **options) for s in (True, False)]
     streamed, whole = artifacts
     assert len(streamed.planned.plan.streams) > 1
     assert streamed.planned.plan.height < 0.6 * whole.planned.plan.height

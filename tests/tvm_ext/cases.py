@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,12 @@ class ConvCase:
         k, stride, padding = self.attrs["kernel"][0], self.attrs["stride"], self.attrs["padding"]
         height, width = ((n + 2 * padding - k) // stride + 1 for n in self.x.shape[1:3])
         return 1, height, width, self.weight.shape[0]
+
+    def redrawn(self, seed: int) -> ConvCase:
+        """Another input and other weights for the same kernel."""
+        rng = np.random.default_rng(seed)
+        x = rng.integers(-128, 128, self.x.shape).astype(np.int8)
+        return replace(self, x=x, weight=rng.integers(-127, 128, self.weight.shape).astype(np.int8))
 
 
 def conv_case(

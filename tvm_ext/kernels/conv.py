@@ -151,6 +151,6 @@ def _distance(x_shape, out_h, out_w, out_channels, attrs, pixels) -> int:
     oy, ox = np.divmod(np.arange(out_h * out_w), out_w)
     first_read = (np.maximum(oy * stride - padding, 0) * in_w + np.maximum(ox * stride - padding, 0)) * in_c
     block_read = first_read.reshape(-1, pixels).min(axis=1)
-    later = suffix_minimum(np.append(block_read, in_h * in_w * in_c))[1:]
-    written = (np.arange(len(block_read)) + 1) * pixels * out_channels
-    return overlap_distance(written, later)
+    still_read = suffix_minimum(block_read)
+    still_read[0] = in_h * in_w * in_c  # the first block is read before anything is written
+    return overlap_distance(np.arange(len(block_read)) * pixels * out_channels, still_read)

@@ -22,6 +22,7 @@ from tvm_ext.kernels.build import (
     set_mask_bit,
     store,
     store_clamped,
+    suffix_minimum,
 )
 
 UNROLLED_TAPS = 25  # a larger window keeps its loop over rows
@@ -63,12 +64,10 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                         store_clamped(y, y_row * (out_w * channels) + element, v, attrs["lo"], attrs["hi"])
                         if with_mask:
                             set_mask_bit(mask, oy * mask_row, element, v, attrs["lo"], attrs["hi"])
-    oy = np.arange(out_h)
-    written, read = (oy + 1) * out_w * channels, np.maximum(oy * stride - padding, 0) * in_w * channels
     return Kernel(
         f.func,
         scratch=2 * kh * row_width,
-        overlaps=((0, 0, overlap_distance(written, read)),),  # a row's channels are read and written in turn
+        overlaps=((0, 0, _distance(x_shape, out_h, out_w, stride, padding)),),
         macs=out_h * out_w * channels * kh * kw,
         rows=out_h,
         reads=((0, in_h, stride, kh, padding),),
@@ -109,3 +108,13 @@ def _taps(accumulators, rows, w, c, block, kernel, stride, row_width, pixels) ->
     else:
         with loop("ky", 0, kh) as ky:
             tap_row(ky)
+
+
+def _distance(x_shape, out_h, out_w, stride, padding) -> int:
+    """Of y over x: one channel of a row's window is read whole before that channel of the row is written."""
+    _, in_h, in_w, channels = x_shape
+    oy, c = np.divmod(np.arange(out_h * channels), channels)
+    still_read = suffix_minimum(np.maximum(oy * stride - padding, 0) * in_w * channels + c)
+    still_read[0] = in_h * in_w * channels  # the first channel is read before anything is written
+    written = ((oy + 1) * out_w - 1) * channels + c + 1
+    return overlap_distance(np.append(0, written[:-1]), still_read)
