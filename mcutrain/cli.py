@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +29,13 @@ from mcutrain.cli_options import (
     Model,
     Momentum,
     Out,
+    Recompute,
     Scheme,
     Seconds,
     Seed,
     Stream,
 )
+from mcutrain.cli_refusal import OVER_BUDGET, refusing
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.learning import learn, read_data
 from mcutrain.report import render_html, render_text
@@ -40,7 +43,7 @@ from mcutrain.report_view import finite
 from mcutrain.units import format_bytes
 from planner.errors import BudgetError, McutrainError, OutputError
 
-OVER_BUDGET, BAD_INPUT = 1, 2
+BAD_INPUT = 2
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -76,6 +79,7 @@ def plan(
     seed: Seed = 1,
     seconds: Seconds = 20.0,
     stream: Stream = True,
+    recompute: Recompute = False,
     html: Annotated[Path | None, typer.Option(help="Also write the report page here.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
@@ -83,11 +87,12 @@ def plan(
 
     Example: `mcutrain plan mcunet.pkl --scheme 49kb --budget 256KB`
     """
-    with working(as_json) as say:
+    options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
+    options |= {"stream": stream, "recompute": recompute}
+    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits)
+    with refusing(load, scheme, budget, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
-        network = mcutrain.load(model, input_size, classes, head, logits)
-        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds, "stream": stream}
-        planned = mcutrain.plan(network, scheme, budget, progress=say, **options)
+        planned = mcutrain.plan(load(input_size), scheme, budget, progress=say, **options)
         if html is not None:
             replace_file(html, render_html(planned.report))
     _show(planned.report, as_json)
@@ -114,17 +119,20 @@ def compile(
     seed: Seed = 1,
     seconds: Seconds = 20.0,
     stream: Stream = True,
+    recompute: Recompute = False,
     as_json: Json = False,
 ) -> None:
     """Plan, and write C11 sources in Model Library Format.
 
     Example: `mcutrain compile mcunet.pkl --scheme 49kb --budget 256KB --board stm32f746 -o out/`
     """
-    with working(as_json) as say:
+    options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
+    options |= {"stream": stream, "recompute": recompute}
+    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits)
+    limit = known_boards.get(board).sram_bytes if budget is None else budget
+    with refusing(load, scheme, limit, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
-        network = mcutrain.load(model, input_size, classes, head, logits)
-        options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds, "stream": stream}
-        artifact = mcutrain.compile(network, scheme, board, budget, out, name=name, progress=say, **options)
+        artifact = mcutrain.compile(load(input_size), scheme, board, limit, out, name=name, progress=say, **options)
     _show(artifact.report, as_json)
     if not as_json:
         output.print(f"\nwrote {artifact.directory}; next: mcutrain verify {out}", highlight=False, soft_wrap=True)

@@ -31,3 +31,7 @@ Seed = Annotated[int, typer.Option(help="Seed of stochastic rounding.")]
 Seconds = Annotated[float, typer.Option(help="At most this long for the memory planner.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Run ops row by row where that lowers the peak.")]
+Recompute = Annotated[
+    bool,
+    typer.Option("--recompute", help="Where the budget cannot hold otherwise, run cheap ops twice instead of keeping."),
+]

@@ -78,15 +78,18 @@ def plan(
     seed: int = 1,
     seconds: float = 20.0,
     stream: bool = True,
+    recompute: bool = False,
     progress: Progress | None = None,
 ) -> PlannedModel:
     """Extend the model by its backward pass and find every tensor's place in SRAM; needs no compiler and no emulator.
 
     scheme: a published name (49kb, ...), full, bias_only, head_only, last_k=K, inference (no training at all), a policy
     file, or a Policy. budget: bytes, or text such as "256KB". seconds: about as long at most for the solver.
-    stream: run row-wise ops row by row where that lowers the peak.
+    stream: run ops row by row, or by blocks of channels, where that lowers the peak. recompute: where the budget cannot
+    hold otherwise, run cheap ops of the forward pass a second time instead of keeping what they made.
     Raises PolicyError and BudgetError (with what cannot live together)."""
     from tvm_ext.lower import lower
+    from tvm_ext.recomputed import with_recomputed
     from tvm_ext.training import inference, train
 
     say = progress or (lambda _: None)
@@ -103,12 +106,14 @@ def plan(
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
     started = time.monotonic()
     try:
-        found = planner.plan(graph, capacity=budget - FIRMWARE_BYTES, seconds=seconds, stream=stream, progress=say)
+        options = {"capacity": budget - FIRMWARE_BYTES, "seconds": seconds, "stream": stream, "progress": say}
+        again, found = planner.plan_recomputing(graph, **options) if recompute else ((), planner.plan(graph, **options))
     except BudgetError as error:
         kept = f"{FIRMWARE_BYTES} of the {budget} bytes are kept for the firmware's stack and data"
-        raise BudgetError(f"{error}; {kept}") from None
+        raise BudgetError(f"{error}; {kept}", error.nbytes) from None
     elapsed = time.monotonic() - started
-    return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed))
+    lowered = with_recomputed(lowered, again)
+    return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed, again))
 
 
 def compile(

@@ -12,7 +12,7 @@ from planner.model import KINDS
 
 Report = dict[str, Any]
 SCHEMA = 1
-PHASES = ("forward", "backward", "update")
+PHASES = ("forward", "recompute", "backward", "update")
 AXES = ("rows", "channels")
 UNITS = ("rows", "channels", "filters")
 NOT_CYCLES = "instructions executed on the emulator, not cycles"

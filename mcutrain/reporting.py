@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import planner
 from planner import bound
 from planner.model import Graph, Plan, Stream
+from planner.recompute import Again
 from planner.stream import members
 
 if TYPE_CHECKING:
     from tvm_ext.lower import Call, Lowered, Step
 
 
-def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None) -> dict:
+def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None, again: Sequence[Again] = ()) -> dict:
     """The report of a planned step, with None where only a built and run firmware knows."""
     step = lowered.train_step or lowered.infer
     graph = planner.planned_graph(step.graph, plan)
@@ -52,6 +53,7 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
         "live": [n for n, run in zip(live, runs, strict=True) for _ in run],
         "ops": [_op(calls[n], step, held) for run in runs for n in run],
         "streams": streams,
+        "recomputed": [_recomputed(one, calls, step) for one in again],
         "instructions": None,
         "trained": _trained(lowered),
         "losses": None,
@@ -95,6 +97,13 @@ def _stream(stream: Stream, step: Step, first: int) -> dict:
             }
         )
     return {"axis": stream.axis, "first": first, "ops": list(stream.ops), "rings": rings}
+
+
+def _recomputed(one: Again, calls: Mapping[str, Call], step: Step) -> dict:
+    """saved_bytes: what need not be kept since it is made again."""
+    read = {name for call in calls.values() if call.phase != "recompute" for name in call.op.inputs}
+    saved = sum(step.values[first].tensor.nbytes for first, second in one.outputs if second in read)
+    return {"op": one.op, "again": one.name, "macs": calls[one.op].macs, "saved_bytes": saved}
 
 
 def _op(call: Call, step: Step, held: Mapping[str, int]) -> dict:

@@ -1,24 +1,42 @@
-"""Decides: what trains, in which order, where each byte lies. Imports ortools, networkx and numpy; never tvm."""
+"""Decides: what trains, in which order, where each byte lies. Imports ortools, networkx and numpy; never tvm.
+
+Packing alone, of buffers that live in half-open sections (see `solve`):
+
+    from planner import Buffer, Problem, solve
+
+    problem = Problem((Buffer("a", 0, 2, 96), Buffer("b", 1, 3, 32), Buffer("c", 2, 4, 96)))
+    found = solve(problem, capacity=128)
+    print(found.height, found.bound, found.status, found.offsets)  # 128 128 OPTIMAL, and a byte offset for each id
+"""
 
 from planner import bound, csvfile
+from planner.allocate import solve
 from planner.check import check
+from planner.check_packing import check_allocation
 from planner.errors import BudgetError, PlanError
 from planner.model import Graph, Op, Overlap, Plan, RowAccess, Stream, Tensor
-from planner.solve import plan, planned_graph
+from planner.plans import plan, plan_recomputing, planned_graph
+from planner.problem import Allocation, Buffer, Problem
 
 __all__ = [
+    "Allocation",
     "BudgetError",
+    "Buffer",
     "Graph",
     "Op",
     "Overlap",
     "Plan",
     "PlanError",
+    "Problem",
     "RowAccess",
     "Stream",
     "Tensor",
     "bound",
     "check",
+    "check_allocation",
     "csvfile",
     "plan",
+    "plan_recomputing",
     "planned_graph",
+    "solve",
 ]

@@ -5,38 +5,44 @@ from __future__ import annotations
 import argparse
 import sys
 
-from planner import arena_cpsat, csvfile
-from planner.arena import heuristic
-from planner.errors import McutrainError
-from planner.problem import Allocation, Problem
-
-
-def solve(problem: Problem, capacity: int | None, seconds: float) -> Allocation:
-    """Heuristics first; CP-SAT where they leave a gap."""
-    start = heuristic(problem)
-    return arena_cpsat.improve(problem, start, capacity=capacity, seconds=seconds)
+from planner import csvfile
+from planner.allocate import over_capacity, solve
+from planner.errors import BudgetError, McutrainError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 with a solution, 1 where none within the capacity was found or the input is unusable."""
-    parser = argparse.ArgumentParser("python -m planner", description="Packs buffers with lifetimes into one arena.")
-    parser.add_argument("problem", help="CSV with the columns id,lower,upper,size")
-    parser.add_argument("--capacity", type=int, help="bytes that must suffice")
-    parser.add_argument("--output", required=True, help="CSV to write, with an offset for each buffer")
-    parser.add_argument("--seconds", type=float, default=20.0, help="work to spend beyond the heuristics")
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     try:
-        problem = csvfile.read(options.problem)
-        result = solve(problem, options.capacity, options.seconds)
+        problem = csvfile.read(options.problem, capacity=options.capacity)
+        result = solve(
+            problem,
+            capacity=options.capacity,
+            seconds=options.seconds,
+            seed=options.seed,
+            workers=options.workers,
+            progress=lambda line: print(line, file=sys.stderr),
+        )
         print(f"{result.status}: {result.height} bytes, at least {result.bound}")
         if options.capacity is not None and result.height > options.capacity:
-            return 1
+            raise BudgetError(f"{options.problem}: {over_capacity(problem, result, options.capacity)}")
         rows = [(b.id, b.lower, b.upper, b.size, result.offsets[b.id]) for b in problem.buffers]
         csvfile.write_rows(rows, options.output)
     except McutrainError as error:
         print(f"planner: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m planner", description="Packs buffers with lifetimes into one arena.")
+    parser.add_argument("problem", help="CSV with the columns id,lower,upper,size and perhaps alignment")
+    parser.add_argument("--capacity", type=int, help="bytes that must suffice; without it: as low as can be")
+    parser.add_argument("--output", required=True, help="CSV to write, with an offset for each buffer")
+    parser.add_argument("--seconds", type=float, default=60.0, help="work beyond the heuristics (one core's seconds)")
+    parser.add_argument("--seed", type=int, default=0, help="of the searches; the same one gives the same offsets")
+    parser.add_argument("--workers", type=int, default=2, help="threads; they change the speed alone")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from planner.bound import problem_bound
 from planner.problem import Allocation, Buffer, Packing, Problem, round_up
 
 LEAST_PASSES, MOST_PASSES = 12, 2000
-VISITS = 5_000_000  # visits of a neighbour in all passes together; about a second
+VISITS = 1_000_000  # visits of a neighbour in all passes together; about a second
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from planner.problem import Allocation, Packing, Problem
 SEARCHES: tuple[tuple[int | None, int | None], ...] = ((0, None), (4, 5), (6, 1))
 LARGEST = 200_000  # members of all sections together; beyond, building the model alone takes longer than it may
 WEIGHT, MOST_SHARE = 1_500, 0.125  # a deterministic second takes about max(8, weight / 1500) seconds, measured
+MOST_VALUES = 100_000  # of an aligned offset in a domain
 FIRST_SLICE = 0.05  # deterministic seconds; every turn of all searches is twice as long
 
 
@@ -52,7 +53,7 @@ def improve(
     sets = disjoint_sets(packing) if seconds > 0 else []
     while seconds > 0 and best.height > floor:
         goal = best.height - 1 if capacity is None else min(best.height - 1, capacity)
-        limit = _rest_limit(parts.joined_height, goal)
+        limit = rest_limit(parts.joined_height, goal)
         duration = min(FIRST_SLICE * 2 ** (turn // len(SEARCHES)), max(seconds / 2, 0.01))
         pair = SEARCHES[turn % len(SEARCHES)]
         answers = _race(packing, sets, pair, limit, rest_bound, duration, seed, workers) if limit >= 0 else []
@@ -87,7 +88,7 @@ def _verdict(best: Allocation, floor: int, capacity: int | None) -> Allocation:
     return Allocation(best.offsets, best.height, floor, status)
 
 
-def _rest_limit(joined_height: Callable[[int], int], goal: int) -> int:
+def rest_limit(joined_height: Callable[[int], int], goal: int) -> int:
     """The greatest height of the rest, in bytes, with which the whole stays within `goal`; -1 where none does."""
     low, high = -1, goal
     while low < high:
@@ -129,11 +130,11 @@ def _slice(
     if any(limit < nbytes for nbytes in packing.nbytes):
         return Answer(None, limit + 1)
     model = cp_model.CpModel()
-    offsets = _offset_variables(model, packing, limit)
+    offsets = offset_variables(model, packing, limit)
     height = model.new_int_var(min(bound, limit), limit, "height")
     for x, nbytes in zip(offsets, packing.nbytes, strict=True):
         model.add(height >= x * packing.unit + nbytes)
-    _separate(model, packing, sets, offsets)
+    separate(model, packing, sets, offsets)
     model.minimize(height)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -152,17 +153,21 @@ def _slice(
     return Answer(None, bound)
 
 
-def _offset_variables(model: cp_model.CpModel, packing: Packing, limit: int) -> list[cp_model.IntVar]:
+def offset_variables(model: cp_model.CpModel, packing: Packing, limit: int) -> list[cp_model.IntVar]:
     """Offsets in units that keep each buffer inside `limit` bytes, on its alignment."""
     result = []
     for i, nbytes in enumerate(packing.nbytes):
         last, step = (limit - nbytes) // packing.unit, packing.step[i]
-        domain = cp_model.Domain(0, last) if step == 1 else cp_model.Domain.from_values(list(range(0, last + 1, step)))
+        many = last // step > MOST_VALUES  # a list of them would take the memory
+        listed = step > 1 and not many
+        domain = cp_model.Domain.from_values(list(range(0, last + 1, step))) if listed else cp_model.Domain(0, last)
         result.append(model.new_int_var_from_domain(domain, f"x{i}"))
+        if step > 1 and many:
+            model.add(result[-1] == step * model.new_int_var(0, last // step, f"m{i}"))
     return result
 
 
-def _separate(
+def separate(
     model: cp_model.CpModel, packing: Packing, sets: list[tuple[int, ...]], offsets: list[cp_model.IntVar]
 ) -> None:
     """One NoOverlap for each maximal set of buffers that are live together and all disjoint.

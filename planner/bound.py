@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,26 +57,58 @@ def section_bytes(problem: Problem, positions: Sequence[int]) -> list[int]:
     for pair in problem.overlaps:
         output = by_id[pair.output]
         meeting.setdefault(output.lower, []).append((by_id[pair.input], output, pair.distance))
-    result = []
-    for t in positions:
-        live = [b for b in problem.buffers if b.lower <= t < b.upper and b.size > 0]
-        result.append(_section(live, meeting.get(t, [])))
-    return result
+    births = sorted((b for b in problem.buffers if b.size > 0), key=lambda b: b.lower, reverse=True)
+    deaths = sorted(births, key=lambda b: b.upper, reverse=True)
+    live = _Live({b.align for b in births})
+    result = {}
+    for t in sorted(set(positions)):
+        while births and births[-1].lower <= t:
+            live.count(births.pop(), 1)
+        while deaths and deaths[-1].upper <= t:
+            live.count(deaths.pop(), -1)
+        result[t] = live.least(meeting.get(t, []))
+    return [result[t] for t in positions]
 
 
-def _section(live: list[Buffer], meeting: list[tuple[Buffer, Buffer, int]]) -> int:
-    """Offsets are multiples of the common alignment, so every size and distance counts rounded up to it;
+class _Live:
+    """Sums over the buffers that are live, kept up to date as they come and go.
+
+    Offsets are multiples of the live buffers' common alignment, so every size and distance counts rounded up to it;
     only the padding of the topmost buffer may stick out of the arena."""
-    if not live:
-        return 0
-    step = math.gcd(*(b.align for b in live))
-    pairs = [
-        Pair(i.id, o.id, round_up(i.size, step), round_up(o.size, step), round_up(d, step))
-        for i, o, d in meeting
-        if i.size > 0 and o.size > 0
-    ]
-    total = sum(round_up(b.size, step) for b in live)
-    return total - saving(pairs) - max(round_up(b.size, step) - b.size for b in live)
+
+    def __init__(self, aligns: set[int]) -> None:
+        steps: set[int] = set()  # every alignment that some of the buffers can have in common
+        for align in aligns:
+            steps |= {align} | {math.gcd(align, step) for step in steps}
+        self.aligns: Counter[int] = Counter()
+        self.total = dict.fromkeys(steps, 0)
+        self.padding: dict[int, Counter[int]] = {step: Counter() for step in steps}
+
+    def count(self, buffer: Buffer, times: int) -> None:
+        """One buffer more (times 1) or less (-1)."""
+        _add(self.aligns, buffer.align, times)
+        for step in self.total:
+            rounded = round_up(buffer.size, step)
+            self.total[step] += times * rounded
+            _add(self.padding[step], rounded - buffer.size, times)
+
+    def least(self, meeting: list[tuple[Buffer, Buffer, int]]) -> int:
+        """Bytes that the live buffers need, where those of `meeting` (input, output, distance) may overlap."""
+        if not self.aligns:
+            return 0
+        step = math.gcd(*self.aligns)
+        pairs = [
+            Pair(i.id, o.id, round_up(i.size, step), round_up(o.size, step), round_up(d, step))
+            for i, o, d in meeting
+            if i.size > 0 and o.size > 0
+        ]
+        return self.total[step] - saving(pairs) - max(self.padding[step])
+
+
+def _add(counter: Counter[int], key: int, times: int) -> None:
+    counter[key] += times
+    if not counter[key]:
+        del counter[key]
 
 
 def problem_bound(problem: Problem) -> int:

@@ -20,21 +20,27 @@ def check(graph: Graph, plan: Plan) -> None:
 
 def _order_faults(graph: Graph, plan: Plan) -> list[str]:
     known = [op.name for op in graph.ops]
-    faults = [f"order: op {name!r} is missing" for name in known if name not in plan.order]
-    faults += [f"order: op {name!r} is unknown" for name in plan.order if name not in known]
-    faults += [f"order: op {name!r} runs more than once" for name in known if plan.order.count(name) > 1]
+    given = {name: position for position, name in enumerate(known)}
+    runs: dict[str, int] = {}
+    for name in plan.order:
+        runs[name] = runs.get(name, 0) + 1
+    faults = [f"order: op {name!r} is missing" for name in known if name not in runs]
+    faults += [f"order: op {name!r} is unknown" for name in plan.order if name not in given]
+    faults += [f"order: op {name!r} runs more than once" for name in known if runs.get(name, 0) > 1]
     if faults:
         return faults
     when = {name: position for position, name in enumerate(plan.order)}
-    given = {name: position for position, name in enumerate(known)}
     writer = {tensor: op.name for op in graph.ops for tensor in op.outputs}
+    readers: dict[str, list[Op]] = {}
     for op in graph.ops:
-        for tensor in op.inputs:
+        for tensor in dict.fromkeys(op.inputs):
+            readers.setdefault(tensor, []).append(op)
             if tensor in writer and when[writer[tensor]] >= when[op.name]:
                 faults.append(f"order: op {op.name!r} reads {tensor!r} before op {writer[tensor]!r} writes it")
+    for op in graph.ops:
         for state in op.mutates:
-            for other in graph.ops:
-                if other.name == op.name or state not in other.inputs or when[other.name] < when[op.name]:
+            for other in readers.get(state, []):
+                if when[other.name] <= when[op.name]:
                     continue
                 if state not in other.mutates:
                     faults.append(f"order: op {other.name!r} reads state {state!r} after op {op.name!r} overwrote it")
@@ -45,21 +51,27 @@ def _order_faults(graph: Graph, plan: Plan) -> list[str]:
 
 def _lifetimes(graph: Graph, order: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     ops = {op.name: op for op in graph.ops}
+    writes: dict[str, list[int]] = {}
+    reads: dict[str, list[int]] = {}
+    for position, name in enumerate(order):
+        for tensor in (*ops[name].outputs, *ops[name].scratch):
+            writes.setdefault(tensor, []).append(position)
+        for tensor in ops[name].inputs:
+            reads.setdefault(tensor, []).append(position)
     result = {}
     for tensor in graph.tensors:
-        writes = [p for p, n in enumerate(order) if tensor.name in ops[n].outputs or tensor.name in ops[n].scratch]
-        reads = [p for p, n in enumerate(order) if tensor.name in ops[n].inputs]
+        written, read = writes.get(tensor.name, []), reads.get(tensor.name, [])
         match tensor.kind:
             case "constant":
                 continue
             case "state":
                 span = (0, len(order))
             case "input":
-                span = (0, max(reads, default=0) + 1)
+                span = (0, max(read, default=0) + 1)
             case "output":
-                span = (min(writes, default=0), len(order))
+                span = (min(written, default=0), len(order))
             case _:
-                span = (min(writes, default=0), max(reads + writes, default=0) + 1)
+                span = (min(written, default=0), max(read + written, default=0) + 1)
         result[tensor.name] = span
     return result
 
@@ -110,33 +122,44 @@ def _figure_faults(graph: Graph, plan: Plan) -> list[str]:
 
 
 def _memory_faults(graph: Graph, plan: Plan, live: dict[str, tuple[int, int]]) -> list[str]:
-    """Every two tensors that are live together and share bytes must be a permitted overlap."""
+    """Every two tensors that are live together and share bytes must be a permitted overlap.
+
+    Each tensor is compared, when its life begins, with those that live then: so each such pair is met once."""
     placed = [t for t in graph.tensors if t.name in live and t.name in plan.offsets and t.nbytes > 0]
     producer = {tensor: op for op in graph.ops for tensor in op.outputs}
+    when = {name: position for position, name in enumerate(plan.order)}
     faults = []
-    for index, a in enumerate(placed):
-        for b in placed[:index]:
-            begin = max(live[a.name][0], live[b.name][0])
-            if begin >= min(live[a.name][1], live[b.name][1]):
+    alive: list[tuple[int, int, int, str]] = []  # end of life, first byte, one past the last, name
+    for tensor in sorted(placed, key=lambda t: live[t.name][0]):
+        begin, end = live[tensor.name]
+        x = plan.offsets[tensor.name]
+        top = x + tensor.nbytes
+        alive = [entry for entry in alive if entry[0] > begin]
+        for _, y, end_y, name in alive:
+            if top <= y or end_y <= x:
                 continue
-            x, y = plan.offsets[a.name], plan.offsets[b.name]
-            if x + a.nbytes <= y or y + b.nbytes <= x:
-                continue
-            if any(
-                _permitted(graph, plan, producer.get(out), out, into, live)
-                for out, into in ((a.name, b.name), (b.name, a.name))
-            ):
+            ways = ((tensor.name, name), (name, tensor.name))
+            if any(_permitted(graph, plan, producer.get(out), out, into, live, when) for out, into in ways):
                 continue
             faults.append(
-                f"memory: {b.name!r} at [{y}, {y + b.nbytes}) and {a.name!r} at [{x}, {x + a.nbytes}) "
+                f"memory: {name!r} at [{y}, {end_y}) and {tensor.name!r} at [{x}, {top}) "
                 f"share bytes while op {plan.order[begin]!r} runs"
             )
+        alive.append((end, x, top, tensor.name))
     return faults
 
 
-def _permitted(graph: Graph, plan: Plan, op: Op | None, out: str, into: str, live: dict[str, tuple[int, int]]) -> bool:
+def _permitted(
+    graph: Graph,
+    plan: Plan,
+    op: Op | None,
+    out: str,
+    into: str,
+    live: dict[str, tuple[int, int]],
+    when: dict[str, int],
+) -> bool:
     if op is None or into not in op.inputs or graph.by_name[into].kind not in ("activation", "gradient", "input"):
         return False
     distances = [o.distance for o in op.overlaps if (o.input, o.output) == (into, out)]
-    dies = live[into][1] == plan.order.index(op.name) + 1
+    dies = live[into][1] == when[op.name] + 1
     return bool(distances) and dies and plan.offsets[into] - plan.offsets[out] >= max(distances)

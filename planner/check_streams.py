@@ -12,11 +12,15 @@ from planner.model import Graph, Op, Plan, RowAccess, Stream
 def check_streams(graph: Graph, plan: Plan) -> None:
     """graph: the one that was planned, before streams were put into it. Raises PlanError naming op, tensor and row."""
     ops = {op.name: op for op in graph.ops}
+    readers: dict[str, list[str]] = {}
+    for op in graph.ops:
+        for name in op.inputs:
+            readers.setdefault(name, []).append(op.name)
     for stream in plan.streams:
         members = [ops[name] for name in stream.ops]
         if stream.axis == "channels":
             members = [_over_channels(op, stream) for op in members]
-        _check_private(graph, stream, members)
+        _check_private(graph, readers, stream, members)
         _Replay(graph, plan, stream, members).run()
 
 
@@ -30,11 +34,13 @@ def _over_channels(op: Op, stream: Stream) -> Op:
     return replace(op, rows=forms[0].blocks, reads=reads, accumulates=whole)
 
 
-def _check_private(graph: Graph, stream: Stream, members: list[Op]) -> None:
+def _check_private(graph: Graph, readers: dict[str, list[str]], stream: Stream, members: list[Op]) -> None:
     """A ring forgets rows: nobody outside may read the tensor, and nobody inside but row by row."""
     inside = {m.name for m in members}
-    for tensor, _ in stream.rings:
-        outside = [op.name for op in graph.ops if tensor in op.inputs and op.name not in inside]
+    for tensor, rows in stream.rings:
+        if rows < 1:
+            raise PlanError(f"stream {stream.name!r}: the ring of {tensor!r} holds {rows} rows, it needs one or more")
+        outside = [name for name in readers.get(tensor, []) if name not in inside]
         whole = [m.name for m in members if tensor in m.inputs and tensor not in {a.tensor for a in m.reads}]
         if outside or whole or graph.by_name[tensor].kind == "output":
             who = [*outside, *whole, "the caller"][0]
@@ -71,7 +77,7 @@ class _Replay:
             self._step(last)
         for member in self.members:
             ran = self.next_row[member.name]
-            if ran > member.rows or (member.accumulates and ran < member.rows):
+            if ran > member.rows or (ran < member.rows and (member.accumulates or not member.outputs)):
                 raise PlanError(f"stream {self.stream.name!r}: op {member.name!r} ran {ran} of {member.rows} rows")
         for tensor in last.outputs[:1]:
             for row in range(last.rows if tensor not in self.rings else 0):

@@ -18,7 +18,11 @@ class PlanError(McutrainError):
 
 
 class BudgetError(PlanError):
-    """The training step cannot live inside the memory budget."""
+    """The training step cannot live inside the memory budget. nbytes: what the best plan needs, where there is one."""
+
+    def __init__(self, message: str, nbytes: int = 0) -> None:
+        super().__init__(message)
+        self.nbytes = nbytes
 
 
 class ToolError(McutrainError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from planner.bound import live_bytes
+from planner.bound import live_bytes, section_bytes
+from planner.graph import problem
 from planner.model import Graph, Plan, Tensor
+from planner.problem import Problem
 
 SHOWN = 8  # tensors named in a message
 
@@ -20,19 +22,33 @@ def worst_position(graph: Graph, plan: Plan) -> int:
     return live.index(max(live))
 
 
+def too_many(graph: Graph, plan: Plan, capacity: int) -> list[Tensor]:
+    """The smallest set of tensors of the worst op that cannot live together in `capacity` bytes in this order, largest
+    first; empty where they could, and only their packing fails."""
+    position = worst_position(graph, plan)
+    packing = problem(graph, plan.order)
+    chosen: list[Tensor] = []
+    for tensor in live_together(graph, plan, position):
+        chosen.append(tensor)
+        names = {t.name for t in chosen}
+        buffers = tuple(b for b in packing.buffers if b.id in names)
+        overlaps = tuple(o for o in packing.overlaps if {o.input, o.output} <= names)
+        if section_bytes(Problem(buffers, overlaps), [position])[0] > capacity:
+            return chosen
+    return []
+
+
 def over_budget(graph: Graph, plan: Plan, capacity: int, floor: int) -> str:
     """One line: by how much the plan misses `capacity` bytes, where, because of which tensors, and what would have to
     give. `floor`: proven lower bound in bytes over every order (of a plan without streams)."""
     position = worst_position(graph, plan)
     tensors = live_together(graph, plan, position)
-    listed = ", ".join(f"{t.name} {t.nbytes} ({t.kind})" for t in tensors[:SHOWN])
-    if len(tensors) > SHOWN:
-        listed += f" and {len(tensors) - SHOWN} more of {sum(t.nbytes for t in tensors[SHOWN:])} bytes together"
+    culprits = too_many(graph, plan, capacity)
     live = live_bytes(graph, plan.order)[position]
     if plan.streams:
         verdict = (
             f"no plan within {capacity} bytes was found: "
-            f"the best, with {len(plan.streams)} runs of ops streamed row by row, needs {plan.height}"
+            f"the best, with {len(plan.streams)} streamed runs of ops, needs {plan.height}"
         )
     elif floor > capacity:
         verdict = f"no plan can fit {capacity} bytes: every order needs at least {floor}"
@@ -40,10 +56,19 @@ def over_budget(graph: Graph, plan: Plan, capacity: int, floor: int) -> str:
         verdict = (
             f"no plan within {capacity} bytes was found: the best needs {plan.height}, the proven bound is {floor}"
         )
-    return (
-        f"{verdict}; at op {plan.order[position]!r} {live} bytes are live together: {listed}; "
-        f"{_advice(tensors, plan.height, capacity)}"
-    )
+    where = f"at op {plan.order[position]!r} {live} bytes are live together"
+    if culprits and len(culprits) < len(tensors):
+        where += f", of which these {len(culprits)} tensors alone are too much: {_listed(culprits)}"
+    else:
+        where += f": {_listed(tensors)}"
+    return f"{verdict}; {where}; {_advice(tensors, plan.height, capacity)}"
+
+
+def _listed(tensors: list[Tensor]) -> str:
+    listed = ", ".join(f"{t.name} {t.nbytes} ({t.kind})" for t in tensors[:SHOWN])
+    if len(tensors) > SHOWN:
+        listed += f" and {len(tensors) - SHOWN} more of {sum(t.nbytes for t in tensors[SHOWN:])} bytes together"
+    return listed
 
 
 def _advice(tensors: list[Tensor], height: int, capacity: int) -> str:

@@ -19,6 +19,13 @@ def dependencies(graph: Graph) -> nx.DiGraph:
     """Op names with an edge a -> b where b must run after a: b reads what a wrote, or b overwrites state that a reads.
 
     Nodes stand in the graph's order. Raises PlanError (naming tensor and op) where the graph is malformed."""
+    result = order_edges(graph)
+    _check_order(graph, result)
+    return result
+
+
+def order_edges(graph: Graph) -> nx.DiGraph:
+    """As dependencies(), of a graph whose ops need not stand in a valid order yet. Raises PlanError as that does."""
     _check_tensors(graph)
     producer = _producers(graph)
     result = nx.DiGraph()
@@ -29,7 +36,7 @@ def dependencies(graph: Graph) -> nx.DiGraph:
                 result.add_edge(producer[name], op.name, tensor=name)
     for before, after, state in _overwrites(graph):
         result.add_edge(before, after, tensor=state)
-    _check_order(graph, result)
+    _check_cycles(result)
     return result
 
 
@@ -166,13 +173,17 @@ def _overwrites(graph: Graph) -> list[tuple[str, str, str]]:
     return edges
 
 
-def _check_order(graph: Graph, edges: nx.DiGraph) -> None:
-    """Raises PlanError where ops wait for each other, or where the order they stand in breaks a dependency."""
+def _check_cycles(edges: nx.DiGraph) -> None:
+    """Raises PlanError where ops wait for each other."""
     if not nx.is_directed_acyclic_graph(edges):
         ring = nx.find_cycle(edges)
         path = " -> ".join([repr(edge[0]) for edge in ring] + [repr(ring[0][0])])
         tensors = ", ".join(repr(edges.edges[edge[:2]]["tensor"]) for edge in ring)
         raise PlanError(f"ops wait for each other in a cycle: {path} (through {tensors}); break it")
+
+
+def _check_order(graph: Graph, edges: nx.DiGraph) -> None:
+    """Raises PlanError where the order the ops stand in breaks a dependency."""
     index = {op.name: position for position, op in enumerate(graph.ops)}
     for before, after, tensor in edges.edges(data="tensor"):
         if index[before] > index[after]:

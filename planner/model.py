@@ -80,7 +80,7 @@ class Op:
     further outputs are kept whole. 0 and () for an op that cannot. accumulates: its output is a sum over the rows that
     it reads, complete after the last one; it takes each row as soon as it is there.
     by_channel: how it can run channel block by channel block instead: at most one form that makes its first output
-    (or changes its state) block by block, and one that accumulates."""
+    (or changes its state) block by block, and one that accumulates. macs: multiply-accumulates of one run."""
 
     name: str
     inputs: tuple[str, ...]
@@ -92,6 +92,7 @@ class Op:
     reads: tuple[RowAccess, ...] = ()
     accumulates: bool = False
     by_channel: tuple[ChannelForm, ...] = ()
+    macs: int = 0
 
 
 @dataclass(frozen=True)

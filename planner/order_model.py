@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import networkx as nx
+import numpy as np
 
 from planner.bound import Pair, saving
 from planner.graph import MORTAL, declared_overlaps
@@ -93,8 +94,15 @@ class OrderModel:
         return most + self.base
 
     def ready(self, done: int) -> list[int]:
-        """The ops that may run next."""
+        """The ops that may run next, ascending."""
         return [v for v, before in enumerate(self.before) if not done >> v & 1 and before & ~done == 0]
+
+    def ready_after(self, ready: Sequence[int], done: int, ran: Sequence[int]) -> list[int]:
+        """The ops that may run next, ascending, where `ready` might before the ops `ran`; `done` holds them already."""
+        waiting = ~done
+        left = {v for v in ready if waiting >> v & 1}
+        left.update(s for v in ran for s in self.after[v] if not self.before[s] & waiting and waiting >> s & 1)
+        return sorted(left)
 
     def closures(self) -> tuple[list[int], list[int]]:
         """For each op the ops that run before it, and after it, in every order."""
@@ -113,14 +121,22 @@ def needed_anyway(graph: Graph, model: OrderModel) -> int:
     ancestor wrote and that the op or a descendant reads."""
     ancestors, descendants = model.closures()
     writer = {name: v for v, op in enumerate(graph.ops) for name in op.outputs}
-    movable = [t for t in graph.tensors if t.kind in ("input", "activation", "gradient", "output")]
-    most = 0
-    for v in range(len(graph.ops)):
-        later = descendants[v] | 1 << v
-        live = 0
-        for tensor in movable:
-            born = tensor.kind == "input" or (tensor.name in writer and ancestors[v] >> writer[tensor.name] & 1)
-            if born and (tensor.kind == "output" or model.users[tensor.name] & later):
-                live += round_up(tensor.nbytes, model.step)
-        most = max(most, live + model.needs[v] - model.saved(v, descendants[v]))
-    return most + model.base
+    live = np.zeros(len(graph.ops), np.int64)
+    for tensor in graph.tensors:
+        if tensor.kind not in ("input", "activation", "gradient", "output"):
+            continue
+        behind = model.all if tensor.kind == "input" else descendants[writer[tensor.name]]
+        if tensor.kind != "output":
+            before = 0
+            for v in indices(model.users[tensor.name]):
+                before |= ancestors[v] | 1 << v
+            behind &= before
+        live[indices(behind)] += round_up(tensor.nbytes, model.step)
+    own = [model.needs[v] - model.saved(v, descendants[v]) for v in range(len(graph.ops))]
+    return int((live + own).max()) + model.base
+
+
+def indices(mask: int) -> list[int]:
+    """The ops of a set, ascending."""
+    bits = np.frombuffer(mask.to_bytes(mask.bit_length() // 8 + 1, "little"), np.uint8)
+    return np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from planner.order_model import OrderModel
 
 Path = tuple["Path", int] | None  # the ops that ran, last one outermost
+FIRST_SHARE, GROWTH = 4, 4  # sets of ops for each op in a search of the first round; times as many in the next one
+LONGEST_CHAIN = 100  # ops that are followed in the hope that they cost nothing together
 
 
 @dataclass
@@ -19,26 +21,51 @@ class Found:
     bound: int
 
 
+@dataclass(frozen=True)
+class _State:
+    """A set of ops that ran, the bytes live after it (without state), the ops that may run next, and how it came."""
+
+    done: int
+    live: int
+    ready: list[int]
+    path: Path
+
+
 def greedy(model: OrderModel) -> list[int]:
     """Runs, of all ready ops, the one that raises the peak least; then the one that leaves least; then the first."""
     order: list[int] = []
-    done, live, peak = 0, model.start, 0
-    while len(order) < len(model.names):
+    done, live, peak, ready = 0, model.start, 0, model.ready(0)
+    while ready:
         choices = []
-        for v in model.ready(done):
+        for v in ready:
             during, after = model.run(done, live, v)
             choices.append((max(0, during - peak), after, v, during))
         _, live, v, during = min(choices)
         peak = max(peak, during)
         done |= 1 << v
         order.append(v)
+        ready = model.ready_after(ready, done, (v,))
     return order
 
 
 def lowest_peak(model: OrderModel, start: Found, *, states: int) -> Found:
-    """Lowers the peak and raises the bound, by bisection, until they meet or `states` sets of ops were visited."""
+    """Lowers the peak and raises the bound, by bisection, until they meet or `states` sets of ops were visited.
+
+    A search that takes too long is given up; once bisection has nothing left, it begins again with longer ones. What
+    it does first does not depend on `states`, so that more of them never give a higher peak."""
+    found, share = start, FIRST_SHARE * len(model.names)
+    while found.bound < found.peak and states > 0:
+        found, states, goes_on = _bisect(model, found, share, states)
+        if not goes_on:
+            break
+        share *= GROWTH
+    return found
+
+
+def _bisect(model: OrderModel, start: Found, share: int, states: int) -> tuple[Found, int, bool]:
+    """One round of searches, each of at most `share` sets: what is known then, the sets left, and whether another round
+    may know more."""
     order, peak, bound = start.order, start.peak, start.bound
-    share = max(1, states // 8)  # bisection takes about this many searches until it is near the optimum
     low, budget = bound, bound  # budgets in [bound, low) were given up, not refuted
     while low < peak and states > 0:
         search = _Search(model, budget - model.base, min(share, states))
@@ -48,15 +75,15 @@ def lowest_peak(model: OrderModel, start: Found, *, states: int) -> Found:
             found = _unwind(path)
             if model.peak(found) < peak:
                 order, peak = found, model.peak(found)
-            if model.peak(found) > budget:
-                break  # an input that nobody reads weighs on position 0, which the search leaves out
+            if model.peak(found) > budget:  # an input that nobody reads weighs on position 0, which searches leave out
+                return Found(order, peak, bound), states, False
         elif search.exhausted:
             bound = min(search.next_budget + model.base, peak)
             low = max(low, bound)
         else:
             low = budget + 1
         budget = (low + peak - 1) // 2
-    return Found(order, peak, bound)
+    return Found(order, peak, bound), states, True
 
 
 class _Search:
@@ -71,31 +98,30 @@ class _Search:
         self.model = model
         self.budget = budget
         self.states = states
-        self.visited = 0
+        self.visited = 0  # sets of ops
         self.exhausted = False
         self.next_budget = 1 << 62  # the least budget that would allow a step that this one refused
 
     def run(self) -> Path:
         """The path of a complete order, or None: then `exhausted` says whether there is proof that none exists."""
         seen: set[int] = set()
-        stack: list[tuple[int, int, Path]] = [(0, self.model.start, None)]
+        stack = [_State(0, self.model.start, self.model.ready(0), None)]
         while stack:
-            done, live, path = self._run_chains(*stack.pop())
-            if done == self.model.all:
-                return path
-            if done in seen:
+            state = self._run_chains(stack.pop())
+            if state.done == self.model.all:
+                return state.path
+            if state.done in seen:
                 continue
-            seen.add(done)
-            self.visited += 1
+            seen.add(state.done)
             if self.visited > self.states:
                 return None
             children = []
-            for v in self.model.ready(done):
-                step = self._step(done, live, v)
-                if step is not None:
-                    children.append((step, v))
+            for v in state.ready:
+                after = self._step(state.done, state.live, v)
+                if after is not None:
+                    children.append((after, v))
             for after, v in sorted(children, reverse=True):  # what leaves least is popped first
-                stack.append((done | 1 << v, after, (path, v)))
+                stack.append(self._behind(state, [(v, after)]))
         self.exhausted = True
         return None
 
@@ -106,38 +132,45 @@ class _Search:
         self.next_budget = min(self.next_budget, during)
         return None
 
-    def _run_chains(self, done: int, live: int, path: Path) -> tuple[int, int, Path]:
+    def _behind(self, state: _State, ran: Sequence[tuple[int, int]]) -> _State:
+        """The state after more ops, each with the live bytes after it."""
+        done, live, path = state.done, state.live, state.path
+        self.visited += len(ran)
+        for v, after in ran:
+            done, live, path = done | 1 << v, after, (path, v)
+        return _State(done, live, self.model.ready_after(state.ready, done, [v for v, _ in ran]), path)
+
+    def _run_chains(self, state: _State) -> _State:
         ran = True
         while ran:
             ran = False
-            for v in self.model.ready(done):
-                if done >> v & 1:
+            for v in state.ready:
+                if state.done >> v & 1:
                     continue
-                chain = self._chain(done, live, v)
+                chain = self._chain(state, v)
                 if chain:
-                    for op, after in chain:
-                        done, live, path = done | 1 << op, after, (path, op)
-                    ran = True
-        return done, live, path
+                    state, ran = self._behind(state, chain), True
+        return state
 
-    def _chain(self, done: int, live: int, v: int) -> list[tuple[int, int]]:
+    def _chain(self, state: _State, v: int) -> list[tuple[int, int]]:
         """(op, live bytes after it) of the shortest chain from v that costs nothing; empty where there is none.
 
         Each op of it becomes ready by the one before, so that no part of the chain can run without its beginning."""
         chain: list[tuple[int, int]] = []
-        now, level = done, live
-        while True:
+        now, level = state.done, state.live
+        while len(chain) < LONGEST_CHAIN:
             after = self._step(now, level, v)
             if after is None:
                 return []
             now, level = now | 1 << v, after
             chain.append((v, level))
-            if level <= live:
+            if level <= state.live or len(state.ready) == len(chain) == 1:  # or no other op can run now
                 return chain
-            woken = [s for s in self.model.after[v] if self.model.before[s] & ~now == 0]
+            woken = [s for s in self.model.after[v] if not self.model.before[s] & ~now]
             if not woken:
                 return []
             v = min(woken, key=lambda s: (self.model.leaves[s], s))
+        return []
 
 
 def _unwind(path: Path) -> list[int]:

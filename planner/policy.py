@@ -127,6 +127,19 @@ def named(scheme: str, layers: Sequence[Layer]) -> Policy:
     return Policy(scheme, tuple(updates))
 
 
+def smaller(scheme: str, layers: Sequence[Layer]) -> list[str]:
+    """Published schemes of the network below `scheme` (all of them below `full`), the largest first."""
+    _, published = SCHEMES.get(sum(not layer.is_head for layer in layers), ("", {}))
+    names = sorted(published, key=_kilobytes, reverse=True)
+    if scheme in published:
+        return [name for name in names if _kilobytes(name) < _kilobytes(scheme)]
+    return names if scheme == "full" else []
+
+
+def _kilobytes(scheme: str) -> int:
+    return int(scheme.removesuffix("kb"))
+
+
 def _last_k(scheme: str, body: list[str]) -> Policy:
     count = scheme.removeprefix("last_k=")
     if not re.fullmatch(r"[0-9]{1,6}", count) or not 0 <= int(count) <= len(body):

@@ -37,7 +37,12 @@ class Problem:
             if b.size < 0 or b.align < 1 or b.lower >= b.upper:
                 raise PlanError(f"buffer {b.id!r} needs size >= 0, align >= 1 and lower < upper: {b}")
             by_id[b.id] = b
+        pairs = {(pair.input, pair.output) for pair in self.overlaps}
         for pair in self.overlaps:
+            if pair.input == pair.output:
+                raise PlanError(f"the overlap {pair} is of a buffer with itself: name two buffers")
+            if (pair.output, pair.input) in pairs:
+                raise PlanError(f"the overlap {pair} is given both ways: only one of the two is the input")
             if pair.input not in by_id or pair.output not in by_id:
                 raise PlanError(f"the overlap {pair} names a buffer that does not exist")
             if by_id[pair.input].upper != by_id[pair.output].lower + 1:
@@ -82,7 +87,7 @@ class Packing:
             if pair.input in index and pair.output in index:
                 o, i = index[pair.output], index[pair.input]
                 least = max(-rounded[i], min(rounded[o], round_up(pair.distance, base)))
-                self.near[o, i] = least
+                self.near[o, i] = max(least, self.near.get((o, i), least))  # the stricter of two
         unit = math.gcd(*rounded, *self.near.values()) or 1
         # offsets are sums of sizes and distances, so their gcd is a lossless unit unless an alignment is coarser
         self.unit = unit if all(unit % b.align == 0 for b in self.buffers) else base

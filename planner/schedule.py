@@ -10,9 +10,10 @@ from planner.model import Graph, Status
 from planner.order_model import OrderModel, needed_anyway
 from planner.order_search import Found, greedy, lowest_peak
 
-STEPS_PER_SECOND = 500_000  # ops that the exact search looks at in about a second
-LARGEST_FOR_CPSAT = 400  # ops; beyond, building and presolving the model alone takes longer than it may
-CPSAT_SHARE = 0.15  # deterministic seconds of CP-SAT on this model that take about as long as a second
+STATES_PER_SECOND = 25_000  # sets of ops that the exact search visits in about a second
+LEAST_STATES = 8  # for each op, visited even in no time at all: often enough for the lowest peak
+LARGEST_FOR_CPSAT = 100  # ops; beyond, the exact search finds lower peaks in the same time
+CPSAT_SHARE = 0.4  # deterministic seconds of CP-SAT on this model that take about as long as a second
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,18 @@ def schedule(
 ) -> Schedule:
     """Orders for `graph`: the given one, a greedy list schedule and the best one found; `seconds` bounds the work.
 
-    Raises PlanError where the graph is malformed."""
+    All of it runs on one core: `workers` changes nothing. Raises PlanError where the graph is malformed."""
     model = OrderModel(graph, dependencies(graph))
     given, listed = list(range(len(graph.ops))), greedy(model)
     first = min(given, listed, key=model.peak)
     found = Found(first, model.peak(first), needed_anyway(graph, model))
-    found = lowest_peak(model, found, states=int(seconds / 2 * STEPS_PER_SECOND) // len(graph.ops))
-    if found.peak > found.bound and seconds > 0 and len(graph.ops) <= LARGEST_FOR_CPSAT:
+    share = seconds / 2 if len(graph.ops) <= LARGEST_FOR_CPSAT else seconds
+    states = max(LEAST_STATES * len(graph.ops), int(share * STATES_PER_SECOND))
+    found = lowest_peak(model, found, states=states)
+    if found.peak > found.bound and share < seconds:
         from planner import order_cpsat  # imported late: ortools takes a second to load and is rarely needed here
 
-        slice_seconds = seconds * CPSAT_SHARE
-        found = order_cpsat.lowest_peak(graph, model, found, seconds=slice_seconds, seed=seed, workers=workers)
+        found = order_cpsat.lowest_peak(graph, model, found, seconds=(seconds - share) * CPSAT_SHARE, seed=seed)
     if progress:
         progress(f"order: {found.peak} bytes live at the worst op, at least {found.bound} in any order")
     candidates = sorted({tuple(found.order), tuple(listed), tuple(given)}, key=lambda o: (model.peak(o), o))

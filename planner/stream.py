@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
+import networkx as nx
+
 from planner.errors import PlanError
+from planner.graph import order_edges
 from planner.model import Graph, Op, Overlap, RowAccess, Stream, Tensor
 from planner.rows import driver, overlap_distance
 
@@ -87,24 +90,7 @@ def fused(graph: Graph, stream: Stream, inner: Sequence[Op]) -> tuple[Op, list[T
 
 def eager(graph: Graph) -> Graph:
     """The same graph in an order in which sums over rows and updates stand as early as they can, others as given."""
-    made = {o for op in graph.ops for o in op.outputs}
-    readers: dict[str, set[str]] = {}
-    for op in graph.ops:
-        for name in op.inputs:
-            readers.setdefault(name, set()).add(op.name)
-    done: set[str] = set()
-    there: set[str] = set()
-
-    def is_ready(op: Op) -> bool:
-        overwritten = set().union(*(readers[n] for n in op.mutates)) - {op.name}
-        return all(n in there or n not in made for n in op.inputs) and overwritten <= done
-
-    waiting, order = list(graph.ops), []
-    while waiting:
-        ready = [op for op in waiting if is_ready(op)]
-        op = next((op for op in ready if op.accumulates or not op.outputs), ready[0])
-        waiting.remove(op)
-        order.append(op)
-        done.add(op.name)
-        there.update(op.outputs)
-    return Graph(graph.tensors, tuple(order))
+    by_name = {op.name: op for op in graph.ops}
+    late = {op.name: (bool(op.outputs) and not op.accumulates, i) for i, op in enumerate(graph.ops)}
+    order = nx.lexicographical_topological_sort(order_edges(graph), key=late.__getitem__)
+    return Graph(graph.tensors, tuple(by_name[name] for name in order))

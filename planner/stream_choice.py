@@ -25,15 +25,15 @@ Streams = tuple[Stream, ...]
 Run = tuple[int, Stream]  # bytes that its steps need at most, and the run
 
 
-def choose(graph: Graph) -> tuple[int, list[Streams]]:
-    """(least peak in bytes, ways to stream the graph that are worth a plan). The graph stands in eager order.
+def choose(graph: Graph) -> list[Streams]:
+    """Ways to stream the graph that are worth a plan. The graph stands in eager order.
 
-    The ways: as few ops as the least peak allows, as tight as can be, every step low. Empty where nothing helps."""
+    As few ops as the least peak allows, as tight as can be, and every step low. Empty where nothing helps."""
     costs = _Costs(graph)
     least = _least_peak(costs)
     tightest = costs.streams(_fewest(costs, least))
     if not tightest:
-        return least, []
+        return []
     # what the other ops need once the runs are as tight as can be: below it nothing is to be gained
     fused_graph = apply(graph, tightest)
     known = {op.name for op in costs.ops} | {stream.name for stream in tightest}
@@ -42,7 +42,7 @@ def choose(graph: Graph) -> tuple[int, list[Streams]]:
     floor = max((nbytes for name, nbytes in live if name not in known), default=0)
     fewest = costs.streams(_fewest(costs, max(least, floor)))
     ways = (fewest, tightest, costs.streams(_lightest(costs)))
-    return max(least, floor), list(dict.fromkeys(w for w in ways if w))
+    return list(dict.fromkeys(w for w in ways if w))
 
 
 def _least_peak(costs: _Costs) -> int:
@@ -182,7 +182,7 @@ class _Costs:
         return [o for o in made if self.graph.by_name[o].kind != "output" and self.readers.get(o, {""}) <= names]
 
     def _run(self, i: int, j: int, run: Sequence[Op], inside: Sequence[str], axis: Axis) -> Run | None:
-        if not _connected(run, set(inside)):
+        if not _connected(run, set(inside)) or self._waits_for_itself(run, inside, i, j):
             return None
         shared = in_place(self.graph, run, inside)
         rings = ring_rows(run, inside, shared)
@@ -193,6 +193,18 @@ class _Costs:
         whole = sum(self.graph.by_name[name].nbytes for name in inside)
         own = sum(t.nbytes for t in added) - whole
         return self.fixed + self.lives.beside(first, last) + own - self._saved(op, last), stream
+
+    def _waits_for_itself(self, run: Sequence[Op], inside: Sequence[str], i: int, j: int) -> bool:
+        """Whether a member needs what the run has made only when it is over, directly or through an op between."""
+        names = {op.name for op in run}
+        late = {o for op in run for o in op.outputs} - set(inside)
+        first, last = self.position[self.ops[i].name], self.position[self.ops[j].name]
+        for op in self.graph.ops[first : last + 1]:
+            if not late.isdisjoint(op.inputs):
+                if op.name in names:
+                    return True
+                late.update(op.outputs)
+        return False
 
     def _saved(self, op: Op, last: int) -> int:
         """Bytes that the output may lie over an input that dies here (one input alone: a lower estimate)."""

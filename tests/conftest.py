@@ -1,7 +1,8 @@
-"""Shared by all tests: golden files, and the tiny network as a file and as a model."""
+"""Shared by all tests: golden files, the tiny network as a file and as a model, the folder of real networks."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mcutrain import pipeline
 from tests.tiny_network import CLASSES, SIZE, tiny_file
 
 GOLDEN = Path(__file__).parent / "golden"
+REPO = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,3 +44,15 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_path: Path):
     """The tiny network as a Model with a float head of CLASSES classes."""
     return pipeline.load(tiny_path, SIZE, CLASSES)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of published networks and reference results: beside the repository, or where MCUTRAIN_DATA says."""
+    path = Path(os.environ.get("MCUTRAIN_DATA") or REPO.parent / "shared" / "data")
+    if not (path / "mcunet").is_dir():
+        message = f"{path} is not there: set MCUTRAIN_DATA to the folder with mcunet/ and reference/"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return path

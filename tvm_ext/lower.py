@@ -242,6 +242,7 @@ class _Lowering:
                 ChannelForm(blocks, tuple(inputs[i] for i in reads), accumulates)
                 for blocks, reads, accumulates in kernel.by_channel
             ),
+            macs=kernel.macs,
         )
         out_shape = self.values[outputs[0]].shape if outputs else tuple(shapes[0])
         gradient = inputs[1] if kind == "sgd" else None

@@ -1,4 +1,4 @@
-"""Shared by the end-to-end tests: the folder of real networks, and MCUNet compiled and verified once.
+"""Shared by the end-to-end tests: MCUNet compiled and verified once.
 
 All tests on the compiled MCUNet stand in one file: `pytest -n 2 --dist loadfile` compiles it once."""
 
@@ -15,18 +15,6 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 20
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of published networks and reference results: beside the repository, or where MCUTRAIN_DATA says."""
-    path = Path(os.environ.get("MCUTRAIN_DATA") or REPO.parent / "shared" / "data")
-    if not (path / "mcunet").is_dir():
-        message = f"{path} is not there: set MCUTRAIN_DATA to the folder with mcunet/ and reference/"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
 
 
 def mcutrain_command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -137,13 +137,23 @@ def test_faulty_policy_files(text: str, words: str, pickle_file: Path, tmp_path:
     check_refusal(command("plan", pickle_file, *tiny.OPTIONS, "--scheme", file), words)
 
 
-def test_over_budget_is_status_1(pickle_file: Path, tmp_path: Path, command: Callable) -> None:
-    options = ("--scheme", "full", *tiny.OPTIONS, "--budget", "4KB")
+def test_over_budget_is_status_1_and_says_what_would_fit(pickle_file: Path, tmp_path: Path, command: Callable) -> None:
+    options = ("--scheme", "full", *tiny.OPTIONS, "--seconds", "1", "--budget", "4KB")
     words = ("no plan within 3072 bytes was found", "bytes have to give", "train fewer layers")
-    check_refusal(command("plan", pickle_file, *options), *words, status=1)
-    check_refusal(command("plan", pickle_file, *options, "--json"), *words, status=1)
-    check_refusal(command("compile", pickle_file, *options, "-o", tmp_path / "out"), *words, status=1)
+    ran = command("compile", pickle_file, *options, "-o", tmp_path / "out")
+    refusal, heading, *rows = ran.errors
+    assert ran.status == 1 and ran.out == "" and refusal.startswith("mcutrain: ")
+    assert all(word in refusal for word in words) and heading.startswith("what it would need otherwise")
+    assert [row.split()[0] for row in rows] == ["--recompute", "--scheme"]  # the network takes no smaller input
+    assert [row.endswith("B  fits") for row in rows] == [False, True]
+    ran = command("plan", pickle_file, *options, "--json")
+    told = json.loads(ran.out)
+    assert ran.status == 1 and not told["fits"] and told["error"] in ran.errors[0] and len(ran.errors) == 1
+    scheme = next(a for a in told["alternatives"] if a["fits"])
+    assert scheme["option"].startswith("--scheme last_k=") and scheme["nbytes"] <= told["budget_bytes"] == 4096
     assert list(tmp_path.iterdir()) == []
+    fitting = command("plan", pickle_file, *options, *scheme["option"].split(), "--json")
+    assert fitting.status == 0 and json.loads(fitting.out)["sram"]["arena"] + 1024 <= scheme["nbytes"]
 
 
 def test_report_over_budget_is_status_1(compiled: mcutrain.Artifact, tmp_path: Path, command: Callable) -> None:

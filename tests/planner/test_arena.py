@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from planner import Graph, Op, Overlap, PlanError, Tensor, csvfile, plan
 from planner.arena import heuristic, place, split
 from planner.arena_cpsat import disjoint_sets, improve
 from planner.bound import Pair, live_bytes, problem_bound, saving
-from planner.errors import OutputError
 from planner.graph import problem
 from planner.problem import Allocation, Buffer, Packing, Problem
 from tests.planner.brute import lowest_height
@@ -142,25 +139,19 @@ def test_plan_is_written_in_the_minimalloc_format(tmp_path: Path) -> None:
     assert again.buffers == (Buffer("x,1", 0, 1, 8), Buffer("y", 0, 1, 4))
 
 
-def test_unwritable_and_unreadable_files_are_one_line_errors(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot write"):
-        csvfile.write_rows([], tmp_path / "no" / "plan.csv")
-    with pytest.raises(PlanError, match="cannot read"):
-        csvfile.read(tmp_path / "none.csv")
-    bad = tmp_path / "bad.csv"
-    for text, message in (("id,lower\n", "no buffers"), ("id,lower\na,1\n", "bad.csv:2"), ("id,gaps\na,1-2\n", "gaps")):
-        bad.write_text(text)
-        with pytest.raises(PlanError, match=message):
-            csvfile.read(bad)
+@pytest.mark.parametrize(
+    ("overlaps", "message"),
+    [
+        ((Overlap("a", "a", 0),), "with itself"),
+        ((Overlap("a", "b", 0), Overlap("b", "a", 0)), "both ways"),
+    ],
+)
+def test_pairs_that_have_no_order_are_refused(overlaps: tuple[Overlap, ...], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        Problem((Buffer("a", 0, 1, 4), Buffer("b", 0, 1, 4)), overlaps)
 
 
-def test_command_solves_a_problem_file(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("id,lower,upper,size\n" + "".join(f"b{k},{k},{k + 2},4\n" for k in range(6)))
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "planner", str(tmp_path / "p.csv"), "--output", str(tmp_path / "s.csv")]
-    done = subprocess.run([*command, "--capacity", "8"], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout == "OPTIMAL: 8 bytes, at least 8\n"
-    assert len((tmp_path / "s.csv").read_text().splitlines()) == 7
-    (tmp_path / "s.csv").unlink()
-    small = subprocess.run([*command, "--capacity", "7"], cwd=root, capture_output=True, text=True, check=False)
-    assert small.returncode == 1 and not (tmp_path / "s.csv").exists()
+def test_the_stricter_of_two_distances_of_a_pair_holds() -> None:
+    overlaps = (Overlap("a", "b", 3), Overlap("a", "b", 0))
+    packing = Packing(Problem((Buffer("a", 0, 1, 4), Buffer("b", 0, 1, 4)), overlaps))
+    assert packing.near == {(1, 0): 3}

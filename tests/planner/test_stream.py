@@ -172,3 +172,42 @@ def test_residual_inputs_stay_in_their_ring_until_the_add() -> None:
     run = whole_run(graph)
     assert dict(run.rings) == {"a": 5, "b": 1, "c": 1}
     replay(graph, run)
+
+
+def chain(*ops: Op, sizes: dict[str, int]) -> Graph:
+    """Ops over tensors of so many bytes; "in" is the input, names with "state" are state."""
+    kinds = {name: "input" if name == "in" else "state" if "state" in name else "activation" for name in sizes}
+    return Graph(tuple(Tensor(name, n, kind=kinds[name]) for name, n in sizes.items()), ops)
+
+
+def rowwise(name: str, read: str, made: str, window: int = 1, accumulates: bool = False, also: str = "") -> Op:
+    inputs = (read, also) if also else (read,)
+    access = RowAccess(read, 8, 1, window, window // 2)
+    overlaps = (planner.Overlap(read, made, 0),) if window == 1 and not accumulates else ()
+    return Op(name, inputs, (made,), (), overlaps, rows=8, reads=(access,), accumulates=accumulates)
+
+
+def test_streams_are_not_worse_where_another_order_is_lower_without_them() -> None:
+    """The order as given is worse than the best one; a stream must beat the best order of the whole ops."""
+    ops = rowwise("a", "in", "small"), rowwise("b", "small", "left", window=3), rowwise("c", "in", "right")
+    graph = chain(*ops, sizes={"in": 256, "small": 64, "left": 128, "right": 128})
+    assert planner.plan(graph, stream=True).height <= planner.plan(graph).height
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_no_run_waits_for_itself(between: bool) -> None:
+    """An op that takes the rows of a tensor and the finished sum over them cannot run with its maker."""
+    ops = [rowwise("make", "in", "wide"), rowwise("sum", "wide", "total", accumulates=True)]
+    ops += [Op("transform", ("total",), ("factor",))] * between
+    ops.append(rowwise("scale", "wide", "out", also="factor" if between else "total"))
+    sizes = {"in": 64, "wide": 4096, "total": 16, "factor": 16, "out": 64}
+    if not between:
+        del sizes["factor"]
+    found = planner.plan(chain(*ops, sizes=sizes), stream=True)
+    assert all(not {"make", "scale"} <= set(run.ops) for run in found.streams)
+
+
+def test_a_state_may_have_two_updates() -> None:
+    updates = [Op(name, ("state", "in"), (), mutates=("state",)) for name in ("first", "second")]
+    graph = chain(*updates, sizes={"in": 8, "state": 8})
+    assert planner.plan(graph, stream=True).order == planner.plan(graph).order == ("first", "second")

@@ -14,9 +14,11 @@ import tvm
 
 from mcutrain import pipeline
 from mcutrain.toolchain import build_host
+from planner import stream
 from planner.errors import ModelError
-from planner.model import Graph, Plan
+from planner.model import Graph, Plan, Stream
 from planner.policy import Layer, Policy, Update
+from planner.stream_choice import _Costs
 from tests.tiny_network import CLASSES, LAYERS, SIZE, random_image
 from tests.tvm_ext import reference
 from tests.tvm_ext.cases import conv_case
@@ -133,6 +135,52 @@ def test_golden_model(tiny_model: Model, golden: Callable, tmp_path: Path) -> No
     golden("tvmgen_tiny.h", source.files["codegen/host/include/tvmgen_tiny.h"])
     assert emitted(tiny_model, SCHEME, "tiny")[2].files == source.files
     built = Built(source.files, "tiny", tmp_path)
+    assert not built.warnings
+    check_two_steps(built, lowered, plan)
+
+
+STREAMED = Policy(
+    "streams",
+    (
+        Update("blocks.2.pointwise1", weight_ratio=1.0),
+        Update("blocks.2.depthwise"),
+        Update("blocks.1.pointwise2"),
+    ),
+)
+
+
+def run_of(graph: Graph, axis: str, first: str, last: str) -> Stream:
+    """The run over `axis` from op `first` to op `last` of those that can stream."""
+    costs = _Costs(graph)
+    i, j = ([op.name for op in costs.ops].index(name) for name in (first, last))
+    found = costs.over_rows(i, j) if axis == "rows" else costs.over_channels(i, j)
+    assert found is not None
+    return found[1]
+
+
+def nest_text(library: str, run: Stream) -> str:
+    """The loop nest of a run in the training step, with the comments on its ops."""
+    lines = library[library.index("_train_ops(void)") :].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(f"    /* {run.ops[0]}: "))
+    end = lines.index("    }", first)
+    return "\n".join(lines[first : end + 1]) + "\n"
+
+
+def test_golden_loop_nests(tiny_model: Model, golden: Callable, tmp_path: Path) -> None:
+    """A run over rows and one over blocks of channels. tests/end_to_end/test_streams.py forces every other one."""
+    lowered = lower(train(tiny_model, STREAMED))
+    graph = stream.eager(lowered.train_step.graph)
+    rows = run_of(graph, "rows", "blocks.1.pointwise1:qconv2d", "blocks.1.pointwise2:qconv2d_with_mask")
+    channels = run_of(
+        graph, "channels", "blocks.2.pointwise2:conv2d_input_grad", "blocks.2.pointwise1:conv2d_input_grad"
+    )
+    assert channels.ops[-1] == "blocks.2.pointwise1.weight:sgd"
+    plan = replace(stacked(stream.apply(graph, [rows, channels])), streams=(rows, channels))
+    source = emit(lowered, plan, "streams")
+    library = source.files["codegen/host/src/streams_lib0.c"]
+    golden("stream_rows.c", nest_text(library, rows))
+    golden("stream_channels.c", nest_text(library, channels))
+    built = Built(source.files, "streams", tmp_path)
     assert not built.warnings
     check_two_steps(built, lowered, plan)
 

@@ -36,9 +36,21 @@ class Tensor:
     def __post_init__(self) -> None:
         self.g_shape = (len(self.channels) or len(self.w), *self.w.shape[1:])
         self.velocity, self.total = np.zeros(self.g_shape, np.float32), np.zeros(self.g_shape, np.float32)
+        self.kernel = self._kernel()
+
+    def _kernel(self, **more: object) -> Kernel:
         attrs = {"dtype": str(self.w.dtype), "rate": 0, "channels": list(self.channels)}
-        attrs |= {"momentum": self.momentum, "every": self.every, "layer": "under test"}
-        self.kernel = update.sgd([list(a.shape) for a in self.inputs(np.zeros(self.g_shape, np.float32))], attrs)
+        attrs |= {"momentum": self.momentum, "every": self.every, "layer": "under test", **more}
+        return update.sgd([list(a.shape) for a in self.inputs(np.zeros(self.g_shape, np.float32))], attrs)
+
+    def blocked(self, ring: int) -> Kernel:
+        """The update that takes its gradient by blocks of rows, in a ring of so many, 0 for the whole."""
+        return self._kernel(axis="channels", **({"ring_in": ring} if ring else {}))
+
+    @property
+    def state(self) -> list[np.ndarray]:
+        """What an update changes."""
+        return [self.w, *[self.velocity] * bool(self.momentum), *[self.total] * (self.every > 1)]
 
     @property
     def is_quantised(self) -> bool:
@@ -51,11 +63,14 @@ class Tensor:
         values += [np.array(self.rates, np.float32), counter]
         return values + [self.velocity] * bool(self.momentum) + [self.total] * (self.every > 1)
 
+    def changed(self, inputs: Sequence[np.ndarray]) -> list[int]:
+        """Which of the inputs an update changes."""
+        return [i for i, a in enumerate(inputs) if any(a is state for state in self.state)]
+
     def update(self, g: np.ndarray) -> np.ndarray:
         """One call in place; a copy of the new w."""
         inputs = self.inputs(g.astype(np.float32))
-        state = [i for i, a in enumerate(inputs) if a is self.w or a is self.velocity or a is self.total]
-        run(self.kernel, inputs, mutates=state)
+        run(self.kernel, inputs, mutates=self.changed(inputs))
         self.step += 1
         return self.w.copy()
 

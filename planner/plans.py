@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from planner import recompute, stream_choice
 from planner import stream as streaming
-from planner import stream_choice
 from planner.arena import heuristic
 from planner.bound import problem_bound
 from planner.check import check
@@ -15,7 +15,9 @@ from planner.errors import BudgetError
 from planner.explain import over_budget
 from planner.graph import dependencies, lifetimes, problem
 from planner.model import Graph, Plan, Status
+from planner.order_model import OrderModel, needed_anyway
 from planner.problem import Allocation, Problem
+from planner.recompute import Again
 from planner.schedule import Schedule, schedule
 
 
@@ -56,7 +58,7 @@ def plan(
     result = _assemble(graph, orders, best)
     check(graph, result)
     if capacity is not None and result.height > capacity:
-        raise BudgetError(over_budget(graph, result, capacity, orders.bound))
+        raise BudgetError(over_budget(graph, result, capacity, orders.bound), result.height)
     return result
 
 
@@ -69,22 +71,44 @@ def _streamed(
     progress: Callable[[str], None] | None,
 ) -> Plan:
     """The plan with the streams that lower it, or without where they do not."""
-    dependencies(graph)  # refuses a malformed graph
+    model = OrderModel(graph, dependencies(graph))  # refuses a malformed graph
     ready = streaming.eager(graph)
-    least, ways = stream_choice.choose(ready)
+    ways = stream_choice.choose(ready)
     options = {"seconds": seconds / max(1, len(ways)), "seed": seed, "workers": workers, "progress": progress}
-    plans: list[Plan] = []
-    for streams in ways:
-        plans.append(replace(plan(streaming.apply(ready, streams), **options), streams=streams))
-        if plans[-1].height <= least:
-            break
-    if not plans or min(p.height for p in plans) > least:
+    plans = [replace(plan(streaming.apply(ready, streams), **options), streams=streams) for streams in ways]
+    if not plans or min(p.height for p in plans) > needed_anyway(graph, model) - model.padding:
         plans.append(plan(graph, **options))
-    best = min(plans, key=lambda p: p.height)
+    best = min(plans, key=lambda p: (p.height, sum(len(s.ops) for s in p.streams)))
     check_streams(ready, best)
     if capacity is not None and best.height > capacity:
-        raise BudgetError(over_budget(planned_graph(graph, best), best, capacity, best.order_bound))
+        raise BudgetError(over_budget(planned_graph(graph, best), best, capacity, best.order_bound), best.height)
     return best
+
+
+def plan_recomputing(
+    graph: Graph,
+    capacity: int,
+    *,
+    seconds: float = 20.0,
+    seed: int = 0,
+    workers: int = 2,
+    stream: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[tuple[Again, ...], Plan]:
+    """As plan(); where that does not fit `capacity` bytes, with cheap ops run a second time instead of results kept.
+
+    Returns these ops, and the plan of recompute.apply(graph, ops). Raises as plan() does."""
+    options = {"seed": seed, "workers": workers, "stream": stream}
+    found = plan(graph, seconds=seconds, progress=progress, **options)
+
+    def replan(changed: Graph) -> Plan:
+        return plan(changed, seconds=seconds / 4, **options)
+
+    again, best = recompute.lower(graph, found, capacity, replan, planned_graph, progress)
+    if best.height > capacity:
+        changed = recompute.apply(graph, again)
+        raise BudgetError(over_budget(planned_graph(changed, best), best, capacity, best.order_bound), best.height)
+    return again, best
 
 
 def planned_graph(graph: Graph, found: Plan) -> Graph:

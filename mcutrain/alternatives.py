@@ -1,0 +1,102 @@
+"""What would fit where a plan does not: other options, smaller schemes, smaller inputs, each with the SRAM it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mcutrain import pipeline
+from mcutrain.pipeline import FIRMWARE_BYTES, Progress
+from planner.errors import BudgetError, McutrainError
+from planner.policy import smaller
+
+if TYPE_CHECKING:
+    from tvm_ext.model import Model
+
+SECONDS = 0.5  # of solver work for each: these are offers, the plan itself is made when one is taken
+STEP = 8  # pixels between the input sizes that are tried
+WITHOUT_LIMIT = 1 << 40
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """option: what to add to the command. nbytes: SRAM that its plan needs, 1,024 B for the firmware included."""
+
+    option: str
+    nbytes: int
+    fits: bool
+
+
+def alternatives(
+    load: Callable[[int], Model],
+    scheme: str,
+    budget: int,
+    input_size: int,
+    progress: Progress,
+    *,
+    stream: bool = True,
+    recompute: bool = False,
+    **options: object,
+) -> Iterator[Alternative]:
+    """The nearest things that fit `budget` bytes, one for each way to give something up; a way on which nothing fits
+    ends with its least. load(input size): reads the model. options: as pipeline.plan() takes them."""
+    options = {**options, "seconds": SECONDS}
+    model = load(input_size)
+
+    def tried(option: str, model: Model, scheme: str, **more: object) -> Alternative:
+        progress(f"looking for what fits: {option}")
+        planned = pipeline.plan(model, scheme, WITHOUT_LIMIT, **{"stream": stream, **options, **more})
+        nbytes = planned.plan.height + FIRMWARE_BYTES
+        return Alternative(option, nbytes, nbytes <= budget)
+
+    if not stream:
+        yield tried("--stream", model, scheme, stream=True)
+    if not recompute:
+        yield _recomputed(model, scheme, budget, progress, options)
+    yield from _first_fit(tried(f"--scheme {name}", model, name) for name in smaller(scheme, model.layers))
+    body = sum(not layer.is_head for layer in model.layers)
+    if scheme != "inference":
+        layers = list(range(1, body))
+        yield from _largest_fit(lambda k: tried(f"--scheme last_k={k}", model, f"last_k={k}"), layers)
+    sizes = list(range(STEP, input_size, STEP))
+    yield from _largest_fit(lambda size: tried(f"--input-size {size}", load(size), scheme), sizes)
+
+
+def _recomputed(model: Model, scheme: str, budget: int, progress: Progress, options: dict) -> Alternative:
+    progress("looking for what fits: --recompute")
+    try:
+        found = pipeline.plan(model, scheme, budget, **{**options, "stream": True, "recompute": True})
+    except BudgetError as error:
+        return Alternative("--recompute", error.nbytes + FIRMWARE_BYTES, False)
+    return Alternative("--recompute", found.plan.height + FIRMWARE_BYTES, True)
+
+
+def _first_fit(offers: Iterator[Alternative]) -> Iterator[Alternative]:
+    """The first that fits; where none does, the last."""
+    seen: list[Alternative] = []
+    for offer in offers:
+        seen.append(offer)
+        if offer.fits:
+            break
+    yield from seen[-1:]
+
+
+def _largest_fit(offer: Callable[[int], Alternative], values: list[int]) -> Iterator[Alternative]:
+    """The largest value that fits, by bisection; where none does, the smallest."""
+    best, tried = None, {}
+    while values:
+        middle = len(values) // 2
+        try:
+            tried[values[middle]] = offer(values[middle])
+        except McutrainError:  # the model has no such form
+            values = values[middle + 1 :]
+            continue
+        if tried[values[middle]].fits:
+            best, values = tried[values[middle]], values[middle + 1 :]
+        else:
+            values = values[:middle]
+    if best is None and tried:
+        best = tried[min(tried)]
+    if best is not None:
+        yield best

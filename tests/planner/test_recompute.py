@@ -1,0 +1,93 @@
+"""Rematerialisation on graphs: what may run again, what may not, and that it is chosen only where it helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner import BudgetError, Graph, Op, Tensor, check, plan, plan_recomputing, planned_graph, recompute
+from planner.graph import dependencies
+
+
+def step(*, updates_early: bool = False, macs: int = 10) -> Graph:
+    """x -> wide -> hidden -> loss -> two large gradients; the mask of `hidden`'s op is needed again at the very end.
+
+    updates_early: the weight that makes the mask changes before the mask is read."""
+    tensors = [
+        Tensor("x", 8, 4, "input"),
+        Tensor("w", 8, 4, "state"),
+        Tensor("y", 8),
+        Tensor("mask", 64),
+        Tensor("g1", 100, 4, "gradient"),
+        Tensor("g2", 100, 4, "gradient"),
+        Tensor("gw", 8, 4, "gradient"),
+        Tensor("loss", 4, 4, "output"),
+    ]
+    ops = [
+        Op("conv", ("x", "w"), ("y", "mask"), macs=macs),
+        Op("head", ("y",), ("loss", "g1")),
+        Op("back1", ("g1",), ("g2",)),
+        Op("back2", ("g2", "mask", "x"), ("gw",)),
+        Op("update", ("w", "gw"), (), mutates=("w",)),
+    ]
+    if updates_early:
+        tensors.append(Tensor("gw0", 8, 4, "gradient"))
+        ops[3:3] = [Op("early", ("g1",), ("gw0",)), Op("update0", ("w", "gw0"), (), mutates=("w",))]
+    return Graph(tuple(tensors), tuple(ops))
+
+
+def test_a_mask_is_made_again_behind_the_worst_op() -> None:
+    graph = step()
+    whole = plan(graph)
+    again, found = plan_recomputing(graph, whole.height - 60, stream=False)
+    assert [one.op for one in again] == ["conv"] and found.height == whole.height - 64
+    changed = recompute.apply(graph, again)
+    check(planned_graph(changed, found), found)
+    reader = next(op for op in changed.ops if op.name == "back2")
+    assert "mask" not in reader.inputs and "mask.again1" in reader.inputs
+    assert found.order.index("conv.again1") > found.order.index("back1")
+
+
+def test_nothing_changes_where_the_plan_fits() -> None:
+    graph = step()
+    again, found = plan_recomputing(graph, plan(graph).height, stream=False)
+    assert again == () and found == plan(graph)
+
+
+def test_nothing_is_made_again_from_a_weight_that_has_changed() -> None:
+    graph = step(updates_early=True)
+    with pytest.raises(BudgetError):
+        plan_recomputing(graph, plan(graph).height - 60, stream=False)
+
+
+def test_of_two_ways_the_cheaper_one_runs_again() -> None:
+    first, second = step(macs=1_000), step(macs=10)
+
+    def renamed(op: Op) -> Op:
+        names = {name: f"{name}'" for name in ("y", "mask", "w")}
+        return recompute.renamed(op, names)
+
+    two = Graph(
+        (*first.tensors, Tensor("mask'", 64), Tensor("y'", 8), Tensor("w'", 8, 4, "constant")),
+        (
+            first.ops[0],
+            Op("conv'", renamed(second.ops[0]).inputs, ("y'", "mask'"), macs=10),
+            Op("head", ("y", "y'"), ("loss", "g1")),
+            first.ops[2],
+            Op("back2", ("g2", "mask", "mask'", "x"), ("gw",)),
+            first.ops[4],
+        ),
+    )
+    again, _ = plan_recomputing(two, plan(two).height - 60, stream=False)
+    assert [one.op for one in again] == ["conv'"]
+
+
+def test_a_second_run_of_a_second_run_has_names_of_its_own() -> None:
+    graph = step()
+    again, _ = plan_recomputing(graph, plan(graph).height - 60, stream=False)
+    once = recompute.apply(graph, again)
+    one = recompute.Again(
+        "conv.again1", "conv.again1.again1", (("y.again1", "y2"), ("mask.again1", "mask2")), (), ("back2",), "back2"
+    )
+    twice = recompute.apply(once, [one])
+    dependencies(twice)  # every tensor is written once, before it is read
+    assert "mask2" in next(op for op in twice.ops if op.name == "back2").inputs
