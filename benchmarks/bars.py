@@ -31,6 +31,15 @@ class Bar:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Table:
+    """Figures without a bar. rows: one cell for each of `columns`; the first column names the row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 def at_most(what: str, value: float, limit: float, shown: str, limit_shown: str, command: str) -> Bar:
     return Bar(what, f"<= {limit_shown}", value, shown, bool(value <= limit), command)
 

@@ -1,6 +1,6 @@
 """Prints every bar of the project from real runs, and the reference engine's figures beside ours (`make bench`).
 
-    python benchmarks/run.py [--quick] [--only gradients|device|speed|learning] [--json FILE] [--markdown]
+    python benchmarks/run.py [--quick] [--only gradients|device|planning|speed|learning] [--json FILE] [--markdown]
 
 Exit status 1 where a bar is missed; a bar whose data is not there is said and does not count."""
 
@@ -13,13 +13,18 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import learning
+import minimalloc
 import on_device
 import reference_gradients
+import scaling
 import speed
+import techniques
 from bars import DATA, OUT, Bar, Progress, at_least, not_measured
+from bars import Table as Figures
 from rich.console import Console
 from rich.table import Table
 
@@ -27,16 +32,9 @@ from mcutrain import boards
 from mcutrain.folder import replace_file
 from planner.errors import McutrainError
 
-GROUPS = ("gradients", "device", "speed", "learning")
+GROUPS = ("gradients", "device", "planning", "speed", "learning")
 GAIN, NEAR = 0.03, 0.03  # points of accuracy: over head-only, and below the published reference at most
 TEST_BAR = not_measured("full test run, 2 cores", "<= 20 min", "`make test` prints its time")
-COLUMNS = {  # of the comparison: key, title
-    "ram": "SRAM in all, B",
-    "flash": "flash, B",
-    "infer": "instructions, inference",
-    "train_step": "instructions, training step",
-    "stack": "stack, B",
-}
 messages = Console(stderr=True, highlight=False)
 
 
@@ -44,18 +42,22 @@ def main() -> int:
     """Run the chosen groups, print the tables, write the JSON."""
     options = _arguments()
     chosen = [options.only] if options.only else [g for g in GROUPS if not (options.quick and g == "learning")]
-    comparison: list[dict] = []
+    tables: list[Figures] = []
     try:
         OUT.mkdir(parents=True, exist_ok=True)
         with _working() as progress:
-            bars = [bar for group in chosen for bar in _group(group, comparison, progress)]
+            bars = [bar for group in chosen for bar in _group(group, tables, progress)]
     except McutrainError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     bars += [] if options.only else [TEST_BAR]
-    (_markdown if options.markdown else _show)(bars, comparison)
+    (_markdown if options.markdown else _show)(bars, tables)
     if options.json is not None:
-        content = {"machine": _machine(), "bars": [b.as_dict() for b in bars], "comparison": comparison}
+        content = {
+            "machine": _machine(),
+            "bars": [b.as_dict() for b in bars],
+            "tables": [asdict(table) for table in tables],
+        }
         replace_file(options.json, json.dumps(content, indent=1) + "\n")
     return int(any(bar.met is False for bar in bars))
 
@@ -69,30 +71,38 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _group(name: str, comparison: list[dict], progress: Progress) -> list[Bar]:
-    needed = {"gradients": ("mcunet", "reference"), "learning": ("mcunet", "datasets")}.get(name, ("mcunet",))
+def _group(name: str, tables: list[Figures], progress: Progress) -> list[Bar]:
+    folders = {"gradients": ("mcunet", "reference"), "learning": ("mcunet", "datasets")}
+    needed = folders.get(name, ("mcunet",))
     missing = [str(DATA / folder) for folder in needed if not (DATA / folder).is_dir()]
     if missing:
         return [not_measured(f"{name}: all bars", "-", f"{', '.join(missing)} is not there")]
     if name == "gradients":
         return reference_gradients.run(progress)
     if name == "device":
-        return _device(comparison, progress)
+        return _device(tables, progress)
+    if name == "planning":
+        return _planning(tables, progress)
     if name == "speed":
         return speed.run(progress)
     return _learning(progress)
 
 
-def _device(comparison: list[dict], progress: Progress) -> list[Bar]:
-    """The main board's bars, the other networks' SRAM, and the other boards for the comparison."""
+def _planning(tables: list[Figures], progress: Progress) -> list[Bar]:
+    """The planner alone: time and proof, any packing problem, what each technique buys, cost as work grows."""
+    bars = [*techniques.run(progress), *minimalloc.run(progress)]
+    tables += [techniques.table(progress), scaling.table(progress)]
+    return bars
+
+
+def _device(tables: list[Figures], progress: Progress) -> list[Bar]:
+    """The main board's bars, the other builds' SRAM, and the other boards for the comparison."""
     measured = {}
     for board, steps in (("stm32f746", on_device.STEPS), ("nrf52840", 2), ("mps2-an385", 2)):
         measured[board, boards.get(board).core] = on_device.measure("mcunet-5fps", board, steps, progress)
-    comparison += on_device.comparison(measured)
-    bars = on_device.main_board(measured["stm32f746", "Cortex-M7"])
-    for name in ("mbv2-w0.35", "proxyless-w0.3"):
-        bars.append(on_device.other_network(name, on_device.measure(name, "stm32f746", 1, progress)))
-    return bars
+    tables.append(on_device.comparison(measured))
+    main = measured["stm32f746", "Cortex-M7"]
+    return on_device.main_board(main) + on_device.other_builds(main, progress)
 
 
 def _learning(progress: Progress) -> list[Bar]:
@@ -109,31 +119,30 @@ def _learning(progress: Progress) -> list[Bar]:
     ]  # fmt: skip
 
 
-def _show(bars: list[Bar], comparison: list[dict]) -> None:
+def _show(bars: list[Bar], tables: list[Figures]) -> None:
     output = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     table = Table("what (MCUNet-5fps 49kb, 128x128, stm32f746 unless said)", "bar", "measured", "met", "printed by")
     for bar in bars:
         met = {True: "yes", False: "NO", None: "-"}[bar.met]
         table.add_row(bar.what, bar.limit, bar.shown, met, bar.command)
     output.print(table)
-    if not comparison:
-        return
-    table = Table("same network, scheme, compiler, emulator", title="Instructions are executed ones, not cycles")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
-    for row in comparison:
-        table.add_row(row["build"], *(f"{row[column]:,}" for column in COLUMNS))
-    output.print(table)
+    for figures in tables:
+        table = Table(figures.columns[0], title=figures.title)
+        for title in figures.columns[1:]:
+            table.add_column(title, justify="right")
+        for row in figures.rows:
+            table.add_row(*row)
+        output.print(table)
 
 
-def _markdown(bars: list[Bar], comparison: list[dict]) -> None:
+def _markdown(bars: list[Bar], tables: list[Figures]) -> None:
     print("| MCUNet-5fps 49kb, 128x128, stm32f746 unless said | bar | measured |\n|---|---|---|")
     for bar in bars:
         print(f"| {bar.what} | {bar.limit.replace('<=', '≤').replace('>=', '≥')} | {bar.shown} |")
-    if comparison:
-        print(f"\n| build | {' | '.join(COLUMNS.values())} |\n|---|{'---:|' * len(COLUMNS)}")
-    for row in comparison:
-        print(f"| {row['build']} | {' | '.join(f'{row[column]:,}' for column in COLUMNS)} |")
+    for figures in tables:
+        print(f"\n{figures.title}\n\n| {' | '.join(figures.columns)} |\n|---|{'---:|' * (len(figures.columns) - 1)}")
+        for row in figures.rows:
+            print(f"| {' | '.join(row)} |")
 
 
 def _machine() -> dict:

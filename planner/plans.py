@@ -49,40 +49,57 @@ def plan(
     rest of the plan speaks of stream.apply(graph, streams)). progress: called with one line of text now and then.
 
     Raises PlanError where the graph is malformed, BudgetError where no plan within the capacity was found."""
-    if stream:
-        return _streamed(graph, capacity, seconds, seed, workers, progress)
-    orders = schedule(graph, seconds=seconds / 2, seed=seed, workers=workers, progress=progress)
-    candidates = _candidates(graph, orders, seed)
-    _refine(candidates, orders.bound, capacity, seconds / 2, seed, workers, progress)
-    best = min(candidates, key=lambda c: c.allocation.height)
-    result = _assemble(graph, orders, best)
+    work = _Work(seconds, seed, workers, progress)
+    found = _streamed(graph, capacity, work) if stream else _unstreamed(graph, capacity, work, None)
+    if capacity is not None and found.height > capacity:
+        planned = planned_graph(graph, found)
+        raise BudgetError(over_budget(planned, found, capacity, found.order_bound), found.height)
+    return found
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How much a plan may cost, and whom to tell: the arguments of plan()."""
+
+    seconds: float
+    seed: int
+    workers: int
+    progress: Callable[[str], None] | None
+
+
+def _unstreamed(graph: Graph, capacity: int | None, work: _Work, below: int | None) -> Plan | None:
+    """The best plan of the graph's ops as they are; None where it is proven not to be below `below` bytes."""
+    orders = schedule(graph, seconds=work.seconds / 2, seed=work.seed, progress=work.progress)
+    if below is not None and orders.bound >= below:
+        return None
+    candidates = _candidates(graph, orders, work.seed, below)
+    _refine(candidates, orders.bound, capacity, replace(work, seconds=work.seconds / 2))
+    if not candidates:
+        return None
+    result = _assemble(graph, orders, min(candidates, key=lambda c: c.allocation.height))
     check(graph, result)
-    if capacity is not None and result.height > capacity:
-        raise BudgetError(over_budget(graph, result, capacity, orders.bound), result.height)
     return result
 
 
-def _streamed(
-    graph: Graph,
-    capacity: int | None,
-    seconds: float,
-    seed: int,
-    workers: int,
-    progress: Callable[[str], None] | None,
-) -> Plan:
-    """The plan with the streams that lower it, or without where they do not."""
+def _streamed(graph: Graph, capacity: int | None, work: _Work) -> Plan:
+    """The lowest of the plans with the streams worth trying, and without any."""
     model = OrderModel(graph, dependencies(graph))  # refuses a malformed graph
     ready = streaming.eager(graph)
     ways = stream_choice.choose(ready)
-    options = {"seconds": seconds / max(1, len(ways)), "seed": seed, "workers": workers, "progress": progress}
-    plans = [replace(plan(streaming.apply(ready, streams), **options), streams=streams) for streams in ways]
-    if not plans or min(p.height for p in plans) > needed_anyway(graph, model) - model.padding:
-        plans.append(plan(graph, **options))
-    best = min(plans, key=lambda p: (p.height, sum(len(s.ops) for s in p.streams)))
+    share = replace(work, seconds=work.seconds / (len(ways) + 1))
+    best: Plan | None = None
+    for streams in ways:  # the one with the fewest streamed ops comes first and wins a draw
+        found = _unstreamed(streaming.apply(ready, streams), None, share, best and best.height)
+        if found is not None and (best is None or found.height < best.height):
+            best = replace(found, streams=streams)
+    if best is None or best.height > needed_anyway(graph, model) - model.padding:
+        best = _lower(best, _unstreamed(graph, capacity, share, best and best.height))
     check_streams(ready, best)
-    if capacity is not None and best.height > capacity:
-        raise BudgetError(over_budget(planned_graph(graph, best), best, capacity, best.order_bound), best.height)
     return best
+
+
+def _lower(best: Plan | None, other: Plan | None) -> Plan:
+    return min((p for p in (best, other) if p is not None), key=lambda p: p.height)
 
 
 def plan_recomputing(
@@ -116,35 +133,29 @@ def planned_graph(graph: Graph, found: Plan) -> Graph:
     return streaming.apply(streaming.eager(graph), found.streams) if found.streams else graph
 
 
-def _candidates(graph: Graph, orders: Schedule, seed: int) -> list[_Candidate]:
-    """The orders with heuristic allocations, but for those that cannot be lower than an allocation found before."""
+def _candidates(graph: Graph, orders: Schedule, seed: int, below: int | None) -> list[_Candidate]:
+    """The orders with heuristic allocations, but for those that cannot be lower than an allocation found before,
+    or than `below`."""
     result: list[_Candidate] = []
-    lowest = None
+    lowest = below
     for order, peak in zip(orders.orders, orders.peaks, strict=True):
         packing = problem(graph, order)
         if lowest is None or max(orders.bound, problem_bound(packing)) < lowest:
             result.append(_Candidate(order, peak, packing, heuristic(packing, seed=seed)))
-            lowest = min(c.allocation.height for c in result)
+            lowest = min(lowest or result[-1].allocation.height, result[-1].allocation.height)
     return result
 
 
-def _refine(
-    candidates: list[_Candidate],
-    order_bound: int,
-    capacity: int | None,
-    seconds: float,
-    seed: int,
-    workers: int,
-    progress: Callable[[str], None] | None,
-) -> None:
+def _refine(candidates: list[_Candidate], order_bound: int, capacity: int | None, work: _Work) -> None:
     """Lets CP-SAT lower the allocations, most promising order first, until none can beat the best."""
     if capacity is not None and order_bound > capacity:
         return  # no plan can fit: nothing to look for
     for candidate in sorted(candidates, key=lambda c: c.allocation.bound):
         lowest = min(c.allocation.height for c in candidates)
-        if progress:
-            progress(f"arena: {candidate.allocation.height} bytes, at least {candidate.allocation.bound} in this order")
-        if lowest <= max(order_bound, candidate.allocation.bound) or seconds <= 0:
+        if work.progress:
+            height, bound = candidate.allocation.height, candidate.allocation.bound
+            work.progress(f"arena: {height} bytes, at least {bound} in this order")
+        if lowest <= max(order_bound, candidate.allocation.bound) or work.seconds <= 0:
             return
         from planner import arena_cpsat  # imported late: ortools takes a second to load, and heuristics often suffice
 
@@ -152,10 +163,10 @@ def _refine(
             candidate.problem,
             candidate.allocation,
             capacity=capacity,
-            seconds=seconds / len(candidates),
-            seed=seed,
-            workers=workers,
-            progress=progress,
+            seconds=work.seconds / len(candidates),
+            seed=work.seed,
+            workers=work.workers,
+            progress=work.progress,
         )
 
 

@@ -35,12 +35,11 @@ def schedule(
     *,
     seconds: float = 10.0,
     seed: int = 0,
-    workers: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Schedule:
     """Orders for `graph`: the given one, a greedy list schedule and the best one found; `seconds` bounds the work.
 
-    All of it runs on one core: `workers` changes nothing. Raises PlanError where the graph is malformed."""
+    All of it runs on one core. Raises PlanError where the graph is malformed."""
     model = OrderModel(graph, dependencies(graph))
     given, listed = list(range(len(graph.ops))), greedy(model)
     first = min(given, listed, key=model.peak)
