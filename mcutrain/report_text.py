@@ -126,28 +126,19 @@ def _print_plan(report: Report, console: Console) -> None:
 
 
 def _print_streams(report: Report, console: Console) -> None:
-    """Each streamed run with its ops in order: how much of what an op writes its ring holds."""
+    """A line for each streamed run; the page lists its ops and rings."""
     runs = streams.runs(report)
     _title(console, f"Streamed: {streams.counted(len(runs), 'run')} of ops, with a part of each tensor between them")
-    table = _table("run, its ops in order", ">ring holds", ">bytes", ">of whole")
+    table = _table("run", "begins at layer", ">ring bytes", ">of whole")
     for run in runs:
-        table.add_row(run.title, "", f"{run.nbytes:,}", f"{run.whole_nbytes:,}", style="bold")
-        for member in run.members:
-            table.add_row(_short(member.name, 36), *_ring_cells(member.ring), style="" if member.ring else "dim")
+        layer = _short(run.members[0].name.rsplit(":", 1)[0], 22)
+        table.add_row(run.title, layer, f"{run.nbytes:,}", f"{run.whole_nbytes:,}")
     table.add_section()
     total, whole = (sum(getattr(run, key) for run in runs) for key in ("nbytes", "whole_nbytes"))
     table.add_row("all rings", "", f"{total:,}", f"{whole:,}")
-    table.add_row("less than whole tensors by", "", "", f"{whole - total:,}")
+    table.add_row("less than whole by", "", "", f"{whole - total:,}")
     console.print(table)
     console.print(Text(streams.NOT_THE_ARENA, style="dim"))
-
-
-def _ring_cells(ring: dict[str, Any] | None) -> tuple[str, str, str]:
-    if ring is None:
-        return "-", "", ""
-    if ring["in_ring_of"] is not None:
-        return streams.held_text(ring), "in place", ""
-    return streams.held_text(ring), f"{ring['nbytes']:,}", f"{ring['whole_nbytes']:,}"
 
 
 def _print_recomputed(report: Report, console: Console) -> None:
