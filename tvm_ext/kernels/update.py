@@ -7,10 +7,15 @@ that s_w = scale * s_y / s_x needs no array of its own. A channel whose s_w is (
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
+from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from tvm_ext.kernels.build import (
+    Frame,
     Kernel,
     channel_block,
     f32,
@@ -37,54 +42,30 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
     integer step over scale (s_y / s_x for a weight, s_y for a bias); dead: channels with scale <= dead are frozen.
     attrs: dtype of w; rate (index into rates); channels = the trained rows of w, [] for all; momentum; every = samples
     to accumulate. The update of a weight takes blocks [y0, y1) of its gradient's rows, of channel_block() each."""
-    w_shape, g_shape = shapes[0], shapes[1]
+    g_shape, channels = shapes[1], list(attrs["channels"])
     rows, row = g_shape[0], int(np.prod(g_shape[1:]))
-    quantised = attrs["dtype"] != "float32"
-    channels = list(attrs["channels"])
     is_blocked = len(g_shape) > 1  # a weight: its gradient may come block by block, in a ring
     block = channel_block(rows) if is_blocked else rows
     with function() as f:
-        w = f.buffer("w", int(np.prod(w_shape)), attrs["dtype"])
-        g = f.buffer("g", rows * row, "float32")
-        scale = f.buffer("scale", shapes[2][0], "float32") if quantised else None
-        settings = f.buffer("settings", 3, "uint32") if quantised else None
-        rates, counter = f.buffer("rates", 2, "float32"), f.buffer("counter", 2, "uint32")
-        velocity = f.buffer("velocity", rows * row, "float32") if attrs["momentum"] else None
-        total = f.buffer("accumulator", rows * row, "float32") if attrs["every"] > 1 else None
-        table = f.buffer("channels", rows, "int16") if channels else None
-        y0, y1 = f.rows() if is_blocked else (0, 1)
-        factor = local("factor", 1, "float32") if quantised else None
+        args, ring = _arguments(f, shapes, attrs), attrs.get("ring_in", 0)
+        blocks = f.rows() if is_blocked else (0, 1)
 
-        def apply(gradient) -> None:
-            """gradient(element of g, element of the whole) for each element of the blocks."""
-            rate = let("rate", rates[attrs["rate"]])
-            with loop("s", y0, y1) as s, loop("n", 0, block) as n:
-                lies = (ring_row(s, attrs.get("ring_in", 0)) * block + n) * row
-                o = s * block + n
-                channel = let("channel", i32(table[o])) if channels else o
-                if not quantised:
-                    with loop("i", 0, row) as i:
-                        step = _momentum(velocity, o * row + i, gradient(lies + i, o * row + i), attrs)
-                        store(w, o * row + i, w[o * row + i] - rate * step)
-                    return
-                with when(scale[channel] > from_bits(settings[1])):
-                    unit = let("unit", scale[channel] * from_bits(settings[0]))
-                    store(factor, 0, rate / unit / unit)
-                    with loop("i", 0, row) as i:
-                        step = _momentum(velocity, o * row + i, gradient(lies + i, o * row + i), attrs)
-                        _store_rounded(w, channel * row + i, step * factor[0], counter, settings, attrs["dtype"])
+        def fresh(s: object, i: object) -> tirx.Expr:
+            return _number("g", args.g[ring_row(s, ring) * (block * row) + i])
 
-        if total is None:
-            apply(lambda at, _: _number("g", g[at]))
+        def mean(s: object, i: object) -> tirx.Expr:
+            return _number("mean", args.total[s * (block * row) + i] / f32(attrs["every"]))
+
+        if args.total is None:
+            _apply(args, blocks, block, row, attrs, fresh)
         else:
             every = T.uint32(attrs["every"])
-            with loop("s", y0, y1) as s, loop("i", 0, block * row) as i:
-                whole, at = s * (block * row) + i, ring_row(s, attrs.get("ring_in", 0)) * (block * row) + i
-                store(total, whole, total[whole] + _number("g", g[at]))
-            with when(T.truncmod(counter[1], every) == every - T.uint32(1)):
-                apply(lambda _, whole: _number("mean", total[whole] / f32(attrs["every"])))
-                with loop("i", y0 * (block * row), y1 * (block * row)) as i:
-                    store(total, i, T.float32(0))
+            with loop("s", *blocks) as s, loop("i", 0, block * row) as i:
+                store(args.total, s * (block * row) + i, args.total[s * (block * row) + i] + fresh(s, i))
+            with when(T.truncmod(args.counter[1], every) == every - T.uint32(1)):
+                _apply(args, blocks, block, row, attrs, mean)
+                with loop("i", blocks[0] * (block * row), blocks[1] * (block * row)) as i:
+                    store(args.total, i, T.float32(0))
     return Kernel(
         f.func,
         (np.asarray(channels, "int16"),) if channels else (),
@@ -95,11 +76,61 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
     )
 
 
-def _store_rounded(w, target, step, counter, settings, dtype: str) -> None:
+@dataclass(frozen=True)
+class _Arguments:
+    """The kernel's buffers; None for those that this update does without."""
+
+    w: tirx.Buffer
+    g: tirx.Buffer
+    scale: tirx.Buffer | None
+    settings: tirx.Buffer | None
+    rates: tirx.Buffer
+    counter: tirx.Buffer
+    velocity: tirx.Buffer | None
+    total: tirx.Buffer | None
+    channels: tirx.Buffer | None
+
+
+def _arguments(f: Frame, shapes: list[list[int]], attrs: dict) -> _Arguments:
+    quantised, count = attrs["dtype"] != "float32", int(np.prod(shapes[1]))
+    return _Arguments(
+        f.buffer("w", int(np.prod(shapes[0])), attrs["dtype"]),
+        f.buffer("g", count, "float32"),
+        f.buffer("scale", shapes[2][0], "float32") if quantised else None,
+        f.buffer("settings", 3, "uint32") if quantised else None,
+        f.buffer("rates", 2, "float32"),
+        f.buffer("counter", 2, "uint32"),
+        f.buffer("velocity", count, "float32") if attrs["momentum"] else None,
+        f.buffer("accumulator", count, "float32") if attrs["every"] > 1 else None,
+        f.buffer("channels", shapes[1][0], "int16") if attrs["channels"] else None,
+    )
+
+
+def _apply(args: _Arguments, blocks: tuple, block: int, row: int, attrs: dict, gradient: Callable) -> None:
+    """One step of every element in these blocks of rows; gradient(block, element in it)."""
+    factor = local("factor", 1, "float32") if args.scale is not None else None
+    rate = let("rate", args.rates[attrs["rate"]])
+    with loop("s", *blocks) as s, loop("n", 0, block) as n:
+        o = s * block + n
+        channel = o if args.channels is None else let("channel", i32(args.channels[o]))
+        if factor is None:
+            with loop("i", 0, row) as i:
+                step = _momentum(args.velocity, o * row + i, gradient(s, n * row + i), attrs)
+                store(args.w, o * row + i, args.w[o * row + i] - rate * step)
+            return
+        with when(args.scale[channel] > from_bits(args.settings[1])):
+            unit = let("unit", args.scale[channel] * from_bits(args.settings[0]))
+            store(factor, 0, rate / unit / unit)
+            with loop("i", 0, row) as i:
+                step = _momentum(args.velocity, o * row + i, gradient(s, n * row + i), attrs)
+                _store_rounded(args, channel * row + i, step * factor[0], attrs["dtype"])
+
+
+def _store_rounded(args: _Arguments, target, step, dtype: str) -> None:
     """w[target] - step, rounded stochastically by hash(seed, step number, element)."""
-    seed = T.bitwise_xor(counter[0], settings[2])
-    random = T.call_pure_extern("uint32", "mcu_hash", seed, counter[1], T.Cast("uint32", target))
-    store(w, target, T.call_pure_extern(dtype, EXTERN[dtype], w[target], step, random))
+    seed = T.bitwise_xor(args.counter[0], args.settings[2])
+    random = T.call_pure_extern("uint32", "mcu_hash", seed, args.counter[1], T.Cast("uint32", target))
+    store(args.w, target, T.call_pure_extern(dtype, EXTERN[dtype], args.w[target], step, random))
 
 
 def _number(name, value):
