@@ -52,21 +52,21 @@ def alternatives(
 
     if not stream:
         yield tried("--stream", model, scheme, stream=True)
-    if not recompute:
-        yield _recomputed(model, scheme, budget, progress, options)
     yield from _first_fit(tried(f"--scheme {name}", model, name) for name in smaller(scheme, model.layers))
-    body = sum(not layer.is_head for layer in model.layers)
     if scheme != "inference":
-        layers = list(range(1, body))
-        yield from _largest_fit(lambda k: tried(f"--scheme last_k={k}", model, f"last_k={k}"), layers)
+        body = sum(not layer.is_head for layer in model.layers)
+        schemes = {0: "head_only", **{k: f"last_k={k}" for k in range(1, body)}}
+        yield from _largest_fit(lambda k: tried(f"--scheme {schemes[k]}", model, schemes[k]), list(schemes))
     sizes = list(range(STEP, input_size, STEP))
     yield from _largest_fit(lambda size: tried(f"--input-size {size}", load(size), scheme), sizes)
+    if not recompute:
+        yield _recomputed(model, scheme, budget, progress, {"stream": stream, **options})
 
 
 def _recomputed(model: Model, scheme: str, budget: int, progress: Progress, options: dict) -> Alternative:
     progress("looking for what fits: --recompute")
     try:
-        found = pipeline.plan(model, scheme, budget, **{**options, "stream": True, "recompute": True})
+        found = pipeline.plan(model, scheme, budget, **{**options, "recompute": True})
     except BudgetError as error:
         return Alternative("--recompute", error.nbytes + FIRMWARE_BYTES, False)
     return Alternative("--recompute", found.plan.height + FIRMWARE_BYTES, True)

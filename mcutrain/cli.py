@@ -281,6 +281,10 @@ def main() -> None:
         _fail(error, BAD_INPUT)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except ImportError as error:
+        if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise
+        _fail("interrupted", 130)
     except MemoryError:
         _fail("out of memory on this machine", BAD_INPUT)
 

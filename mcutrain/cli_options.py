@@ -30,7 +30,7 @@ Accumulate = Annotated[int, typer.Option(help="Samples whose gradients are avera
 Seed = Annotated[int, typer.Option(help="Seed of stochastic rounding.")]
 Seconds = Annotated[float, typer.Option(help="At most this long for the memory planner.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Run ops row by row where that lowers the peak.")]
+Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Run ops in small steps where that helps.")]
 Recompute = Annotated[
     bool,
     typer.Option("--recompute", help="Where the budget cannot hold otherwise, run cheap ops twice instead of keeping."),

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mcutrain.alternatives import Alternative, alternatives
 from mcutrain.folder import to_json
-from mcutrain.pipeline import Progress
+from mcutrain.pipeline import FIRMWARE_BYTES, Progress
 from mcutrain.units import parse_bytes
 from planner.errors import BudgetError
 
@@ -30,7 +30,9 @@ def refusing(
         print(f"mcutrain: {error}", file=sys.stderr)
         limit = parse_bytes(budget)
         with _looking(messages, as_json) as say:
-            rows = list(_told(alternatives(load, scheme, limit, input_size, say, **options), messages, as_json))
+            offers = alternatives(load, scheme, limit, input_size, say, **options)
+            nearer = (row for row in offers if row.fits or row.nbytes < error.nbytes + FIRMWARE_BYTES)
+            rows = list(_told(nearer, messages, as_json))
         if as_json:
             found = [{"option": a.option, "nbytes": a.nbytes, "fits": a.fits} for a in rows]
             print(to_json({"fits": False, "error": str(error), "budget_bytes": limit, "alternatives": found}), end="")

@@ -107,9 +107,16 @@ def plan(
     started = time.monotonic()
     try:
         options = {"capacity": budget - FIRMWARE_BYTES, "seconds": seconds, "stream": stream, "progress": say}
-        again, found = planner.plan_recomputing(graph, **options) if recompute else ((), planner.plan(graph, **options))
+        again: tuple = ()
+        if recompute:  # `infer` is the forward part of a training step, and runs nothing again
+            step = lowered.train_step
+            forward = {c.op.name for c in step.calls if c.phase == "forward"} if step else ()
+            again, found = planner.plan_recomputing(graph, untouched=forward, **options)
+        else:
+            found = planner.plan(graph, **options)
     except BudgetError as error:
         kept = f"{FIRMWARE_BYTES} of the {budget} bytes are kept for the firmware's stack and data"
+        kept += f", so that a budget of {error.nbytes + FIRMWARE_BYTES} would do"
         raise BudgetError(f"{error}; {kept}", error.nbytes) from None
     elapsed = time.monotonic() - started
     lowered = with_recomputed(lowered, again)

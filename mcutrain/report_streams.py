@@ -91,7 +91,7 @@ def given(report: Report) -> str:
 def recomputed_macs(report: Report) -> tuple[int, float | None]:
     """(MACs of all ops that are computed again, their percent of the MACs of the step; None where it has none)."""
     macs = sum(entry["macs"] for entry in report.get("recomputed", []))
-    step = sum(op["macs"] for op in report["ops"])
+    step = sum(op["macs"] for op in report["ops"] if op["phase"] != "recompute")
     return macs, 100 * macs / step if step else None
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from planner import csvfile
 from planner.allocate import over_capacity, solve
-from planner.errors import BudgetError, McutrainError
+from planner.errors import BudgetError, McutrainError, OutputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 with a solution, 1 where none within the capacity was found or the input is unusable."""
     options = _options(arguments)
     try:
+        _check_output(options.problem, options.output)
         problem = csvfile.read(options.problem, capacity=options.capacity)
         result = solve(
             problem,
@@ -32,6 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"planner: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _check_output(problem: str, output: str) -> None:
+    """Before the long work: the output is another file than the problem, in a folder that is there."""
+    if not Path(output).absolute().parent.is_dir():
+        raise OutputError(f"cannot write {output}: its folder does not exist; make it, or choose another")
+    if not Path(output).name or Path(output).is_dir():
+        raise OutputError(f"cannot write {output!r}: give the name of a file")
+    if Path(output).exists() and Path(output).samefile(problem):
+        raise OutputError(f"{output} is the problem itself: choose another file for the solution")
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

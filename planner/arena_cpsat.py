@@ -137,6 +137,7 @@ def _slice(
     separate(model, packing, sets, offsets)
     model.minimize(height)
     solver = cp_model.CpSolver()
+    solver.parameters.catch_sigint_signal = False  # the interpreter's handler stays: two solvers would take it in turn
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = seed
     solver.parameters.max_deterministic_time = seconds

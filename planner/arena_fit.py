@@ -167,6 +167,7 @@ def _complete(task: _Task, order: list[int], duration: float) -> Answer:
     separate(model, task.packing, task.sets, offsets)
     model.add_decision_strategy([offsets[i] for i in order], cp_model.CHOOSE_LOWEST_MIN, cp_model.SELECT_MIN_VALUE)
     solver = cp_model.CpSolver()
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = duration
     solver.parameters.search_branching = cp_model.FIXED_SEARCH

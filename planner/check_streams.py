@@ -3,6 +3,7 @@ code with the search that chose the streams, sized their rings and placed them."
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from planner.errors import PlanError
@@ -16,11 +17,16 @@ def check_streams(graph: Graph, plan: Plan) -> None:
     for op in graph.ops:
         for name in op.inputs:
             readers.setdefault(name, []).append(op.name)
+    taken = Counter(name for stream in plan.streams for name in stream.ops)
+    for name, times in taken.items():
+        if name not in ops or times > 1:
+            raise PlanError(f"op {name!r} of a stream is {'in it more than once' if name in ops else 'unknown'}")
     for stream in plan.streams:
         members = [ops[name] for name in stream.ops]
         if stream.axis == "channels":
             members = [_over_channels(op, stream) for op in members]
         _check_private(graph, readers, stream, members)
+        _check_shared(graph, stream, members)
         _Replay(graph, plan, stream, members).run()
 
 
@@ -52,6 +58,23 @@ def _check_private(graph: Graph, readers: dict[str, list[str]], stream: Stream, 
             if others:
                 who = f"{op.name!r} changes {state!r}, but {others[0]!r} reads it whole"
                 raise PlanError(f"stream {stream.name!r}: {who}")
+
+
+def _check_shared(graph: Graph, stream: Stream, members: list[Op]) -> None:
+    """A tensor lies in another one's ring only where its op works in place: row for row, in rows of one size."""
+    rings, shared = dict(stream.rings), dict(stream.shared)
+    for tensor, owner in stream.shared:
+        there = {t for t in rings if shared.get(t, t) == owner}
+        for op in (m for m in members if m.outputs[:1] == (tensor,)):
+            declared = {o.input for o in op.overlaps if o.output == tensor and o.distance <= 0}
+            reads = [a for a in op.reads if a.tensor in there & declared]
+            plain = [a for a in reads if (a.stride, a.window, a.transposed) == (1, 1, False)]
+            size = graph.by_name[tensor].nbytes
+            same = [a for a in plain if size * a.rows == graph.by_name[a.tensor].nbytes * op.rows]
+            if same and owner not in shared and rings.get(tensor) == rings.get(owner):
+                break
+        else:
+            raise PlanError(f"stream {stream.name!r}: {tensor!r} may not lie in the ring of {owner!r}")
 
 
 class _Replay:

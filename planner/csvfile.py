@@ -11,11 +11,10 @@ from pathlib import Path
 
 from planner.errors import BudgetError, OutputError, PlanError
 from planner.model import Graph, Plan
-from planner.problem import Buffer, Problem
+from planner.problem import LARGEST, Buffer, Problem
 
 Row = tuple[str, int, int, int, int]
 NUMBERS = ("lower", "upper", "size")
-MOST = 2**31 - 1  # of any number: an arena's addresses have 32 bits, and sums of sizes stay far from 64
 WANTED = "give a CSV with the columns id,lower,upper,size"
 
 
@@ -141,6 +140,6 @@ def _number(text: str, column: str, where: str) -> int:
     digits = text.strip()
     if not re.fullmatch(r"[+-]?[0-9]+", digits):
         raise PlanError(f"{where}: {column} is {text[:40]!r}, which is no whole number")
-    if len(digits) > 20 or abs(int(digits)) > MOST:
-        raise PlanError(f"{where}: {column} is {digits[:40]}, beyond the largest number {MOST}")
+    if len(digits) > 20 or abs(int(digits)) > LARGEST:
+        raise PlanError(f"{where}: {column} is {digits[:40]}, beyond the largest number {LARGEST}")
     return int(digits)

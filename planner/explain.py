@@ -22,43 +22,52 @@ def worst_position(graph: Graph, plan: Plan) -> int:
     return live.index(max(live))
 
 
-def too_many(graph: Graph, plan: Plan, capacity: int) -> list[Tensor]:
-    """The smallest set of tensors of the worst op that cannot live together in `capacity` bytes in this order, largest
-    first; empty where they could, and only their packing fails."""
-    position = worst_position(graph, plan)
-    packing = problem(graph, plan.order)
-    chosen: list[Tensor] = []
-    for tensor in live_together(graph, plan, position):
-        chosen.append(tensor)
-        names = {t.name for t in chosen}
-        buffers = tuple(b for b in packing.buffers if b.id in names)
-        overlaps = tuple(o for o in packing.overlaps if {o.input, o.output} <= names)
-        if section_bytes(Problem(buffers, overlaps), [position])[0] > capacity:
-            return chosen
-    return []
+def too_many(graph: Graph, plan: Plan, capacity: int) -> tuple[int, list[Tensor]]:
+    """(position, the fewest tensors found that cannot live together there in `capacity` bytes, largest first), over all
+    positions of this order; no tensors where each op fits, and only the packing fails."""
+    live, packing = live_bytes(graph, plan.order), problem(graph, plan.order)
+    worst = worst_position(graph, plan)
+    best: tuple[int, list[Tensor]] = (worst, [])
+    for position in sorted((i for i, n in enumerate(live) if n > capacity), key=lambda i: (-live[i], i)):
+        chosen: list[Tensor] = []
+        for tensor in live_together(graph, plan, position):
+            chosen.append(tensor)
+            if _needed(packing, chosen, position) > capacity:
+                break
+        for tensor in tuple(chosen):  # where overlaps save bytes, the largest need not all be in it
+            rest = [t for t in chosen if t is not tensor]
+            if _needed(packing, rest, position) > capacity:
+                chosen = rest
+        if not best[1] or len(chosen) < len(best[1]):
+            best = position, chosen
+    return best
 
 
-def over_budget(graph: Graph, plan: Plan, capacity: int, floor: int) -> str:
+def _needed(packing: Problem, tensors: list[Tensor], position: int) -> int:
+    names = {t.name for t in tensors}
+    buffers = tuple(b for b in packing.buffers if b.id in names)
+    overlaps = tuple(o for o in packing.overlaps if {o.input, o.output} <= names)
+    return section_bytes(Problem(buffers, overlaps), [position])[0]
+
+
+def over_budget(graph: Graph, plan: Plan, capacity: int, *, is_proof: bool) -> str:
     """One line: by how much the plan misses `capacity` bytes, where, because of which tensors, and what would have to
-    give. `floor`: proven lower bound in bytes over every order (of a plan without streams)."""
+    give. is_proof: the plan's order_bound is over every plan that was asked for, not for its streams alone."""
     position = worst_position(graph, plan)
     tensors = live_together(graph, plan, position)
-    culprits = too_many(graph, plan, capacity)
+    place, culprits = too_many(graph, plan, capacity)
     live = live_bytes(graph, plan.order)[position]
-    if plan.streams:
-        verdict = (
-            f"no plan within {capacity} bytes was found: "
-            f"the best, with {len(plan.streams)} streamed runs of ops, needs {plan.height}"
-        )
-    elif floor > capacity:
-        verdict = f"no plan can fit {capacity} bytes: every order needs at least {floor}"
+    if is_proof and plan.order_bound > capacity:
+        verdict = f"no plan can fit {capacity} bytes: every order needs at least {plan.order_bound}"
     else:
-        verdict = (
-            f"no plan within {capacity} bytes was found: the best needs {plan.height}, the proven bound is {floor}"
-        )
+        verdict = f"no plan within {capacity} bytes was found: the best"
+        verdict += f", with {len(plan.streams)} streamed runs of ops, needs" if plan.streams else " needs"
+        verdict += f" {plan.height}" + (f", the proven bound is {plan.order_bound}" if is_proof else "")
     where = f"at op {plan.order[position]!r} {live} bytes are live together"
-    if culprits and len(culprits) < len(tensors):
-        where += f", of which these {len(culprits)} tensors alone are too much: {_listed(culprits)}"
+    if culprits and (place, len(culprits)) != (position, len(tensors)):
+        which = f"these {len(culprits)} tensors alone are" if len(culprits) > 1 else "this one alone is"
+        there = "of which" if place == position else f"and at op {plan.order[place]!r}"
+        where += f", {there} {which} too much: {_listed(culprits)}"
     else:
         where += f": {_listed(tensors)}"
     return f"{verdict}; {where}; {_advice(tensors, plan.height, capacity)}"
@@ -86,4 +95,4 @@ def _advice(tensors: list[Tensor], height: int, capacity: int) -> str:
         totals[tensor.kind] = totals.get(tensor.kind, 0) + tensor.nbytes
     heavy = sorted(totals, key=lambda kind: (-totals[kind], kind))[:2]
     ways = "; ".join(f"{remedies[kind]} ({kind}: {totals[kind]} bytes)" for kind in heavy)
-    return f"{height - capacity} bytes have to give: {ways}; or raise the budget to {height}"
+    return f"{height - capacity} bytes have to give: {ways}; a capacity of {height} bytes is enough"

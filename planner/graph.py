@@ -9,7 +9,7 @@ import networkx as nx
 
 from planner.errors import PlanError
 from planner.model import KINDS, Graph, Op, Overlap
-from planner.problem import Buffer, Problem
+from planner.problem import LARGEST, Buffer, Problem
 
 WRITTEN = ("activation", "gradient", "output")  # kinds that exactly one op produces
 MORTAL = ("activation", "gradient", "input")  # kinds that an output may overlap once they are dead
@@ -112,6 +112,8 @@ def _check_tensors(graph: Graph) -> None:
     for tensor in graph.tensors:
         if tensor.kind not in KINDS:
             raise PlanError(f"tensor {tensor.name!r} has kind {tensor.kind!r}: use one of {', '.join(KINDS)}")
+        if not isinstance(tensor.nbytes, int) or tensor.nbytes > LARGEST:
+            raise PlanError(f"tensor {tensor.name!r} has {tensor.nbytes} bytes: give a whole number up to {LARGEST}")
         if tensor.nbytes < 0:
             raise PlanError(f"tensor {tensor.name!r} has {tensor.nbytes} bytes: a size cannot be negative")
         if tensor.align < 1:

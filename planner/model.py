@@ -137,7 +137,7 @@ class Plan:
     order_bound: proven lower bound in bytes over every order, with these streams.
     status: of the allocation for this order; OPTIMAL only where height == bound, or CP-SAT proved it.
     order_status: OPTIMAL where no other order can have a lower bound, FEASIBLE otherwise.
-    streams: the runs of ops that execute row by row; each stands in `order` as one op."""
+    streams: the runs of ops that execute over rows or channels; each stands in `order` as one op."""
 
     order: tuple[str, ...]
     offsets: dict[str, int]

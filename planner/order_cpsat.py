@@ -26,6 +26,7 @@ def lowest_peak(graph: Graph, model: OrderModel, start: Found, *, seconds: float
     for position, v in enumerate(start.order):
         cp.add_hint(builder.position[v], position)
     solver = cp_model.CpSolver()
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.num_workers = 1  # the number of workers chooses the strategies, and so the answer
     solver.parameters.random_seed = seed
     solver.parameters.max_deterministic_time = seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 from planner import recompute, stream_choice
@@ -45,7 +45,7 @@ def plan(
 
     capacity: bytes of the arena that must suffice. seconds: work to spend where heuristics leave a gap, counted
     deterministically and about wall seconds of one core; small graphs need none of it. workers: threads; they
-    change the speed, never the plan. stream: also choose runs of row-wise ops that run row by row (Plan.streams; the
+    change the speed, never the plan. stream: also choose runs of ops that run over rows or channels (Plan.streams; the
     rest of the plan speaks of stream.apply(graph, streams)). progress: called with one line of text now and then.
 
     Raises PlanError where the graph is malformed, BudgetError where no plan within the capacity was found."""
@@ -53,7 +53,7 @@ def plan(
     found = _streamed(graph, capacity, work) if stream else _unstreamed(graph, capacity, work, None)
     if capacity is not None and found.height > capacity:
         planned = planned_graph(graph, found)
-        raise BudgetError(over_budget(planned, found, capacity, found.order_bound), found.height)
+        raise BudgetError(over_budget(planned, found, capacity, is_proof=not stream), found.height)
     return found
 
 
@@ -110,21 +110,23 @@ def plan_recomputing(
     seed: int = 0,
     workers: int = 2,
     stream: bool = True,
+    untouched: Container[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> tuple[tuple[Again, ...], Plan]:
     """As plan(); where that does not fit `capacity` bytes, with cheap ops run a second time instead of results kept.
 
-    Returns these ops, and the plan of recompute.apply(graph, ops). Raises as plan() does."""
+    untouched: names of ops that must go on reading what they read now. Returns the ops to run again, and the plan of
+    recompute.apply(graph, ops). Raises as plan() does."""
     options = {"seed": seed, "workers": workers, "stream": stream}
     found = plan(graph, seconds=seconds, progress=progress, **options)
 
     def replan(changed: Graph) -> Plan:
         return plan(changed, seconds=seconds / 4, **options)
 
-    again, best = recompute.lower(graph, found, capacity, replan, planned_graph, progress)
+    again, best = recompute.lower(graph, found, capacity, replan, planned_graph, untouched, progress)
     if best.height > capacity:
         changed = recompute.apply(graph, again)
-        raise BudgetError(over_budget(planned_graph(changed, best), best, capacity, best.order_bound), best.height)
+        raise BudgetError(over_budget(planned_graph(changed, best), best, capacity, is_proof=False), best.height)
     return again, best
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from planner.errors import PlanError
 from planner.model import Overlap, Status
 
+LARGEST = 2**31 - 1  # of any number: an arena's addresses have 32 bits, and sums of sizes stay far from 64
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -34,6 +36,8 @@ class Problem:
         for b in self.buffers:
             if b.id in by_id:
                 raise PlanError(f"two buffers are named {b.id!r}: every buffer needs a name of its own")
+            if not all(isinstance(n, int) and n <= LARGEST for n in (b.lower, b.upper, b.size, b.align)):
+                raise PlanError(f"buffer {b.id!r} needs whole numbers up to {LARGEST}: {b}")
             if b.size < 0 or b.align < 1 or b.lower >= b.upper:
                 raise PlanError(f"buffer {b.id!r} needs size >= 0, align >= 1 and lower < upper: {b}")
             by_id[b.id] = b

@@ -8,7 +8,7 @@ Checkmate, MLSys 2020; Bartan et al., MOCCASIN, ICML 2023.)"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.bound import live_bytes
@@ -80,15 +80,17 @@ def lower(
     capacity: int,
     replan: Callable[[Graph], Plan],
     planned_graph: Callable[[Graph, Plan], Graph],
+    untouched: Container[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> tuple[tuple[Again, ...], Plan]:
     """Ops to run again, and the plan with them, so that it fits `capacity` bytes, or as near to it as the search gets.
 
-    found: the plan of `graph` as it is. replan: plans a graph. planned_graph: solve.planned_graph."""
+    found: the plan of `graph` as it is. replan: plans a graph. planned_graph: plans.planned_graph. untouched: ops that
+    must go on reading the first copies, since they also run in an entry point that runs nothing again."""
     chosen: tuple[Again, ...] = ()
     best, current = found, graph
     while best.height > capacity:
-        for step in _candidates(current, planned_graph(current, best), best)[:TRIED]:
+        for step in _candidates(current, planned_graph(current, best), best, untouched)[:TRIED]:
             attempt = apply(current, step)
             plan = replan(attempt)
             if plan.height < best.height:
@@ -101,9 +103,9 @@ def lower(
     return chosen, best
 
 
-def _candidates(graph: Graph, planned: Graph, found: Plan) -> list[tuple[Again, ...]]:
+def _candidates(graph: Graph, planned: Graph, found: Plan, untouched: Container[str]) -> list[tuple[Again, ...]]:
     """Chains of ops worth running again, the most bytes at the worst moment for a MAC first."""
-    moment = _Moment(graph, planned, found)
+    moment = _Moment(graph, planned, found, untouched)
     ways: dict[tuple[Again, ...], float] = {}
     for tensor in moment.crossing():
         for depth in range(DEPTH):
@@ -119,7 +121,8 @@ class _Moment:
     """The worst moment of a plan, and who makes and reads what before and after it. Positions are those of the plan,
     in which a stream is one op."""
 
-    def __init__(self, graph: Graph, planned: Graph, found: Plan) -> None:
+    def __init__(self, graph: Graph, planned: Graph, found: Plan, untouched: Container[str]) -> None:
+        self.untouched = untouched
         self.graph, self.by_name = graph, {op.name: op for op in graph.ops}
         live = live_bytes(planned, found.order)
         self.worst = live.index(max(live))
@@ -160,7 +163,7 @@ class _Moment:
             wanted = [self.maker[i] for i in dict.fromkeys(inputs) if i in self.maker and self.maker[i] not in ops]
             ops += wanted
         late = {reader for op in ops for o in op.outputs for reader in self._late(o)} - {op.name for op in ops}
-        if not late:
+        if not late or any(name in self.untouched for name in late):
             return ()
         before = min((self.run_start.get(name, name) for name in late), key=self.rank.__getitem__)
         for op in ops:

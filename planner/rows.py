@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.model import Graph, Op, RowAccess
@@ -36,6 +37,12 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
                     done[total.name] += 1
 
     yield from rows_until(driver(ops), driver(ops).rows)
+
+
+def runs_whole(ops: Sequence[Op]) -> bool:
+    """Whether every sum and every update of the run takes all its rows: the driver may leave the last ones unasked."""
+    done = Counter(name for name, _ in row_steps(ops))
+    return all(done[op.name] == op.rows for op in ops if op.accumulates or not op.outputs)
 
 
 def in_place(graph: Graph, ops: Sequence[Op], inside: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from planner.bound import live_bytes
 from planner.errors import PlanError
 from planner.graph import MORTAL
 from planner.model import Axis, Graph, Op, Stream
-from planner.rows import in_place, ring_rows
+from planner.rows import in_place, ring_rows, runs_whole
 from planner.stream import apply, by_channel, fused
 
 LONGEST = 16  # ops in a run: beyond, rings grow as fast as tensors shrink
@@ -183,6 +183,8 @@ class _Costs:
 
     def _run(self, i: int, j: int, run: Sequence[Op], inside: Sequence[str], axis: Axis) -> Run | None:
         if not _connected(run, set(inside)) or self._waits_for_itself(run, inside, i, j):
+            return None
+        if not runs_whole(run):
             return None
         shared = in_place(self.graph, run, inside)
         rings = ring_rows(run, inside, shared)

@@ -149,7 +149,7 @@ def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> st
         ]
 
     for group in placement.groups:
-        text = [f"/* {comment(_describe(call, placement))} */" for call in group.calls]
+        text = [f"/* {comment(_describe(call, placement, group.stream))} */" for call in group.calls]
         if len(group.calls) > 1:
             text += loop_nest(group.calls, group.stream.axis, partial(call_text, stream=group.stream))
         else:
@@ -158,13 +158,17 @@ def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> st
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _describe(call: Call, placement: Placement) -> str:
-    """`blocks.1.depthwise:qconv2d: y int8 1x32x32x32 @131072 <- x int8 ... @0`"""
+def _describe(call: Call, placement: Placement, stream: Stream | None) -> str:
+    """`blocks.1.depthwise:qconv2d: y int8 1x32x32x32 @131072 <- x int8 ... @0 (3 of 32 rows)`"""
     values = placement.step.values
+    rings = dict(stream.rings) if stream is not None else {}
+    whole = {a.tensor: a.rows for a in call.op.reads} | dict.fromkeys(call.op.outputs[:1], call.op.rows)
 
     def show(name: str) -> str:
         value = values[name]
         where = f" @{placement.offsets[name]}" if name in placement.offsets else " in flash"
+        if name in rings:
+            where += f" ({rings[name]} of {whole[name]} {'blocks' if stream.axis == 'channels' else 'rows'})"
         return f"{name} {value.dtype} {'x'.join(map(str, value.shape)) or 'scalar'}{where}"
 
     results = call.op.outputs or call.op.mutates

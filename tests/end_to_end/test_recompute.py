@@ -9,6 +9,7 @@ import pytest
 
 import mcutrain
 from mcutrain.pipeline import FIRMWARE_BYTES
+from tests.tiny_network import CLASSES, SIZE, random_image
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"
 OPTIONS = {"scheme": "bias_only", "seconds": 2.0}
@@ -59,3 +60,26 @@ def test_the_report_says_what_it_costs(artifacts) -> None:
 def test_nothing_is_run_again_where_the_budget_holds() -> None:
     model = mcutrain.load(DIGITS, 16, 10)
     assert mcutrain.plan(model, "last_k=2", recompute=True).report["recomputed"] == []
+
+
+def test_inference_does_not_read_what_only_a_training_step_makes_again(tiny_path: Path, tmp_path: Path) -> None:
+    """Without streams the worst moment is in the forward pass; what it keeps for a later forward op must stay."""
+    model = mcutrain.load(tiny_path, SIZE, CLASSES, head="int8-slice")
+    options = {"scheme": "head_only", "stream": False, "seconds": 1.0}
+    kept = mcutrain.compile(model, out=tmp_path / "kept", **options)
+    for share in (0.95, 0.85, 0.75):
+        budget = int(kept.planned.plan.height * share) + FIRMWARE_BYTES
+        try:
+            again = mcutrain.compile(model, out=tmp_path / f"{share}", budget=budget, recompute=True, **options)
+        except mcutrain.BudgetError:
+            continue
+        twins = [mcutrain.host(artifact.directory) for artifact in (kept, again)]
+        for step in range(3):
+            assert twins[0].infer(random_image(step)).tolist() == twins[1].infer(random_image(step)).tolist()
+    alone = mcutrain.compile(model, "inference", out=tmp_path / "inference", stream=False)
+    budget = int(alone.planned.plan.height * 0.9) + FIRMWARE_BYTES
+    fewer = mcutrain.compile(model, "inference", out=tmp_path / "fewer", stream=False, budget=budget, recompute=True)
+    assert fewer.report["recomputed"]
+    for step in range(3):
+        expected = mcutrain.host(alone.directory).infer(random_image(step)).tolist()
+        assert mcutrain.host(fewer.directory).infer(random_image(step)).tolist() == expected

@@ -1,12 +1,12 @@
-    /* blocks.2.pointwise2:conv2d_input_grad: blocks.2.pointwise2:g_x float32 1x4x4x24 @13312 <- blocks.2.pointwise2:g_acc float32 1x4x4x12 @9168, blocks.2.pointwise2.weight int8 12x1x1x24 in flash */
-    /* blocks.2.depthwise:mask_scale: blocks.2.depthwise:g_acc float32 1x4x4x24 @13312 <- blocks.2.pointwise2:g_x float32 1x4x4x24 @13312, blocks.2.depthwise:mask uint8 1x4x12 @5920, blocks.2.depthwise.scale float32 24 in flash */
-    /* blocks.2.depthwise:conv2d_bias_grad: blocks.2.depthwise:g_bias float32 24 @9936 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @13312 */
-    /* blocks.2.depthwise:conv2d_input_grad: blocks.2.depthwise:g_x float32 1x4x4x24 @13824 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @13312, blocks.2.depthwise.weight int8 24x3x3 in flash */
-    /* blocks.2.pointwise1:mask_scale: blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 <- blocks.2.depthwise:g_x float32 1x4x4x24 @13824, blocks.2.pointwise1:mask uint8 1x4x12 @5440, blocks.2.pointwise1.scale float32 24 in flash */
-    /* blocks.2.pointwise1:conv2d_bias_grad: blocks.2.pointwise1:g_bias float32 24 @11568 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 */
-    /* blocks.2.pointwise1:conv2d_weight_grad: blocks.2.pointwise1:g_weight float32 24x1x1x12 @14336 <- blocks.1.pointwise2 int8 1x4x4x12 @4832, blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 */
-    /* blocks.2.pointwise1:conv2d_input_grad: blocks.2.pointwise1:g_x float32 1x4x4x12 @10032 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824, blocks.2.pointwise1.weight int8 24x1x1x12 @256 */
-    /* blocks.2.pointwise1.weight:sgd: blocks.2.pointwise1.weight int8 24x1x1x12 @256 <- blocks.2.pointwise1.weight int8 24x1x1x12 @256, blocks.2.pointwise1:g_weight float32 24x1x1x12 @14336, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.weight.update uint32 3 in flash, learning_rate float32 2 @944, counter uint32 2 @960 */
+    /* blocks.2.pointwise2:conv2d_input_grad: blocks.2.pointwise2:g_x float32 1x4x4x24 @13312 (1 of 3 blocks) <- blocks.2.pointwise2:g_acc float32 1x4x4x12 @9168, blocks.2.pointwise2.weight int8 12x1x1x24 in flash */
+    /* blocks.2.depthwise:mask_scale: blocks.2.depthwise:g_acc float32 1x4x4x24 @13312 (1 of 3 blocks) <- blocks.2.pointwise2:g_x float32 1x4x4x24 @13312 (1 of 3 blocks), blocks.2.depthwise:mask uint8 1x4x12 @5920, blocks.2.depthwise.scale float32 24 in flash */
+    /* blocks.2.depthwise:conv2d_bias_grad: blocks.2.depthwise:g_bias float32 24 @9936 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @13312 (1 of 3 blocks) */
+    /* blocks.2.depthwise:conv2d_input_grad: blocks.2.depthwise:g_x float32 1x4x4x24 @13824 (1 of 3 blocks) <- blocks.2.depthwise:g_acc float32 1x4x4x24 @13312 (1 of 3 blocks), blocks.2.depthwise.weight int8 24x3x3 in flash */
+    /* blocks.2.pointwise1:mask_scale: blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 (1 of 3 blocks) <- blocks.2.depthwise:g_x float32 1x4x4x24 @13824 (1 of 3 blocks), blocks.2.pointwise1:mask uint8 1x4x12 @5440, blocks.2.pointwise1.scale float32 24 in flash */
+    /* blocks.2.pointwise1:conv2d_bias_grad: blocks.2.pointwise1:g_bias float32 24 @11568 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 (1 of 3 blocks) */
+    /* blocks.2.pointwise1:conv2d_weight_grad: blocks.2.pointwise1:g_weight float32 24x1x1x12 @14336 (1 of 3 blocks) <- blocks.1.pointwise2 int8 1x4x4x12 @4832, blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 (1 of 3 blocks) */
+    /* blocks.2.pointwise1:conv2d_input_grad: blocks.2.pointwise1:g_x float32 1x4x4x12 @10032 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @13824 (1 of 3 blocks), blocks.2.pointwise1.weight int8 24x1x1x12 @256 */
+    /* blocks.2.pointwise1.weight:sgd: blocks.2.pointwise1.weight int8 24x1x1x12 @256 <- blocks.2.pointwise1.weight int8 24x1x1x12 @256, blocks.2.pointwise1:g_weight float32 24x1x1x12 @14336 (1 of 3 blocks), blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.weight.update uint32 3 in flash, learning_rate float32 2 @944, counter uint32 2 @960 */
     {
         int32_t row0 = 0; /* blocks of channels done of blocks.2.pointwise2:conv2d_input_grad */
         int32_t row1 = 0; /* blocks of channels done of blocks.2.depthwise:mask_scale */

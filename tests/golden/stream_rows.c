@@ -1,6 +1,6 @@
-    /* blocks.1.pointwise1:qconv2d: blocks.1.pointwise1 int8 1x8x8x16 @12480 <- blocks.0.residual int8 1x8x8x8 @4320, blocks.1.pointwise1.weight int8 16x1x1x8 in flash, blocks.1.pointwise1.bias int32 16 in flash, blocks.1.pointwise1.scale float32 16 in flash */
-    /* blocks.1.depthwise:qconv2d: blocks.1.depthwise int8 1x4x4x16 @13120 <- blocks.1.pointwise1 int8 1x8x8x16 @12480, blocks.1.depthwise.weight int8 16x5x5 in flash, blocks.1.depthwise.bias int32 16 in flash, blocks.1.depthwise.scale float32 16 in flash */
-    /* blocks.1.pointwise2:qconv2d_with_mask: blocks.1.pointwise2 int8 1x4x4x12 @4832, blocks.1.pointwise2:mask uint8 1x4x6 @5024 <- blocks.1.depthwise int8 1x4x4x16 @13120, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 @208, blocks.1.pointwise2.scale float32 12 in flash */
+    /* blocks.1.pointwise1:qconv2d: blocks.1.pointwise1 int8 1x8x8x16 @12480 (5 of 8 rows) <- blocks.0.residual int8 1x8x8x8 @4320, blocks.1.pointwise1.weight int8 16x1x1x8 in flash, blocks.1.pointwise1.bias int32 16 in flash, blocks.1.pointwise1.scale float32 16 in flash */
+    /* blocks.1.depthwise:qconv2d: blocks.1.depthwise int8 1x4x4x16 @13120 (1 of 4 rows) <- blocks.1.pointwise1 int8 1x8x8x16 @12480 (5 of 8 rows), blocks.1.depthwise.weight int8 16x5x5 in flash, blocks.1.depthwise.bias int32 16 in flash, blocks.1.depthwise.scale float32 16 in flash */
+    /* blocks.1.pointwise2:qconv2d_with_mask: blocks.1.pointwise2 int8 1x4x4x12 @4832, blocks.1.pointwise2:mask uint8 1x4x6 @5024 <- blocks.1.depthwise int8 1x4x4x16 @13120 (1 of 4 rows), blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 @208, blocks.1.pointwise2.scale float32 12 in flash */
     {
         int32_t row0 = 0; /* rows done of blocks.1.pointwise1:qconv2d */
         int32_t row1 = 0; /* rows done of blocks.1.depthwise:qconv2d */

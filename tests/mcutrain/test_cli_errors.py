@@ -144,8 +144,8 @@ def test_over_budget_is_status_1_and_says_what_would_fit(pickle_file: Path, tmp_
     refusal, heading, *rows = ran.errors
     assert ran.status == 1 and ran.out == "" and refusal.startswith("mcutrain: ")
     assert all(word in refusal for word in words) and heading.startswith("what it would need otherwise")
-    assert [row.split()[0] for row in rows] == ["--recompute", "--scheme"]  # the network takes no smaller input
-    assert [row.endswith("B  fits") for row in rows] == [False, True]
+    assert [row.split()[0] for row in rows] == ["--scheme", "--recompute"]  # the network takes no smaller input
+    assert [row.endswith("B  fits") for row in rows] == [True, False]
     ran = command("plan", pickle_file, *options, "--json")
     told = json.loads(ran.out)
     assert ran.status == 1 and not told["fits"] and told["error"] in ran.errors[0] and len(ran.errors) == 1

@@ -105,6 +105,17 @@ def test_small_file_is_solved_and_a_small_capacity_is_explained(tmp_path: Path) 
         assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
 
 
+def test_the_output_is_checked_before_the_work(tmp_path: Path) -> None:
+    problem = tmp_path / "p.csv"
+    problem.write_text("id,lower,upper,size\nb,0,1,4\n")
+    before = problem.read_bytes()
+    for output, words in ((problem, "is the problem itself"), (tmp_path / "no" / "s.csv", "folder does not exist"),
+                          ("", "the name of a file"), (tmp_path, "the name of a file")):  # fmt: skip
+        ran = command(problem, "--output", output)
+        assert ran.returncode == 1 and ran.stdout == "" and ran.stderr.count("\n") == 1 and words in ran.stderr
+    assert problem.read_bytes() == before and list(tmp_path.iterdir()) == [problem]
+
+
 def test_not_found_in_time_is_not_called_impossible(instances: Path, tmp_path: Path) -> None:
     source = instances / "E.1048576.csv"
     done = command(source, "--capacity", 1048576, "--seconds", 0, "--output", tmp_path / "s.csv")

@@ -106,3 +106,10 @@ def test_only_overlaps_whose_input_dies_reach_the_packing_problem() -> None:
     graph = Graph((X, Y, Z), ops)
     assert problem(graph, ("a", "b")).overlaps == (Overlap("x", "z", 0),)
     assert problem(graph, ("b", "a")).overlaps == (Overlap("x", "y", 0),)
+
+
+@pytest.mark.parametrize("nbytes", [2**31, 2**70, 1.5])
+def test_sizes_that_no_arena_has_are_refused(nbytes: int) -> None:
+    graph = Graph((Tensor("x", 4, 4, "input"), Tensor("big", nbytes)), (Op("op", ("x",), ("big",)),))
+    with pytest.raises(PlanError, match=r"tensor 'big' has .* bytes: give a whole number up to 2147483647"):
+        dependencies(graph)

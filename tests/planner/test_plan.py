@@ -161,7 +161,7 @@ def test_budget_that_no_plan_can_meet_is_explained() -> None:
     message = str(caught.value)
     assert "no plan can fit 399 bytes: every order needs at least 400" in message
     assert "at op 'op1' 400 bytes are live together: x1 300 (activation), x0 100 (input)" in message
-    assert "1 bytes have to give" in message and "raise the budget to 400" in message
+    assert "1 bytes have to give" in message and "a capacity of 400 bytes is enough" in message
     assert "\n" not in message
     assert plan(graph, capacity=400).height == 400
 

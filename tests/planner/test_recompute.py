@@ -91,3 +91,9 @@ def test_a_second_run_of_a_second_run_has_names_of_its_own() -> None:
     twice = recompute.apply(once, [one])
     dependencies(twice)  # every tensor is written once, before it is read
     assert "mask2" in next(op for op in twice.ops if op.name == "back2").inputs
+
+
+def test_a_reader_that_must_stay_keeps_what_it_reads() -> None:
+    graph = step()
+    with pytest.raises(BudgetError, match=r"no plan within .* was found: the best needs"):
+        plan_recomputing(graph, plan(graph).height - 60, stream=False, untouched={"back2"})

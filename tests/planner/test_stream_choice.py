@@ -266,3 +266,33 @@ def test_a_ring_of_no_rows_is_refused() -> None:
     none = tuple((name, 0) for name, _ in SOUND.streams[0].rings)
     with pytest.raises(PlanError, match="ring"):
         check_streams(wide_weight(), forged(SOUND, rings=none))
+
+
+def test_a_run_whose_driver_leaves_rows_of_a_sum_unasked_is_not_chosen() -> None:
+    """A stride that skips the last row would leave the sum short: the graph still gets a plan."""
+    tensors = [Tensor("x", 1600, 4, "input"), Tensor("wide", 6400), Tensor("half", 800), Tensor("total", 100)]
+    tensors.append(Tensor("out", 4, 4, "output"))
+    ops = [
+        Op("make", ("x",), ("wide",), rows=16, reads=(RowAccess("x", 16),)),
+        Op("sum", ("wide",), ("total",), rows=16, reads=(RowAccess("wide", 16),), accumulates=True),
+        Op("half", ("wide",), ("half",), rows=8, reads=(RowAccess("wide", 16, stride=2),)),
+        Op("end", ("half", "total"), ("out",)),
+    ]
+    found = planner.plan(Graph(tuple(tensors), tuple(ops)), stream=True)
+    assert all("sum" not in s.ops or "half" not in s.ops for s in found.streams)
+
+
+def test_a_stream_of_unknown_or_doubled_ops_is_refused() -> None:
+    graph = Graph(
+        (Tensor("x", 64, 4, "input"), Tensor("a", 64), Tensor("b", 64), Tensor("out", 4, 4, "output")),
+        (
+            Op("first", ("x",), ("a",), rows=4, reads=(RowAccess("x", 4),)),
+            Op("second", ("a",), ("b",), rows=4, reads=(RowAccess("a", 4),)),
+            Op("end", ("b",), ("out",)),
+        ),
+    )
+    found = planner.plan(graph)
+    run = Stream("run", ("first", "second"), (("a", 1),))
+    for streams, words in (((replace(run, ops=("first", "nope")),), "unknown"), ((run, run), "more than once")):
+        with pytest.raises(PlanError, match=words):
+            check_streams(graph, replace(found, streams=streams))
