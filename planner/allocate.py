@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 from planner.arena import heuristic
-from planner.bound import problem_bound, section_bytes
+from planner.bound import too_many
 from planner.check_packing import check_allocation
 from planner.errors import BudgetError, PlanError
 from planner.model import Status
-from planner.problem import Allocation, Buffer, Problem
+from planner.problem import Allocation, Problem
 
 QUICK = 60  # passes of the heuristic before a search within a capacity; all of them take a second or two
 SHARE = 0.75  # of the seconds, for searches within a capacity; the rest lowers the height step by step
@@ -94,31 +94,12 @@ def over_capacity(problem: Problem, found: Allocation, capacity: int) -> str:
     if found.bound <= capacity:
         return f"no allocation within {capacity} bytes was found in time: {figures}; give more seconds or bytes"
     verdict = f"no allocation can fit {capacity} bytes: {figures}"
-    if problem_bound(problem) <= capacity:
+    crowd = too_many(problem, capacity)
+    if crowd is None:
         return f"{verdict} (by exhaustive search; the bytes live together would fit); raise the capacity"
-    moment, buffers = _too_many(problem, capacity)
+    moment, buffers = crowd
     names = ", ".join(f"{b.id} ({b.size})" for b in buffers[:SHOWN])
     if len(buffers) > SHOWN:
         names += f" and {len(buffers) - SHOWN} more of {sum(b.size for b in buffers[SHOWN:])} bytes together"
     total = sum(b.size for b in buffers)
     return f"{verdict}; at {moment} these {len(buffers)} are live together and have {total} bytes: {names}"
-
-
-def _too_many(problem: Problem, capacity: int) -> tuple[int, list[Buffer]]:
-    """The moment with the fewest buffers that exceed the capacity together, and these, largest first.
-
-    Where sizes alone do not exceed it (alignment does) or buffers may overlap, all that are live at the moment."""
-    moments = sorted({b.lower for b in problem.buffers})
-    meeting = {b.lower for b in problem.buffers if b.id in {pair.output for pair in problem.overlaps}}
-    least: tuple[int, list[Buffer]] | None = None
-    for moment, nbytes in zip(moments, section_bytes(problem, moments), strict=True):
-        if nbytes <= capacity:
-            continue
-        live = [b for b in problem.buffers if b.lower <= moment < b.upper]
-        live.sort(key=lambda b: (-b.size, b.id))
-        enough = next((k for k in range(1, len(live)) if sum(b.size for b in live[:k]) > capacity), len(live))
-        chosen = live if moment in meeting else live[:enough]
-        if least is None or len(chosen) < len(least[1]):
-            least = moment, chosen
-    assert least is not None  # the bound exceeds the capacity at some moment
-    return least

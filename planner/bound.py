@@ -119,3 +119,32 @@ def problem_bound(problem: Problem) -> int:
 def live_bytes(graph: Graph, order: Sequence[str]) -> list[int]:
     """For each position of `order`, a lower bound in bytes on the arena while that op runs."""
     return section_bytes(problem_of(graph, order), range(len(order)))
+
+
+def too_many(problem: Problem, capacity: int) -> tuple[int, list[Buffer]] | None:
+    """(moment, the fewest buffers found that cannot be live together there within `capacity` bytes, largest first).
+    None where every moment fits, and only the packing may fail."""
+    moments = sorted({b.lower for b in problem.buffers})  # nothing is added between births
+    crowded = [(n, t) for n, t in zip(section_bytes(problem, moments), moments, strict=True) if n > capacity]
+    best: tuple[int, list[Buffer]] | None = None
+    for _, moment in sorted(crowded, key=lambda pair: (-pair[0], pair[1])):
+        live = [b for b in problem.buffers if b.lower <= moment < b.upper]
+        chosen: list[Buffer] = []
+        for buffer in sorted(live, key=lambda b: (-b.size, b.id)):
+            chosen.append(buffer)
+            if _bytes_of(problem, chosen, moment) > capacity:
+                break
+        for buffer in tuple(chosen):  # where overlaps save bytes, the largest need not all be in it
+            rest = [b for b in chosen if b is not buffer]
+            if _bytes_of(problem, rest, moment) > capacity:
+                chosen = rest
+        if best is None or len(chosen) < len(best[1]):
+            best = moment, chosen
+    return best
+
+
+def _bytes_of(problem: Problem, buffers: Sequence[Buffer], moment: int) -> int:
+    """section_bytes() of some of the buffers alone."""
+    names = {b.id for b in buffers}
+    overlaps = tuple(o for o in problem.overlaps if {o.input, o.output} <= names)
+    return section_bytes(Problem(tuple(buffers), overlaps), [moment])[0]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from planner.bound import live_bytes, section_bytes
+from planner.bound import live_bytes, too_many
 from planner.graph import problem
 from planner.model import Graph, Plan, Tensor
-from planner.problem import Problem
 
 SHOWN = 8  # tensors named in a message
 
@@ -16,58 +15,24 @@ def live_together(graph: Graph, plan: Plan, position: int) -> list[Tensor]:
     return sorted((graph.by_name[name] for name in names), key=lambda t: (-t.nbytes, t.name))
 
 
-def worst_position(graph: Graph, plan: Plan) -> int:
-    """The first position with the most live bytes."""
-    live = live_bytes(graph, plan.order)
-    return live.index(max(live))
-
-
-def too_many(graph: Graph, plan: Plan, capacity: int) -> tuple[int, list[Tensor]]:
-    """(position, the fewest tensors found that cannot live together there in `capacity` bytes, largest first), over all
-    positions of this order; no tensors where each op fits, and only the packing fails."""
-    live, packing = live_bytes(graph, plan.order), problem(graph, plan.order)
-    worst = worst_position(graph, plan)
-    best: tuple[int, list[Tensor]] = (worst, [])
-    for position in sorted((i for i, n in enumerate(live) if n > capacity), key=lambda i: (-live[i], i)):
-        chosen: list[Tensor] = []
-        for tensor in live_together(graph, plan, position):
-            chosen.append(tensor)
-            if _needed(packing, chosen, position) > capacity:
-                break
-        for tensor in tuple(chosen):  # where overlaps save bytes, the largest need not all be in it
-            rest = [t for t in chosen if t is not tensor]
-            if _needed(packing, rest, position) > capacity:
-                chosen = rest
-        if not best[1] or len(chosen) < len(best[1]):
-            best = position, chosen
-    return best
-
-
-def _needed(packing: Problem, tensors: list[Tensor], position: int) -> int:
-    names = {t.name for t in tensors}
-    buffers = tuple(b for b in packing.buffers if b.id in names)
-    overlaps = tuple(o for o in packing.overlaps if {o.input, o.output} <= names)
-    return section_bytes(Problem(buffers, overlaps), [position])[0]
-
-
 def over_budget(graph: Graph, plan: Plan, capacity: int, *, is_proof: bool) -> str:
     """One line: by how much the plan misses `capacity` bytes, where, because of which tensors, and what would have to
     give. is_proof: the plan's order_bound is over every plan that was asked for, not for its streams alone."""
-    position = worst_position(graph, plan)
+    live = live_bytes(graph, plan.order)
+    position = live.index(max(live))
     tensors = live_together(graph, plan, position)
-    place, culprits = too_many(graph, plan, capacity)
-    live = live_bytes(graph, plan.order)[position]
+    place, culprits = too_many(problem(graph, plan.order), capacity) or (position, [])
     if is_proof and plan.order_bound > capacity:
         verdict = f"no plan can fit {capacity} bytes: every order needs at least {plan.order_bound}"
     else:
         verdict = f"no plan within {capacity} bytes was found: the best"
         verdict += f", with {len(plan.streams)} streamed runs of ops, needs" if plan.streams else " needs"
         verdict += f" {plan.height}" + (f", the proven bound is {plan.order_bound}" if is_proof else "")
-    where = f"at op {plan.order[position]!r} {live} bytes are live together"
+    where = f"at op {plan.order[position]!r} {live[position]} bytes are live together"
     if culprits and (place, len(culprits)) != (position, len(tensors)):
         which = f"these {len(culprits)} tensors alone are" if len(culprits) > 1 else "this one alone is"
         there = "of which" if place == position else f"and at op {plan.order[place]!r}"
-        where += f", {there} {which} too much: {_listed(culprits)}"
+        where += f", {there} {which} too much: {_listed([graph.by_name[b.id] for b in culprits])}"
     else:
         where += f": {_listed(tensors)}"
     return f"{verdict}; {where}; {_advice(tensors, plan.height, capacity)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.model import Graph, Op, RowAccess
@@ -19,6 +19,17 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
     """Every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op that
     lacks an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs in
     this very order."""
+    return _walk(ops, set())
+
+
+def demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:
+    """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand brought them."""
+    asked: set[tuple[str, str]] = set()
+    deque(_walk(ops, asked), maxlen=0)
+    return asked
+
+
+def _walk(ops: Sequence[Op], asked: set[tuple[str, str]]) -> Iterator[Step]:
     producer = {op.outputs[0]: op for op in ops if op.outputs and not op.accumulates}
     done = {op.name: 0 for op in ops}
     sums = [op for op in ops if op.accumulates]
@@ -27,8 +38,10 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
         while done[op.name] < stop:
             row = done[op.name]
             for access in op.reads:
-                if access.tensor in producer:
-                    yield from rows_until(producer[access.tensor], access.end(row))
+                maker = producer.get(access.tensor)
+                if maker is not None and done[maker.name] < access.end(row):
+                    asked.add((op.name, access.tensor))
+                    yield from rows_until(maker, access.end(row))
             yield op.name, row
             done[op.name] += 1
             for total in sums:
@@ -40,9 +53,10 @@ def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
 
 
 def runs_whole(ops: Sequence[Op]) -> bool:
-    """Whether every sum and every update of the run takes all its rows: the driver may leave the last ones unasked."""
+    """Whether the driver asks for every op of the run, and every sum and update takes all its rows: a driver may leave
+    the last ones unasked."""
     done = Counter(name for name, _ in row_steps(ops))
-    return all(done[op.name] == op.rows for op in ops if op.accumulates or not op.outputs)
+    return all(done[op.name] >= (op.rows if op.accumulates or not op.outputs else 1) for op in ops)
 
 
 def in_place(graph: Graph, ops: Sequence[Op], inside: Sequence[str]) -> dict[str, str]:

@@ -182,9 +182,7 @@ class _Costs:
         return [o for o in made if self.graph.by_name[o].kind != "output" and self.readers.get(o, {""}) <= names]
 
     def _run(self, i: int, j: int, run: Sequence[Op], inside: Sequence[str], axis: Axis) -> Run | None:
-        if not _connected(run, set(inside)) or self._waits_for_itself(run, inside, i, j):
-            return None
-        if not runs_whole(run):
+        if not _connected(run, set(inside)) or self._waits_for_itself(run, inside, i, j) or not runs_whole(run):
             return None
         shared = in_place(self.graph, run, inside)
         rings = ring_rows(run, inside, shared)
@@ -220,20 +218,10 @@ class _Costs:
 
 
 def _connected(run: Sequence[Op], inside: set[str]) -> bool:
-    """Whether the last op that is no sum asks, through rings, for all others, every sum takes its rows from one ring,
-    and nobody in the run needs the whole of a tensor of which it only has a part."""
-    makers = {op.outputs[0]: op for op in run if op.outputs and not op.accumulates}
+    """Whether every op but the driver feeds the run through a ring, every sum takes its rows from one, and nobody in
+    the run needs the whole of a tensor of which it only has a part."""
     mains = [op for op in run if not op.accumulates]
     if not mains or any(op.outputs[0] not in inside for op in mains[:-1]):
-        return False
-    asked, waiting = {mains[-1].name}, [mains[-1]]
-    while waiting:
-        for access in waiting.pop().reads:
-            maker = makers.get(access.tensor)
-            if maker is not None and maker.name not in asked:
-                asked.add(maker.name)
-                waiting.append(maker)
-    if len(asked) < len(mains):
         return False
     parts = inside.union(*(op.mutates for op in run))
     if any(parts & set(op.inputs) - {a.tensor for a in op.reads} - set(op.mutates) for op in run):

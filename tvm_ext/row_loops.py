@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from planner.model import Axis, Op, RowAccess
-from planner.rows import driver
+from planner.model import Axis, RowAccess
+from planner.rows import demanded, driver
 from tvm_ext.codegen import comment
 from tvm_ext.lower import Call
 
@@ -19,7 +19,7 @@ def loop_nest(group: Sequence[Call], axis: Axis, call_text: Callable[[Call, tupl
     calls = {call.op.outputs[0]: call for call in group if call.op.outputs}
     asking = [call for call in group if not call.op.accumulates]
     counter = {call.op.name: f"row{i}" for i, call in enumerate(asking)}
-    demanded, unit = _demanded(ops), "blocks of channels" if axis == "channels" else "rows"
+    asked, unit = demanded(ops), "blocks of channels" if axis == "channels" else "rows"
     lines = ["{"]
     lines += [f"    int32_t {counter[c.op.name]} = 0; /* {unit} done of {comment(c.op.name)} */" for c in asking]
 
@@ -27,7 +27,7 @@ def loop_nest(group: Sequence[Call], axis: Axis, call_text: Callable[[Call, tupl
         own = counter[call.op.name]
         lines.append(f"{indent}for (; {own} < {stop}; ++{own}) {{")
         for access in call.op.reads:
-            if (call.op.name, access.tensor) in demanded:
+            if (call.op.name, access.tensor) in asked:
                 rows(calls[access.tensor], _end(access, own), indent + "    ")
         sums = [c for c in group if c.op.accumulates and any(a.tensor in call.op.outputs[:1] for a in c.op.reads)]
         for row_call in (call, *sums):
@@ -44,22 +44,3 @@ def _end(access: RowAccess, row: str) -> str:
     if access.transposed:
         return f"mcu_min({access.rows}, ({row} + {access.padding}) / {access.stride} + 1)"
     return f"mcu_min({access.rows}, {row} * {access.stride} + {access.window - access.padding})"
-
-
-def _demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:
-    """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand brought them."""
-    producer = {op.outputs[0]: op for op in ops if op.outputs and not op.accumulates}
-    done = {op.name: 0 for op in ops}
-    asked: set[tuple[str, str]] = set()
-
-    def produce(op: Op, stop: int) -> None:
-        while done[op.name] < stop:
-            for access in op.reads:
-                maker = producer.get(access.tensor)
-                if maker is not None and done[maker.name] < access.end(done[op.name]):
-                    asked.add((op.name, access.tensor))
-                    produce(maker, access.end(done[op.name]))
-            done[op.name] += 1
-
-    produce(driver(ops), driver(ops).rows)
-    return asked

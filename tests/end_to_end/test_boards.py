@@ -10,21 +10,10 @@ import pytest
 import mcutrain
 from mcutrain import boards, toolchain
 from mcutrain.verify import Samples, run_on_device, verify
-from planner.policy import Policy, Update
 from tests import tiny_network as network
+from tests.mcutrain.tiny import MIXED
 
 STEPS = 20
-# part of the input channels, part of a depthwise, whole tensors, a bias alone; upstream of a stride and a residual
-POLICY = Policy(
-    "mixed",
-    (
-        Update("blocks.0.pointwise2"),
-        Update("blocks.1.pointwise1", True, 0.5),
-        Update("blocks.1.depthwise", True, 0.25),
-        Update("blocks.2.pointwise1", False, 1.0),
-        Update("blocks.2.depthwise", True, 1.0),
-    ),
-)
 OPTIONS = {
     "stm32f746": {"momentum": 0.9, "accumulate": 3, "seed": 5},
     "nrf52840": {"momentum": 0.5},
@@ -44,7 +33,7 @@ def test_every_board_is_tested() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("board", OPTIONS)
 def test_device_equals_host(board: str, tmp_path: Path) -> None:
-    out = build(tmp_path, POLICY, board, **OPTIONS[board])
+    out = build(tmp_path, MIXED, board, **OPTIONS[board])
     images = np.stack([network.random_image(i) for i in range(STEPS)])
     labels = np.arange(STEPS, dtype=np.int32) % network.CLASSES
     rates = np.linspace(0.5, 0.01, 2 * STEPS, dtype=np.float32).reshape(STEPS, 2)
