@@ -60,10 +60,11 @@ def mask_shape(activation: list[int]) -> list[int]:
     return [1, height, (width * channels + 7) // 8]
 
 
-def conv_output_shape(x: list[int], out_channels: int, attrs: dict) -> list[int]:
-    """(1, Ho, Wo, O) of a convolution with square stride and symmetric padding."""
-    (kh, kw), stride, padding = attrs["kernel"], attrs["stride"], attrs["padding"]
-    return [1, (x[1] + 2 * padding - kh) // stride + 1, (x[2] + 2 * padding - kw) // stride + 1, out_channels]
+def window_output_shape(x: list[int], out_channels: int, attrs: dict) -> list[int]:
+    """(1, Ho, Wo, O) of a window that slides over x (1, H, W, C): attrs kernel [kh, kw], stride [vertical,
+    horizontal], padding [top, left, bottom, right]."""
+    (kh, kw), (sy, sx), (top, left, bottom, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
+    return [1, (x[1] + top + bottom - kh) // sy + 1, (x[2] + left + right - kw) // sx + 1, out_channels]
 
 
 def conv_operands(args: list, attrs: dict) -> tuple[list, relax.Expr, relax.Expr, list]:
@@ -74,7 +75,7 @@ def conv_operands(args: list, attrs: dict) -> tuple[list, relax.Expr, relax.Expr
 
 def _conv_type(c: relax.Call, _: relax.BlockBuilder) -> relax.Type:
     attrs = attrs_of(c)
-    return TensorType(conv_output_shape(shape_of(c.args[0]), shape_of(c.args[1])[0], attrs), "int8")
+    return TensorType(window_output_shape(shape_of(c.args[0]), shape_of(c.args[1])[0], attrs), "int8")
 
 
 def _mask_type(activation: Callable) -> Callable:

@@ -175,7 +175,9 @@ def _title(kind: str, shapes: list, attrs: dict) -> str:
     if "kernel" in attrs:
         what = "depthwise" if attrs["depthwise"] else "conv"
         name = f"{name}_{what}{attrs['kernel'][0]}x{attrs['kernel'][1]}"
-        name += f"_s{attrs['stride']}" if attrs["stride"] > 1 else ""
+        vertical, horizontal = attrs["stride"]
+        if vertical * horizontal > 1:
+            name += f"_s{vertical}" if vertical == horizontal else f"_s{vertical}x{horizontal}"
     return "_".join([name, *("x".join(map(str, s[1:] if len(s) == 4 else s)) for s in shapes[:1])])
 
 

@@ -36,9 +36,9 @@ class ConvCase:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        k, stride, padding = self.attrs["kernel"][0], self.attrs["stride"], self.attrs["padding"]
-        height, width = ((n + 2 * padding - k) // stride + 1 for n in self.x.shape[1:3])
-        return 1, height, width, self.weight.shape[0]
+        (kh, kw), (sy, sx), (top, left, bottom, right) = (self.attrs[n] for n in ("kernel", "stride", "padding"))
+        _, height, width, _ = self.x.shape
+        return 1, (height + top + bottom - kh) // sy + 1, (width + left + right - kw) // sx + 1, self.weight.shape[0]
 
     def redrawn(self, seed: int) -> ConvCase:
         """Another input and other weights for the same kernel."""
@@ -53,25 +53,29 @@ def conv_case(
     width: int,
     inputs: int,
     outputs: int,
-    kernel: int,
-    stride: int = 1,
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
     depthwise: bool = False,
     trained: tuple[int, ...] = (),
     clamp: tuple[int, int] = (-128, 127),
     spread: float = 60.0,
+    padding: tuple[int, int, int, int] | None = None,
 ) -> ConvCase:
-    """spread: standard deviation of the outputs before the clamp, in integer steps."""
+    """spread: standard deviation of the outputs before the clamp, in integer steps. padding: top, left, bottom, right;
+    by default as much as keeps the extent."""
     rng = np.random.default_rng(seed)
     outputs = inputs if depthwise else outputs
-    shape = (inputs, kernel, kernel) if depthwise else (outputs, kernel, kernel, inputs)
+    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    sides = ((kh - 1) // 2, (kw - 1) // 2)
+    shape = (inputs, kh, kw) if depthwise else (outputs, kh, kw, inputs)
     weight = rng.integers(-127, 128, shape).astype(np.int8)
     fan_in = weight[0].size
     acc = 100 * 73 * np.sqrt(fan_in)
     attrs = {
         "layer": "under test",
-        "kernel": [kernel, kernel],
-        "stride": stride,
-        "padding": (kernel - 1) // 2,
+        "kernel": [kh, kw],
+        "stride": [stride, stride] if isinstance(stride, int) else list(stride),
+        "padding": [*sides, *sides] if padding is None else list(padding),
         "depthwise": depthwise,
         "trained_channels": list(trained),
         "slots": "",

@@ -11,9 +11,9 @@ MCU_LIMIT = 2**22  # the runtime's rounding saturates here
 
 def windows(x: np.ndarray, attrs: dict) -> np.ndarray:
     """(1, H, W, C) -> [Ho, Wo, C, kh, kw], padded with zeros (x is real: its zero point is subtracted)."""
-    padding, stride = attrs["padding"], attrs["stride"]
-    padded = np.pad(x[0], ((padding, padding), (padding, padding), (0, 0)))
-    return np.lib.stride_tricks.sliding_window_view(padded, attrs["kernel"], axis=(0, 1))[::stride, ::stride]
+    (top, left, bottom, right), (sy, sx) = attrs["padding"], attrs["stride"]
+    padded = np.pad(x[0], ((top, bottom), (left, right), (0, 0)))
+    return np.lib.stride_tricks.sliding_window_view(padded, attrs["kernel"], axis=(0, 1))[::sy, ::sx]
 
 
 def accumulate(x: np.ndarray, w: np.ndarray, bias: np.ndarray, attrs: dict) -> np.ndarray:
@@ -67,15 +67,15 @@ def weight_grad(x: np.ndarray, g: np.ndarray, attrs: dict) -> np.ndarray:
 
 def input_grad(g: np.ndarray, w: np.ndarray, shape: list[int], attrs: dict) -> np.ndarray:
     """float64 (1, H, W, I): every output position scatters its window."""
-    (kh, kw), stride, padding = attrs["kernel"], attrs["stride"], attrs["padding"]
+    (kh, kw), (sy, sx), (top, left, bottom, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
     _, height, width, channels = shape
-    out = np.zeros((height + 2 * padding, width + 2 * padding, channels))
+    out = np.zeros((height + top + bottom, width + left + right, channels))
     for oy in range(g.shape[1]):
         for ox in range(g.shape[2]):
             formula = "c,ckl->klc" if attrs["depthwise"] else "o,oklc->klc"
             patch = np.einsum(formula, g[0, oy, ox].astype(np.float64), w.astype(np.float64))
-            out[oy * stride : oy * stride + kh, ox * stride : ox * stride + kw] += patch
-    return out[padding : padding + height, padding : padding + width][None]
+            out[oy * sy : oy * sy + kh, ox * sx : ox * sx + kw] += patch
+    return out[top : top + height, left : left + width][None]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -66,7 +66,8 @@ class Network:
     def conv(self, name: str, entry: dict, x: np.ndarray, moves: Moves) -> np.ndarray:
         p, k = entry["params"], entry["kernel_size"][0]
         depthwise = entry["groups"] > 1
-        attrs = {"kernel": [k, k], "stride": entry["stride"], "padding": (k - 1) // 2, "depthwise": depthwise}
+        stride, padding = [entry["stride"]] * 2, [(k - 1) // 2] * 4
+        attrs = {"kernel": [k, k], "stride": stride, "padding": padding, "depthwise": depthwise}
         attrs |= {"in_zero": p["x_zero"], "out_zero": p["y_zero"], "lo": -128, "hi": 127}
         weight = p["weight"][:, 0] if depthwise else p["weight"].transpose(0, 2, 3, 1)
         eff = (np.float64(p["x_scale"]) * p["w_scales"].astype(np.float64) / p["y_scale"]).astype(np.float32)

@@ -8,11 +8,13 @@ import pytest
 from tests.tvm_ext import reference
 from tests.tvm_ext.cases import ConvCase, adjoint, conv_case
 from tests.tvm_ext.run_kernel import prepare, run
-from tests.tvm_ext.test_forward_kernels import DENSE, DEPTHWISE
+from tests.tvm_ext.test_forward_kernels import DENSE, DEPTHWISE, OBLONG
 from tvm_ext.kernels import conv_backward, elementwise, parameter_grads
 
 
 def cases_of(size: int, is_depthwise: bool) -> list[ConvCase]:
+    if size == 0:
+        return [case for case in OBLONG if case.attrs["depthwise"] == is_depthwise]
     if is_depthwise:
         rows = [(h, w, c, c, size, s, (0, c - 1)[: i % 3]) for i, (h, w, c, s) in enumerate(DEPTHWISE[size])]
     else:
@@ -23,7 +25,7 @@ def cases_of(size: int, is_depthwise: bool) -> list[ConvCase]:
     ]
 
 
-SIZES = [(1, False), (3, False), (5, False), (7, False), (3, True), (5, True), (7, True)]
+SIZES = [(0, False), (0, True), (1, False), (3, False), (5, False), (7, False), (3, True), (5, True), (7, True)]
 
 
 @pytest.mark.parametrize(("size", "is_depthwise"), SIZES)

@@ -22,6 +22,15 @@ DEPTHWISE = {
     5: [(7, 9, 4, 2), (4, 4, 6, 1)],
     7: [(9, 8, 5, 1), (7, 7, 3, 2), (2, 2, 2, 2)],
 }
+# windows that are not square, strides that differ, more padding on one side than on the other; two of them depthwise
+OBLONG = [
+    conv_case(60, 12, 5, 1, 6, (10, 4), (2, 2), padding=(4, 1, 5, 1)),
+    conv_case(61, 7, 6, 3, 4, 3, 2, padding=(0, 0, 1, 1), trained=(1,)),
+    conv_case(62, 1, 9, 2, 4, (1, 3), (1, 2), padding=(0, 0, 0, 2)),
+    conv_case(63, 4, 3, 5, 3, (4, 3), padding=(0, 0, 0, 0)),
+    conv_case(64, 6, 7, 4, 4, (3, 5), (1, 2), depthwise=True, padding=(2, 1, 0, 3)),
+    conv_case(65, 8, 8, 3, 3, 3, 2, depthwise=True, trained=(0, 2), padding=(0, 0, 1, 1)),
+]
 CLAMPS = [(-128, 127), (-20, 35), (4, 5)]
 
 
@@ -74,6 +83,10 @@ def test_depthwise(size: int) -> None:
             for i, (h, w, c, s) in enumerate(DEPTHWISE[size])
         ]
     )
+
+
+def test_windows_that_are_not_square() -> None:
+    check_all(OBLONG)
 
 
 @pytest.mark.parametrize("is_depthwise", [False, True])

@@ -135,7 +135,14 @@ def test_an_op_without_a_rule_names_the_layer(kind: str) -> None:
     x, slot = builder.param("x", [1, 1, 1, 4], "int8"), builder.param("slot", [4], "float32")
     w, b = builder.param("w", [3, 4], "float32"), builder.param("b", [3], "float32")
     label = builder.param("label", [1], "int32")
-    window = {"kernel": [1, 1], "stride": 1, "padding": 0, "depthwise": True, "trained_channels": [], "slots": "b"}
+    window = {
+        "kernel": [1, 1],
+        "stride": [1, 1],
+        "padding": [0] * 4,
+        "depthwise": True,
+        "trained_channels": [],
+        "slots": "b",
+    }
     attrs = {"in_zero": 0, "out_zero": 0, "lo": -128, "hi": 127, "in_scale": 1.0, "out_scale": 1.0, "layer": "conv"}
     y = builder.emit(call("qconv2d", [x, weight, bias, scale, slot], **window, **attrs), "y")
     extra = {"channels": [0, 1, 2, 3], "shape": [1, 1, 1, 4]}

@@ -39,7 +39,7 @@ def test_the_tiny_network(tiny_path: Path, head: str) -> None:
     expected = (np.float64(p["x_scale"]) * p["w_scales"].astype(np.float64) / p["y_scale"]).astype(np.float32)
     np.testing.assert_array_equal(model.params["blocks.1.depthwise.scale"], expected)
     depthwise = calls_of(model.module[NETWORK])[6]
-    assert shape_of(depthwise) == [1, 4, 4, 16] and attrs_of(depthwise)["padding"] == 2
+    assert shape_of(depthwise) == [1, 4, 4, 16] and attrs_of(depthwise)["padding"] == [2] * 4
 
 
 def test_heads(tiny_path: Path) -> None:

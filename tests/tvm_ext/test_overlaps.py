@@ -61,7 +61,8 @@ def check(kernel: Kernel, draws: Sequence[Sequence], shapes: Sequence, dtypes: S
 
 @st.composite
 def conv_cases(draw: st.DrawFn, is_depthwise: bool):
-    kernel, stride = draw(st.sampled_from([1, 3, 5, 7])), draw(st.sampled_from([1, 1, 2, 3]))
+    sizes, strides = st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 1, 2, 3])
+    kernel, stride = draw(sizes | st.tuples(sizes, sizes)), draw(strides | st.tuples(strides, strides))
     inputs, outputs = draw(CHANNELS), draw(CHANNELS)
     trained = () if is_depthwise or inputs < 2 or draw(st.booleans()) else (draw(st.integers(0, inputs - 1)),)
     height, width = draw(EXTENTS), draw(EXTENTS)

@@ -17,7 +17,8 @@ def call_rows(kernel: Kernel, inputs: list, outputs: list, row: int) -> None:
 
 
 def conv_attrs(kernel: int, stride: int, depthwise: bool, **more: object) -> dict:
-    window = {"kernel": [kernel, kernel], "stride": stride, "padding": (kernel - 1) // 2, "depthwise": depthwise}
+    window = {"kernel": [kernel, kernel], "stride": [stride] * 2, "padding": [(kernel - 1) // 2] * 4}
+    window["depthwise"] = depthwise
     return {**window, "trained_channels": [], "in_zero": -3, "out_zero": 2, "lo": -128, "hi": 127, **more}
 
 

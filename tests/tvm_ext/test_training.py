@@ -18,7 +18,7 @@ from tvm_ext.function import FunctionBuilder, calls_of, flatten
 from tvm_ext.model import NETWORK, Model
 from tvm_ext.training import Training, inference, train
 
-WINDOW = {"kernel": [1, 1], "stride": 1, "padding": 0, "depthwise": False, "trained_channels": []}
+WINDOW = {"kernel": [1, 1], "stride": [1, 1], "padding": [0] * 4, "depthwise": False, "trained_channels": []}
 CONV = {**WINDOW, "layer": "conv", "in_zero": 3, "out_zero": -5, "lo": -128, "hi": 127, "in_scale": 0.5}
 CONV |= {"out_scale": 0.25, "slots": ""}
 DENSE = {"in_scale": 0.25, "in_zero": -5, "layer": "classifier"}

@@ -12,7 +12,7 @@ from tvm import relax
 
 from planner.errors import ModelError
 from planner.policy import Layer
-from tvm_ext.dialect import call, conv_output_shape, shape_of
+from tvm_ext.dialect import call, shape_of, window_output_shape
 from tvm_ext.function import FunctionBuilder, well_formed
 from tvm_ext.importers import network_pickle
 from tvm_ext.importers.conv_params import ConvParams, read_conv, safe_bias
@@ -130,8 +130,8 @@ class _Importer:
         attrs = {
             "layer": where,
             "kernel": kernel,
-            "stride": conv.stride,
-            "padding": (kernel[0] - 1) // 2,
+            "stride": [conv.stride] * 2,
+            "padding": [(kernel[0] - 1) // 2] * 4,
             "depthwise": conv.depthwise,
             "trained_channels": [],
             "slots": "",
@@ -144,7 +144,7 @@ class _Importer:
         }
         if kernel[0] != kernel[1]:
             raise ModelError(f"{where}: kernel {kernel}: only square kernels")
-        if min(conv_output_shape(shape_of(x), channels, attrs)) < 1:
+        if min(window_output_shape(shape_of(x), channels, attrs)) < 1:
             raise ModelError(f"{where}: an input of {shape_of(x)[1:3]} is too small; choose a larger input size")
         weight = from_oihw(conv.weight, conv.depthwise)
         values = (weight, safe_bias(conv, attrs["lo"], attrs["hi"], where), conv.requantise)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.dialect import conv_output_shape
+from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
     Kernel,
     as_float,
@@ -47,7 +47,7 @@ def channel_tables(groups: list[list[int]]) -> tuple[np.ndarray, ...]:
 def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     """shapes: of x (1, H, W, I), then weights, bias, scale."""
     x_shape, out_channels = shapes[0], shapes[1][0]
-    _, out_h, out_w, _ = conv_output_shape(x_shape, out_channels, attrs)
+    _, out_h, out_w, _ = window_output_shape(x_shape, out_channels, attrs)
     _, in_h, in_w, in_c = x_shape
     taps = attrs["kernel"][0] * attrs["kernel"][1]
     groups = split_channels(attrs, in_c)
@@ -90,7 +90,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs, pixels)),),
         macs=out_h * out_w * out_channels * sum(widths),
         rows=out_h,
-        reads=((0, in_h, attrs["stride"], attrs["kernel"][0], attrs["padding"]),),
+        reads=((0, in_h, attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
     )
@@ -99,15 +99,15 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
 def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None:
     """Widen the window of one output pixel into columns[pixel]: x - z_x as int16, 0 where the window is padding."""
     _, in_h, in_w, in_c = x_shape
-    (kh, kw), stride, padding, zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
+    (kh, kw), (sy, sx), (top, left, *_), zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
     base = pixel * kh * kw * in_c
     for index, group in enumerate(groups):
         n = len(group)
         with loop("ky", 0, kh) as ky, loop("kx", 0, kw) as kx:
-            iy, ix = oy * stride + ky - padding, ox * stride + kx - padding
+            iy, ix = oy * sy + ky - top, ox * sx + kx - left
             row = ring_row(iy, attrs.get("ring_in", 0))
             source, target = (row * in_w + ix) * in_c, base + (ky * kw + kx) * n
-            if padding == 0:
+            if not any(attrs["padding"]):
                 _copy(x, columns, tables, index, n, source, target, zero)
             else:
                 with T.If(T.And(T.And(iy >= 0, iy < in_h), T.And(ix >= 0, ix < in_w))):
@@ -147,9 +147,9 @@ def _dot_products(accumulators, weights, bias, columns, widths, ob, pixels, filt
 def _distance(x_shape, out_h, out_w, out_channels, attrs, pixels) -> int:
     """Of y over x: a block's window is read whole before the block is written."""
     _, in_h, in_w, in_c = x_shape
-    stride, padding = attrs["stride"], attrs["padding"]
+    (sy, sx), (top, left, *_) = attrs["stride"], attrs["padding"]
     oy, ox = np.divmod(np.arange(out_h * out_w), out_w)
-    first_read = (np.maximum(oy * stride - padding, 0) * in_w + np.maximum(ox * stride - padding, 0)) * in_c
+    first_read = (np.maximum(oy * sy - top, 0) * in_w + np.maximum(ox * sx - left, 0)) * in_c
     block_read = first_read.reshape(-1, pixels).min(axis=1)
     still_read = suffix_minimum(block_read)
     still_read[0] = in_h * in_w * in_c  # the first block is read before anything is written

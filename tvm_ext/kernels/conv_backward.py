@@ -5,6 +5,8 @@ All loops gather: each gradient element is summed in a register, in one fixed or
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from tvm.tirx.script import builder as T
 
@@ -37,8 +39,8 @@ FLOAT = 4  # bytes
 def conv2d_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     """g (1, Ho, Wo, O), w[, w_trained] -> (1, H, W, I), with the weights from before this step's update."""
     if attrs["depthwise"]:
-        return _depthwise_blocks(shapes, attrs) if over_channels(attrs) else _depthwise_input_grad(shapes, attrs)
-    if attrs["kernel"] == [1, 1] and attrs["stride"] == 1 and attrs["padding"] == 0:
+        return _depthwise_input_grad(shapes, attrs)
+    if attrs["kernel"] == [1, 1] and attrs["stride"] == [1, 1] and not any(attrs["padding"]):
         return pointwise_blocks(shapes, attrs) if over_channels(attrs) else _pointwise_input_grad(shapes, attrs)
     return _dense_input_grad(shapes, attrs)
 
@@ -109,7 +111,7 @@ def _dense_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     """Any window: g_x[iy, ix, c] = sum over the output positions (oy, ox) that saw it, and o."""
     _, out_h, out_w, out_c = shapes[0]
     _, in_h, in_w, in_c = attrs["shape"]
-    (kh, kw), stride, padding = attrs["kernel"], attrs["stride"], attrs["padding"]
+    (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
     groups = split_channels(attrs, in_c)
     with function() as f:
         g = f.buffer("g", out_h * out_w * out_c, "float32")
@@ -122,9 +124,9 @@ def _dense_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
                 n = len(group)
                 with loop("c", 0, n) as c:
                     store(acc, 0, T.float32(0))
-                    with loop("oy", *_window(iy, kh, stride, padding, out_h)) as oy:
-                        with loop("ox", *_window(ix, kw, stride, padding, out_w)) as ox:
-                            tap = (iy + padding - oy * stride) * kw + (ix + padding - ox * stride)
+                    with loop("oy", *_window(iy, kh, sy, top, out_h)) as oy:
+                        with loop("ox", *_window(ix, kw, sx, left, out_w)) as ox:
+                            tap = (iy + top - oy * sy) * kw + (ix + left - ox * sx)
                             with loop("o", 0, out_c) as o:
                                 w = as_float(weights[index][(o * (kh * kw) + tap) * n + c])
                                 store(acc, 0, fma(g[(oy * out_w + ox) * out_c + o], w, acc[0]))
@@ -135,55 +137,46 @@ def _dense_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
 
 
 def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """g_x[iy, ix, c] = sum over the output positions that saw it of g[oy, ox, c] * w[c, iy.., ix..]."""
+    """g_x[iy, ix, c] = sum over the output positions that saw it of g[oy, ox, c] * w[c, iy.., ix..], over rows or over
+    blocks of channels."""
     _, out_h, out_w, channels = shapes[0]
     _, in_h, in_w, _ = attrs["shape"]
-    (kh, kw), stride, padding = attrs["kernel"], attrs["stride"], attrs["padding"]
+    (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
+    block = channel_block(channels)
+    ring_in, ring_out, blocked = attrs.get("ring_in", 0), attrs.get("ring_out", 0), over_channels(attrs)
     with function() as f:
         g = f.buffer("g", out_h * out_w * channels, "float32")
         w = f.buffer("w", channels * kh * kw, "int8")
         out = f.buffer("g_x", in_h * in_w * channels, "float32")
         y0, y1 = f.rows()
         acc = local("acc", 1, "float32")
-        with loop("iy", y0, y1) as iy, loop("ix", 0, in_w) as ix, loop("c", 0, channels) as c:
+
+        def element(iy: object, ix: object, c: object, g_index: Callable, target: object) -> None:
             store(acc, 0, T.float32(0))
-            with loop("oy", *_window(iy, kh, stride, padding, out_h)) as oy:
-                with loop("ox", *_window(ix, kw, stride, padding, out_w)) as ox:
-                    tap = (iy + padding - oy * stride) * kw + (ix + padding - ox * stride)
-                    gv = g[(ring_row(oy, attrs.get("ring_in", 0)) * out_w + ox) * channels + c]
-                    store(acc, 0, fma(gv, as_float(w[c * (kh * kw) + tap]), acc[0]))
-            store(out, (ring_row(iy, attrs.get("ring_out", 0)) * in_w + ix) * channels + c, acc[0])
+            with loop("oy", *_window(iy, kh, sy, top, out_h)) as oy:
+                with loop("ox", *_window(ix, kw, sx, left, out_w)) as ox:
+                    tap = (iy + top - oy * sy) * kw + (ix + left - ox * sx)
+                    store(acc, 0, fma(g[g_index(oy, ox)], as_float(w[c * (kh * kw) + tap]), acc[0]))
+            store(out, target, acc[0])
+
+        if blocked:
+            with loop("s", y0, y1) as s, loop("iy", 0, in_h) as iy, loop("ix", 0, in_w) as ix, loop("i", 0, block) as i:
+                target = pixel_index(iy * in_w + ix, s, i, attrs["shape"], ring_out)
+                element(
+                    iy, ix, s * block + i, lambda y, x: pixel_index(y * out_w + x, s, i, shapes[0], ring_in), target
+                )
+        else:
+            with loop("iy", y0, y1) as iy, loop("ix", 0, in_w) as ix, loop("c", 0, channels) as c:
+                target = (ring_row(iy, ring_out) * in_w + ix) * channels + c
+                element(iy, ix, c, lambda y, x: (ring_row(y, ring_in) * out_w + x) * channels + c, target)
     return Kernel(
         f.func,
         macs=out_h * out_w * channels * kh * kw,
-        rows=in_h,
-        reads=((0, out_h, stride, kh, padding, True),),
-        by_channel=((channels // channel_block(channels), (0, 1), False),),
+        rows=channels // block if blocked else in_h,
+        reads=((0, out_h, sy, kh, top, True),),
+        by_channel=((channels // block, (0, 1), False),),
         inputs=len(shapes),
     )
-
-
-def _depthwise_blocks(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """Blocks [y0, y1) of channels over all positions; each element is summed as in the kernel above."""
-    _, out_h, out_w, channels = shapes[0]
-    _, in_h, in_w, _ = attrs["shape"]
-    (kh, kw), stride, padding, block = attrs["kernel"], attrs["stride"], attrs["padding"], channel_block(channels)
-    with function() as f:
-        g = f.buffer("g", out_h * out_w * channels, "float32")
-        w = f.buffer("w", channels * kh * kw, "int8")
-        out = f.buffer("g_x", in_h * in_w * channels, "float32")
-        y0, y1 = f.rows()
-        acc = local("acc", 1, "float32")
-        with loop("s", y0, y1) as s, loop("iy", 0, in_h) as iy, loop("ix", 0, in_w) as ix, loop("i", 0, block) as i:
-            store(acc, 0, T.float32(0))
-            with loop("oy", *_window(iy, kh, stride, padding, out_h)) as oy:
-                with loop("ox", *_window(ix, kw, stride, padding, out_w)) as ox:
-                    tap = (iy + padding - oy * stride) * kw + (ix + padding - ox * stride)
-                    gv = g[pixel_index(oy * out_w + ox, s, i, shapes[0], attrs.get("ring_in", 0))]
-                    store(acc, 0, fma(gv, as_float(w[(s * block + i) * (kh * kw) + tap]), acc[0]))
-            store(out, pixel_index(iy * in_w + ix, s, i, attrs["shape"], attrs.get("ring_out", 0)), acc[0])
-    macs = out_h * out_w * channels * kh * kw
-    return Kernel(f.func, macs=macs, rows=channels // block, inputs=len(shapes))
 
 
 def take_channels(shapes: list[list[int]], attrs: dict) -> Kernel:

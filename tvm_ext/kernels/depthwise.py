@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.dialect import conv_output_shape
+from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
     Kernel,
     as_float,
@@ -32,9 +32,9 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     """shapes: of x (1, H, W, C), w [C, kh, kw], bias, scale."""
     x_shape, channels = shapes[0], shapes[1][0]
     _, in_h, in_w, _ = x_shape
-    _, out_h, out_w, _ = conv_output_shape(x_shape, channels, attrs)
-    (kh, kw), stride, padding = attrs["kernel"], attrs["stride"], attrs["padding"]
-    row_width = in_w + 2 * padding
+    _, out_h, out_w, _ = window_output_shape(x_shape, channels, attrs)
+    (kh, kw), (sy, sx), (top, left, _, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
+    row_width = in_w + left + right
     pixels = largest_divisor(out_w, (2, 1))
     mask_row = (out_w * channels + 7) // 8
     with function() as f:
@@ -57,7 +57,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                 with loop("block", 0, out_w // pixels) as block:
                     for p in range(pixels):
                         store(accumulators, p, bias[c])
-                    _taps(accumulators, rows, w, c, block, (kh, kw), stride, row_width, pixels)
+                    _taps(accumulators, rows, w, c, block, (kh, kw), sx, row_width, pixels)
                     for p in range(pixels):
                         v = let("v", round_even(as_float(accumulators[p]) * scale[c]) + T.int32(attrs["out_zero"]))
                         element = (block * pixels + p) * channels + c
@@ -67,10 +67,10 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     return Kernel(
         f.func,
         scratch=2 * kh * row_width,
-        overlaps=((0, 0, _distance(x_shape, out_h, out_w, stride, padding)),),
+        overlaps=((0, 0, _distance(x_shape, out_h, out_w, sy, top)),),
         macs=out_h * out_w * channels * kh * kw,
         rows=out_h,
-        reads=((0, in_h, stride, kh, padding),),
+        reads=((0, in_h, sy, kh, top),),
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
     )
@@ -79,11 +79,11 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
 def _widen(x, rows, x_shape, attrs, oy, c) -> None:
     """rows[ky] = channel c of the input row under tap row ky, minus the zero point; zeros outside the image."""
     _, in_h, in_w, channels = x_shape
-    (kh, _), stride, padding, zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
-    row_width = in_w + 2 * padding
+    (kh, _), (sy, _), (top, left, _, right), zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
+    row_width = in_w + left + right
     with loop("ky", 0, kh) as ky:
-        iy = oy * stride + ky - padding
-        target = ky * row_width + padding
+        iy = oy * sy + ky - top
+        target = ky * row_width + left
         with T.If(T.And(iy >= 0, iy < in_h)):
             with T.Then(), loop("ix", 0, in_w) as ix:
                 value = i32(x[(ring_row(iy, attrs.get("ring_in", 0)) * in_w + ix) * channels + c]) - T.int32(zero)

@@ -124,15 +124,15 @@ def _sum_tap(x, g, acc, tap: tuple, g_channel: tuple, x_channels: list, rows: tu
     """acc += one tap of a block of filters x channels over the positions of `rows` (None: all) where it is inside.
     g_channel: block, lanes in it, and the channel where a table gives it."""
     (_, in_h, in_w, in_c), (_, out_h, out_w, out_c) = shapes
-    stride, padding, ring = attrs["stride"], attrs["padding"], attrs.get("ring_in", 0)
+    (sy, sx), (top, left, bottom, right), ring = attrs["stride"], attrs["padding"], attrs.get("ring_in", 0)
     s, lanes, channel = g_channel
-    first, last = _inside(tap[0], stride, padding, in_h, out_h)
+    first, last = _inside(tap[0], sy, top, bottom, in_h, out_h)
     if rows is not None:
         first, last = T.max(first, rows[0]), T.min(last, rows[1])
     with loop("oy", first, last) as oy:
         g_row = (oy if rows is None else ring_row(oy, ring)) * out_w
-        with loop("ox", *_inside(tap[1], stride, padding, in_w, out_w)) as ox:
-            pixel = ((oy * stride + tap[0] - padding) * in_w + ox * stride + tap[1] - padding) * in_c
+        with loop("ox", *_inside(tap[1], sx, left, right, in_w, out_w)) as ox:
+            pixel = ((oy * sy + tap[0] - top) * in_w + ox * sx + tap[1] - left) * in_c
             if channel is not None:
                 at = [(g_row + ox) * out_c + channel]
             else:
@@ -144,10 +144,10 @@ def _sum_tap(x, g, acc, tap: tuple, g_channel: tuple, x_channels: list, rows: tu
                     store(acc, i * len(x_channels) + j, fma(value, xv, acc[i * len(x_channels) + j]))
 
 
-def _inside(tap: object, stride: int, padding: int, extent: int, out_extent: int) -> tuple:
+def _inside(tap: object, stride: int, padding: int, behind: int, extent: int, out_extent: int) -> tuple:
     """[first, last) of the output positions whose tap is inside the input: 0 <= o * stride + tap - padding < extent."""
-    if padding == 0:
+    if padding == 0 and behind == 0:
         return T.int32(0), T.int32(out_extent)
     first = floor_div(T.max(T.int32(0), padding - tap) + (stride - 1), stride, 0)
-    last = T.min(T.int32(out_extent), floor_div(extent - 1 + padding - tap, stride, 0) + 1)
+    last = T.min(T.int32(out_extent), floor_div(extent - 1 + padding - tap, stride, behind) + 1)
     return first, last
