@@ -91,3 +91,13 @@ def well_formed(module: tvm.IRModule) -> tvm.IRModule:
     """Relax's own checker, after every stage; it raises, since a broken module is our defect and not the user's."""
     relax.analysis.well_formed(module)
     return module
+
+
+def live(name: str, function: relax.Function) -> relax.Function:
+    """The function without what nobody reads; of its parameters, the first stays in any case."""
+    module = tvm.IRModule({name: function.with_attr("global_symbol", name)})
+    body = relax.transform.DeadCodeElimination([name])(module)[name]
+    used = {arg for c in calls_of(body) for arg in c.args}
+    params = [body.params[0], *(p for p in body.params[1:] if p in used)]
+    whole = relax.Function(params, body.body, body.ret_ty).with_attr("global_symbol", name)
+    return well_formed(tvm.IRModule({name: whole}))[name]

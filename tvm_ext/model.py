@@ -15,13 +15,15 @@ NETWORK = "main"
 
 @dataclass(frozen=True)
 class Model:
-    """An int8 network.
+    """An int8 network, or a float32 one.
 
-    module: one Relax function `main(x, parameters...) -> logits` over the dialect; x is (1, H, W, C) int8.
+    module: one Relax function `main(x, parameters...) -> logits` over the dialect; x is (1, H, W, C), int8 or float32.
     params: parameter name -> value, for every function parameter but x (weights OHWI, depthwise [C, kh, kw]).
     layers: the layers that may train, in network order.
     logits_scale, logits_zero: real logit = (q - zero) * scale for the loss; a scale of 1 and zero of 0 take them raw.
-    input_scale, input_zero: real input = (x - zero) * scale.
+    input_scale, input_zero: real input = (x - zero) * scale; of a float32 input 1 and 0.
+    classes: outputs. loss: cross_entropy (label: a class), binary_cross_entropy (a 0 or 1 for each output), mse (real
+    values for each output) or autoencoder (mse against the input, no label).
     """
 
     name: str
@@ -35,6 +37,12 @@ class Model:
     head: str
     logits_scale: float
     logits_zero: int
+    loss: str = "cross_entropy"
+
+    @property
+    def input_dtype(self) -> str:
+        (x,) = (p for p in self.module[NETWORK].params if p.name == "x")
+        return str(getattr(x.ty.dtype, "dtype", x.ty.dtype))
 
 
 def to_oihw(value: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ its trained part as an extra operand, and the gradient is taken with respect to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,21 @@ from tvm import relax
 
 from planner.errors import PolicyError
 from planner.policy import Layer, Policy, Trained, resolve
-from tvm_ext.dialect import attrs_of, call, dtype_of, op_name, shape_of
-from tvm_ext.function import FunctionBuilder, calls_of, copy, well_formed
+from tvm_ext.dialect import attrs_of, call, conv_operands, dtype_of, op_name, shape_of
+from tvm_ext.function import FunctionBuilder, calls_of, copy, live, well_formed
 from tvm_ext.gradients import require_rules
 from tvm_ext.model import NETWORK, Model
 from tvm_ext.updates import COUNTER, RATES, Parameter, Updater
 
 LABEL = "label"
+CONVOLUTIONS = ("qconv2d", "fconv2d")
+COMPANIONS = ("_mask", "_index")  # what a forward op keeps for its gradient
+# loss -> shape and dtype of the label; an autoencoder's is its input
+LABELS: dict[str, Callable[[Model], tuple[list[int], str]]] = {
+    "cross_entropy": lambda model: ([1], "int32"),
+    "binary_cross_entropy": lambda model: ([model.classes], "int32"),
+    "mse": lambda model: ([model.classes], "float32"),
+}
 MAX_ACCUMULATE = 1 << 16  # samples; a float32 sum of more would lose the small gradients
 
 
@@ -60,14 +68,16 @@ def train(model: Model, policy: Policy, momentum: float = 0.0, accumulate: int =
         RATES: np.array([0.001, 0.01], np.float32),
         COUNTER: np.array([seed & 0xFFFFFFFF, 0], np.uint32),
     }
-    module = well_formed(tvm.IRModule({"infer": _infer(tapped), "train_step": train_step}))
-    return Training(model, policy, module, values, parameters, trained)
+    module = well_formed(tvm.IRModule({"infer": _infer(tapped.function), "train_step": train_step}))
+    used = {p.name for f in module.functions.values() for p in f.params}
+    return Training(model, policy, module, {n: v for n, v in values.items() if n in used}, parameters, trained)
 
 
 def inference(model: Model) -> Training:
     """The model as it is, `infer` alone."""
-    module = tvm.IRModule({"infer": model.module[NETWORK].with_attr("global_symbol", "infer")})
-    return Training(model, Policy("inference", ()), module, dict(model.params), (), {})
+    function = _infer(model.module[NETWORK])
+    values = {p.name: model.params[p.name] for p in function.params if p.name != "x"}
+    return Training(model, Policy("inference", ()), tvm.IRModule({"infer": function}), values, (), {})
 
 
 @dataclass(frozen=True)
@@ -82,8 +92,8 @@ def _tap(model: Model, trained: Mapping[str, Trained]) -> tuple[_Tapped, dict, t
     main = model.module[NETWORK]
     builder, values, parameters = FunctionBuilder(), {}, []
     slots: dict[str, relax.Var] = {}
-    x = builder.param("x", model.input_shape, "int8")
-    label = builder.param(LABEL, [1], "int32")
+    x = builder.param("x", model.input_shape, model.input_dtype)
+    label = builder.param(LABEL, *LABELS[model.loss](model)) if model.loss in LABELS else x
     layers = {layer.name: layer for layer in model.layers}
 
     def param(name: str, value: np.ndarray) -> relax.Var:
@@ -106,12 +116,13 @@ def _tap(model: Model, trained: Mapping[str, Trained]) -> tuple[_Tapped, dict, t
                 parameters.append(Parameter(name, name, None, False, part == "weight", True))
                 slots[name] = var
             return None
-        return _tap_conv(args, attrs, chosen, layers[chosen.layer], values, param, slot)
+        if op_name(old) not in CONVOLUTIONS:
+            return None
+        return _tap_conv(op_name(old), args, attrs, chosen, layers[chosen.layer], values, param, slot)
 
     known = {p: x if p.name == "x" else param(p.name, model.params[p.name]) for p in main.params}
     (logits,) = copy(main, builder, known, rewrite)
-    loss_attrs = {"scale": model.logits_scale, "zero": model.logits_zero, "dtype": dtype_of(logits), "layer": "loss"}
-    loss = builder.emit(call("cross_entropy", [logits, label], **loss_attrs), "loss")
+    loss = builder.emit(_loss(model, logits, label), "loss")
     for name in set(values) - {v.name for v in _used(builder)}:
         del values[name]  # a weight that was split: its two parts stand for it
     params = [v for n, v in builder.params.items() if n in ("x", LABEL) or n in values or v in slots.values()]
@@ -119,13 +130,22 @@ def _tap(model: Model, trained: Mapping[str, Trained]) -> tuple[_Tapped, dict, t
     return _Tapped(function, slots), values, tuple(parameters)
 
 
+def _loss(model: Model, logits: relax.Var, label: relax.Var) -> relax.Call:
+    attrs = {"scale": model.logits_scale, "zero": model.logits_zero, "dtype": dtype_of(logits), "layer": "loss"}
+    if model.loss in ("cross_entropy", "binary_cross_entropy"):
+        return call(model.loss, [logits, label], **attrs)
+    of_label = (model.input_scale, model.input_zero) if model.loss == "autoencoder" else (1.0, 0)
+    attrs |= {"label_scale": of_label[0], "label_zero": of_label[1], "label_dtype": dtype_of(label)}
+    return call("mse", [logits, label], **attrs)
+
+
 def _used(builder: FunctionBuilder) -> set[relax.Var]:
     return {a for _, value in builder.emitted() if isinstance(value, relax.Call) for a in value.args}
 
 
-def _tap_conv(args: list, attrs: dict, chosen: Trained, layer: Layer, values, param, slot) -> relax.Call:
-    """qconv2d of a trained layer: the weight split into its frozen and trained channels, a slot for what trains."""
-    name, (x, weight, bias, scale) = chosen.layer, args
+def _tap_conv(op: str, args: list, attrs: dict, chosen: Trained, layer: Layer, values, param, slot) -> relax.Call:
+    """A convolution that trains: the weight split into its frozen and trained channels, a slot for what trains."""
+    name, (x, weight, bias, *tables) = chosen.layer, args
     weights, new_slots, kinds, channels = [weight], [], "", []
     if chosen.bias:
         bias_name = f"{name}.bias"
@@ -146,7 +166,7 @@ def _tap_conv(args: list, attrs: dict, chosen: Trained, layer: Layer, values, pa
         new_slots.append(slot(parameter, shape))
         kinds += "w"
     attrs = {**attrs, "trained_channels": channels, "slots": kinds}
-    return call("qconv2d", [x, *weights, bias, scale, *new_slots], **attrs)
+    return call(op, [x, *weights, bias, *tables, *new_slots], **attrs)
 
 
 def _differentiate(tapped: _Tapped, parameters: tuple[Parameter, ...]) -> relax.Function:
@@ -155,20 +175,15 @@ def _differentiate(tapped: _Tapped, parameters: tuple[Parameter, ...]) -> relax.
     require_rules(tapped.function, wanted)
     module = relax.transform.Gradient("loss", wanted)(tvm.IRModule({"loss": tapped.function}))
     (adjoint,) = (f for v, f in module.functions_items() if v.name_hint != "loss")
-    return _live("adjoint", adjoint)
-
-
-def _live(name: str, function: relax.Function) -> relax.Function:
-    """The function without what nobody reads."""
-    module = tvm.IRModule({name: function.with_attr("global_symbol", name)})
-    return well_formed(relax.transform.DeadCodeElimination([name])(module))[name]
+    return live("adjoint", adjoint)
 
 
 def _strip(old: relax.Call, args: list) -> relax.Call:
-    """A tapped convolution without its slots: what is really computed."""
+    """A tapped convolution without its slots, and without the float scales where it has integer multipliers: what is
+    really computed."""
     attrs = attrs_of(old)
-    kept = args[: len(args) - len(attrs["slots"])]
-    return call("qconv2d", kept, **{k: v for k, v in attrs.items() if k != "slots"}, slots="")
+    weights, bias, tables, _ = conv_operands(args, attrs)
+    return call(op_name(old), [args[0], *weights, bias, *tables[-1:]], **{**attrs, "slots": ""})
 
 
 def _same_params(builder: FunctionBuilder, function: relax.Function) -> dict[relax.Var, relax.Var]:
@@ -179,16 +194,16 @@ def _real_params(builder: FunctionBuilder) -> list[relax.Var]:
     return [v for n, v in builder.params.items() if not n.endswith(".slot")]
 
 
-def _infer(tapped: _Tapped) -> relax.Function:
+def _infer(forward: relax.Function) -> relax.Function:
     """The same forward pass without slots and loss: it runs on the state that train_step trains."""
     builder = FunctionBuilder()
 
     def rewrite(_: str, old: relax.Call, args: list) -> relax.Expr | None:
-        return _strip(old, args) if op_name(old) == "qconv2d" else None
+        return _strip(old, args) if op_name(old) in CONVOLUTIONS else None
 
-    _, logits = copy(tapped.function, builder, _same_params(builder, tapped.function), rewrite)
+    *_, logits = copy(forward, builder, _same_params(builder, forward), rewrite)
     params = [v for v in _real_params(builder) if v.name != LABEL]
-    return _live("infer", builder.finish("infer", [logits], params))
+    return live("infer", builder.finish("infer", [logits], params))
 
 
 def _finish(
@@ -196,24 +211,26 @@ def _finish(
 ) -> tuple[relax.Function, dict[str, np.ndarray]]:
     """Drop the slots, compute each mask inside its forward op, and put the updates behind the gradients."""
     builder = FunctionBuilder()
-    masked = {attrs_of(v)["layer"] for v in calls_of(adjoints) if (op_name(v) or "").endswith("_mask")}
-    masks: dict[str, relax.Var] = {}
+    wanted = {(op_name(v), attrs_of(v).get("layer")) for v in calls_of(adjoints)}
+    kept: dict[str, relax.Var] = {}  # by layer: its mask, or its indices
 
     def rewrite(name: str, old: relax.Call, args: list) -> relax.Expr | None:
         op, layer = op_name(old), attrs_of(old).get("layer")
-        if op in ("qconv2d_mask", "qadd_mask"):
-            return masks[layer]
-        if op not in ("qconv2d", "qadd"):
-            return None
-        plain = _strip(old, args) if op == "qconv2d" else call(op, args, **attrs_of(old))
-        if layer not in masked:
-            return plain
-        both = builder.emit(call(f"{op}_with_mask", list(plain.args), **attrs_of(plain)), f"{name}.both")
-        masks[layer] = builder.emit(relax.TupleGetItem(both, 1), f"{name}.mask")
-        return builder.emit(relax.TupleGetItem(both, 0), name)
+        if op.endswith(COMPANIONS):
+            return kept[layer]
+        plain = _strip(old, args) if op in CONVOLUTIONS else None
+        for companion in COMPANIONS:
+            if (op + companion, layer) in wanted:
+                plain = call(op, args, **attrs_of(old)) if plain is None else plain
+                with_it = call(f"{op}_with{companion}", list(plain.args), **attrs_of(plain))
+                both = builder.emit(with_it, f"{name}.both")
+                kept[layer] = builder.emit(relax.TupleGetItem(both, 1), name + companion.replace("_", "."))
+                return builder.emit(relax.TupleGetItem(both, 0), name)
+        return plain
 
     loss, logits, *grads = copy(adjoints, builder, _same_params(builder, adjoints), rewrite)
     updater = Updater(builder, values, model, options)
     states = [updater.update(p, g) for p, g in zip(parameters, grads, strict=True)]
     states.append(builder.emit(call("next_step", [updater.counter], layer=COUNTER), "counter.next"))
-    return builder.finish("train_step", [loss, logits, *states], _real_params(builder)), updater.added
+    step = builder.finish("train_step", [loss, logits, *states], _real_params(builder))
+    return live("train_step", step), updater.added

@@ -1,8 +1,10 @@
-"""One quantised convolution as read from a file, checked, its requantisation in the form that the kernels take."""
+"""One convolution as a front door reads it, its requantisation in the form that the kernels take."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,9 +15,13 @@ INT32_MAX = 2**31 - 1
 BIAS_LIMIT = 2**30  # where a trained bias saturates (mcu_math.h)
 
 
+Rounding = Literal["even", "tflite", "upward"]
+
+
 @dataclass(frozen=True)
 class ConvParams:
-    """weight int8 OIHW (depthwise [C, 1, kh, kw]), bias int32 [O] in units of s_x * s_w, w_scales float32 [O]."""
+    """weight int8 OIHW (depthwise [C, 1, kh, kw]; of a fully connected layer [O, I]), bias int32 [O] in units of
+    s_x * s_w, w_scales float32 [O]. padding: top, left, bottom, right. lo, hi: of the int8 output."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -24,8 +30,12 @@ class ConvParams:
     x_zero: int
     y_scale: float
     y_zero: int
-    stride: int
-    depthwise: bool
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    depthwise: bool = False
+    lo: int = -128
+    hi: int = 127
+    rounding: Rounding = "even"
 
     @property
     def requantise(self) -> np.ndarray:
@@ -33,6 +43,37 @@ class ConvParams:
         exact = np.float64(self.x_scale) * self.w_scales.astype(np.float64) / np.float64(self.y_scale)
         with np.errstate(over="ignore"):  # read_conv refuses an infinity
             return exact.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FloatConv:
+    """weight float32 OIHW (depthwise [C, 1, kh, kw]; of a fully connected layer [O, I]), bias float32 [O]."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    depthwise: bool = False
+    lo: float = -math.inf
+    hi: float = math.inf
+
+
+def multiplier(real: float) -> tuple[int, int]:
+    """real = multiplier / 2^31 * 2^shift as gemmlowp and TVM form it: a multiplier of 31 bits in [2^30, 2^31), shift
+    positive to the left. 0 for what is too small to count."""
+    if real == 0:
+        return 0, 0
+    fraction, shift = math.frexp(real)
+    mantissa = round(fraction * 2**31)  # exact halves do not occur below 2^53
+    if mantissa == 2**31:
+        mantissa, shift = mantissa // 2, shift + 1
+    return (mantissa, shift) if shift >= -31 else (0, 0)
+
+
+def multipliers(x_scale: float, w_scales: np.ndarray, y_scale: float) -> np.ndarray:
+    """int32 [2, O]: multipliers of s_x * s_w / s_y, formed in float64, and their shifts."""
+    exact = np.float64(x_scale) * w_scales.astype(np.float64) / np.float64(y_scale)
+    return np.array([multiplier(float(real)) for real in exact], np.int32).T.copy()
 
 
 def read_conv(entry: dict, where: str) -> ConvParams:
@@ -67,7 +108,8 @@ def read_conv(entry: dict, where: str) -> ConvParams:
         x_zero=integer(params, "x_zero", -128, 127, where),
         y_scale=scale(params, "y_scale", where),
         y_zero=integer(params, "y_zero", -128, 127, where),
-        stride=integer(entry, "stride", 1, 16, where),
+        stride=(integer(entry, "stride", 1, 16, where),) * 2,
+        padding=((weight.shape[2] - 1) // 2,) * 4,
         depthwise=depthwise,
     )
     if not np.all(np.isfinite(conv.requantise)):
