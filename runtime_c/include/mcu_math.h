@@ -94,6 +94,24 @@ static inline int32_t mcu_round_even(float v) {
 #endif
 }
 
+/* x * multiplier / 2^31 * 2^shift as TFLite's reference kernels round it: halves up behind the product, halves away
+ * from zero behind a shift to the right. multiplier in [0, 2^31), shift -31 .. 30, x * 2^shift inside int32. */
+static inline int32_t mcu_multiply_tflite(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = left - shift;
+    const int64_t product = (int64_t)(int32_t)((uint32_t)x << left) * multiplier;
+    const int32_t high = (int32_t)((product + (1 << 30)) >> 31);
+    const int32_t mask = (int32_t)((1u << right) - 1u);
+    const int32_t threshold = (mask >> 1) + (high < 0 ? 1 : 0);
+    return (high >> right) + ((high & mask) > threshold ? 1 : 0);
+}
+
+/* The same product rounded once, halves up: TVM's fixed-point multiplication. */
+static inline int32_t mcu_multiply_upward(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t places = 31 - shift;
+    return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (places - 1))) >> places);
+}
+
 /* e^x. Below ln(FLT_MIN) = -87.3365: 0 (no denormals); above ln(FLT_MAX) = 88.7228: FLT_MAX, never infinity; NaN: NaN.
  * Relative error below 1e-7 (1.1 units in the last place). x = n ln 2 + r, e^r by a degree 6 polynomial. */
 static inline float mcu_expf(float x) {

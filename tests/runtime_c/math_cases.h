@@ -11,7 +11,7 @@ struct math_in {
 struct math_out {
     int32_t round_even;
     uint32_t fma, exp, log, hash;
-    int32_t stochastic, update_i8, update_i32;
+    int32_t stochastic, update_i8, update_i32, multiply_tflite, multiply_upward;
 };
 
 void math_cases(const struct math_in *in, struct math_out *out, uint32_t n);

@@ -14,6 +14,7 @@ from mcutrain import boards, toolchain
 HERE = Path(__file__).parent
 IN = np.dtype([("a", "<f4"), ("b", "<f4"), ("c", "<f4"), ("random", "<u4")])
 ANSWERS = "round_even:i4 fma:f4 exp:f4 log:f4 hash:u4 stochastic:i4 update_i8:i4 update_i32:i4"
+ANSWERS += " multiply_tflite:i4 multiply_upward:i4"
 OUT = np.dtype([(name, "<" + kind) for name, kind in (answer.split(":") for answer in ANSWERS.split())])
 FLT_MAX = np.finfo(np.float32).max
 EDGES = [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -1.5, -2.5, 0.49999997, -0.49999997, 0.50000006, 1.0, -1.0]
@@ -134,6 +135,25 @@ def test_stochastic_round_and_updates(fused: tuple[np.ndarray, np.ndarray]) -> N
     wide = weight.astype(np.int64)  # a value that lies beyond 2^30 may only come back
     whole = np.clip(wide - delta, np.minimum(wide, -(1 << 30)), np.maximum(wide, 1 << 30))
     np.testing.assert_array_equal(answers["update_i32"], whole)
+
+
+def test_fixed_point_products(fused: tuple[np.ndarray, np.ndarray]) -> None:
+    """In Python's own integers: the doubling high product and the rounding shift as gemmlowp defines them; and the
+    exact quotient plus a half, rounded down."""
+    records, answers = fused
+    shifts = (records["random"] % 40).astype(np.int64) - 31
+    multipliers = (records["c"].view(np.uint32) >> 2 | 0x40000000).astype(np.int64)
+    left = np.maximum(shifts, 0)
+    numbers = records["b"].view(np.int32).astype(np.int64) >> left
+    for i in range(0, len(records), 3):
+        x, m, shift = int(numbers[i]), int(multipliers[i]), int(shifts[i])
+        product = (x << max(shift, 0)) * m
+        nudged = product + (2**30 if product >= 0 else 1 - 2**30)
+        high = abs(nudged) // 2**31 * (1 if nudged >= 0 else -1)  # C's division
+        right = max(-shift, 0)
+        halves_away = (abs(high) + (1 << right >> 1)) >> right
+        assert answers["multiply_tflite"][i] == (halves_away if high >= 0 else -halves_away), (x, m, shift)
+        assert answers["multiply_upward"][i] == (x * m + (1 << (30 - shift))) >> (31 - shift), (x, m, shift)
 
 
 def test_stochastic_rounding_is_unbiased_over_elements(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tvm_ext.fixed_point import multiplier
+
 
 @dataclass(frozen=True)
 class ConvCase:
@@ -28,7 +30,14 @@ class ConvCase:
 
     @property
     def arguments(self) -> list[np.ndarray]:
-        return [self.x, *self.weights, self.bias, self.scale]
+        return [self.x, *self.weights, self.bias, self.table]
+
+    @property
+    def table(self) -> np.ndarray:
+        """What the accumulators are requantised with: scales, or multipliers and shifts."""
+        if self.attrs["rounding"] == "even":
+            return self.scale
+        return np.array([multiplier(float(s)) for s in self.scale], np.int32).T.copy()
 
     @property
     def shapes(self) -> list[list[int]]:
@@ -60,6 +69,7 @@ def conv_case(
     clamp: tuple[int, int] = (-128, 127),
     spread: float = 60.0,
     padding: tuple[int, int, int, int] | None = None,
+    rounding: str = "even",
 ) -> ConvCase:
     """spread: standard deviation of the outputs before the clamp, in integer steps. padding: top, left, bottom, right;
     by default as much as keeps the extent."""
@@ -85,6 +95,7 @@ def conv_case(
         "hi": clamp[1],
         "in_scale": 0.1,
         "out_scale": 0.2,
+        "rounding": rounding,
     }
     return ConvCase(
         x=rng.integers(-128, 128, (1, height, width, inputs)).astype(np.int8),

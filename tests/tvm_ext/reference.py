@@ -24,10 +24,27 @@ def accumulate(x: np.ndarray, w: np.ndarray, bias: np.ndarray, attrs: dict) -> n
 
 
 def requantise(acc: np.ndarray, scale: np.ndarray, attrs: dict) -> np.ndarray:
-    """Values before the clamp: round_half_even(float32(acc) * scale) + z_y."""
+    """Values before the clamp: round_half_even(float32(acc) * scale) + z_y, or by integer multipliers."""
+    if attrs["rounding"] != "even":
+        factors = np.broadcast_to(scale, acc.shape)
+        exact = [fixed_point(int(a), float(s), attrs["rounding"]) for a, s in zip(acc.flat, factors.flat, strict=True)]
+        return np.array(exact, np.int64).reshape(acc.shape) + attrs["out_zero"]
     product = acc.astype(np.float32) * scale
     assert product.dtype == np.float32
     return np.clip(np.rint(product), -MCU_LIMIT, MCU_LIMIT).astype(np.int64) + attrs["out_zero"]
+
+
+def fixed_point(x: int, real: float, rounding: str) -> int:
+    """x * real in Python's integers. "upward": the 31-bit multiplier, one rounding, halves up. "tflite": halves up at
+    31 places, then halves away from zero at those of the shift (as gemmlowp multiplies and shifts)."""
+    fraction, shift = np.frexp(real)
+    multiplier = int(fraction * 2**31 + 0.5)
+    if rounding == "upward":
+        return (x * multiplier + (1 << (30 - int(shift)))) >> (31 - int(shift))
+    left, right = max(int(shift), 0), max(-int(shift), 0)
+    high = ((x << left) * multiplier + (1 << 30)) >> 31
+    rounded = (abs(high) + (1 << right >> 1)) >> right
+    return rounded if high >= 0 else -rounded
 
 
 def clamp(v: np.ndarray, attrs: dict) -> np.ndarray:
@@ -45,10 +62,23 @@ def pack_mask(passes: np.ndarray) -> np.ndarray:
 
 
 def add_values(a: np.ndarray, b: np.ndarray, attrs: dict) -> np.ndarray:
-    """Values before the clamp of the residual add, in float32."""
+    """Values before the clamp of the residual add, in float32 or with integer multipliers."""
+    scales, out = [attrs[f"{n}_scale"] for n in "ab"], attrs["out_scale"]
+    if attrs.get("rounding", "even") != "even":
+        pairs = zip(a.flat, b.flat, strict=True)
+        sums = [_integer_sum(int(p) - attrs["a_zero"], int(q) - attrs["b_zero"], scales, out, attrs) for p, q in pairs]
+        return np.array(sums, np.int64).reshape(a.shape) + attrs["out_zero"]
     real_a = (a.astype(np.float32) - np.float32(attrs["a_zero"])) * np.float32(attrs["a_scale"])
     real_b = (b.astype(np.float32) - np.float32(attrs["b_zero"])) * np.float32(attrs["b_scale"])
     return np.rint((real_a + real_b) / np.float32(attrs["out_scale"])).astype(np.int64) + attrs["out_zero"]
+
+
+def _integer_sum(a: int, b: int, scales: list[float], out: float, attrs: dict) -> int:
+    if attrs["rounding"] == "upward":
+        return sum(fixed_point(q, s / out, "upward") if s != out else q for q, s in zip((a, b), scales, strict=True))
+    common = 2 * max(scales)
+    lifted = sum(fixed_point(q << 20, s / common, "tflite") for q, s in zip((a, b), scales, strict=True))
+    return fixed_point(lifted, common / (out * 2**20), "tflite")
 
 
 def mean(x: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,17 @@ def test_depthwise(size: int) -> None:
     )
 
 
+@pytest.mark.parametrize("rounding", ["tflite", "upward"])
+def test_integer_requantisation(rounding: str) -> None:
+    rows = [(5, 7, 3, 8, 3, False), (4, 4, 16, 5, 1, False), (6, 5, 4, 4, 5, True)]
+    cases = [
+        conv_case(80 + i, h, w, n_in, n_out, k, depthwise=d, rounding=rounding, clamp=CLAMPS[i % 2])
+        for i, (h, w, n_in, n_out, k, d) in enumerate(rows)
+    ]
+    wide = [replace(c, scale=c.scale * s) for c, s in zip(cases, np.float32([1, 1e-3, 40]), strict=True)]
+    check_all([*cases, *wide])
+
+
 def test_windows_that_are_not_square() -> None:
     check_all(OBLONG)
 
@@ -148,9 +161,10 @@ def test_residual_add(lo: int, hi: int) -> None:
     assert {lo, hi, lo - 1, hi + 1} <= set(v.reshape(-1).tolist())
 
 
-def test_residual_add_of_every_pair_of_values() -> None:
+@pytest.mark.parametrize("rounding", ["even", "tflite", "upward"])
+def test_residual_add_of_every_pair_of_values(rounding: str) -> None:
     a, b = (v.reshape(1, 256, 256, 1).astype(np.int8) for v in np.mgrid[-128:128, -128:128])
-    attrs = {**ADD, "lo": -128, "hi": 127, "layer": "add"}
+    attrs = {**ADD, "lo": -128, "hi": 127, "layer": "add", "rounding": rounding}
     y = np.zeros_like(a)
     run(elementwise.qadd([list(a.shape)] * 2, attrs, False), [a, b], [y])
     np.testing.assert_array_equal(y, reference.clamp(reference.add_values(a, b, attrs), attrs))

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from planner.errors import ModelError
+from tvm_ext.fixed_point import multiplier  # noqa: F401
 from tvm_ext.importers.fields import array, integer, scale, take
 
 INT32_MAX = 2**31 - 1
@@ -56,24 +57,6 @@ class FloatConv:
     depthwise: bool = False
     lo: float = -math.inf
     hi: float = math.inf
-
-
-def multiplier(real: float) -> tuple[int, int]:
-    """real = multiplier / 2^31 * 2^shift as gemmlowp and TVM form it: a multiplier of 31 bits in [2^30, 2^31), shift
-    positive to the left. 0 for what is too small to count."""
-    if real == 0:
-        return 0, 0
-    fraction, shift = math.frexp(real)
-    mantissa = round(fraction * 2**31)  # exact halves do not occur below 2^53
-    if mantissa == 2**31:
-        mantissa, shift = mantissa // 2, shift + 1
-    return (mantissa, shift) if shift >= -31 else (0, 0)
-
-
-def multipliers(x_scale: float, w_scales: np.ndarray, y_scale: float) -> np.ndarray:
-    """int32 [2, O]: multipliers of s_x * s_w / s_y, formed in float64, and their shifts."""
-    exact = np.float64(x_scale) * w_scales.astype(np.float64) / np.float64(y_scale)
-    return np.array([multiplier(float(real)) for real in exact], np.int32).T.copy()
 
 
 def read_conv(entry: dict, where: str) -> ConvParams:

@@ -18,8 +18,9 @@ from tvm import relax
 from planner.errors import ModelError
 from planner.policy import Layer
 from tvm_ext.dialect import call, shape_of, window_output_shape
+from tvm_ext.fixed_point import multipliers
 from tvm_ext.function import FunctionBuilder, live
-from tvm_ext.importers.conv_params import ConvParams, FloatConv, multipliers, safe_bias
+from tvm_ext.importers.conv_params import ConvParams, FloatConv, safe_bias
 from tvm_ext.importers.heads import Head, with_head
 from tvm_ext.model import NETWORK, Model, from_oihw
 

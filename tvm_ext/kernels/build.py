@@ -143,6 +143,27 @@ def finite(value: tirx.Expr) -> tirx.Expr:
     return T.Select(T.And(value >= lowest, value <= largest), value, T.float32(0))
 
 
+def requantised(acc: tirx.Expr, table: tirx.Buffer, o: tirx.Expr, attrs: dict) -> tirx.Expr:
+    """The accumulator of channel o in steps of the output, before the clamp. table: float32 [O], or (integer rounding)
+    int32 [2, O] of multipliers and shifts."""
+    if attrs.get("rounding", "even") == "even":
+        return round_even(as_float(acc) * table[o]) + T.int32(attrs["out_zero"])
+    channels = int(table.shape[0]) // 2
+    return multiplied(acc, table[o], table[channels + o], attrs["rounding"]) + T.int32(attrs["out_zero"])
+
+
+def requantisation_table(f: Frame, channels: int, attrs: dict) -> tirx.Buffer:
+    """The argument of `requantised`."""
+    is_float = attrs.get("rounding", "even") == "even"
+    return f.buffer("scale", channels, "float32") if is_float else f.buffer("multipliers", 2 * channels, "int32")
+
+
+def multiplied(x: tirx.Expr, multiplier: object, shift: object, rounding: str) -> tirx.Expr:
+    """x * multiplier / 2^31 * 2^shift, rounded as "tflite" or "upward" says (mcu_math.h)."""
+    numbers = (T.int32(n) if isinstance(n, int) else n for n in (multiplier, shift))
+    return T.call_pure_extern("int32", f"mcu_multiply_{rounding}", x, *numbers)
+
+
 def store_clamped(y: tirx.Buffer, index: object, value: tirx.Expr, lo: int, hi: int) -> None:
     store(y, index, T.Cast("int8", T.max(T.min(value, T.int32(hi)), T.int32(lo))))
 

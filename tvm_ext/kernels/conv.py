@@ -3,6 +3,8 @@
     acc[o] = bias[o] + sum over (tap, c) of (x[tap, c] - z_x) * w[o, tap, c]
     y[o]   = clamp(round_even(float(acc[o]) * scale[o]) + z_y, lo, hi)          (NUMERICS, "Forward")
 
+or, where the attribute `rounding` says so, with an integer multiplier and shift in the place of scale.
+
 Channels that train lie in SRAM and the others in flash: columns are gathered as [taps][frozen] then [taps][trained].
 """
 
@@ -14,7 +16,6 @@ from tvm.tirx.script import builder as T
 from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
     Kernel,
-    as_float,
     function,
     i32,
     largest_divisor,
@@ -22,8 +23,9 @@ from tvm_ext.kernels.build import (
     local,
     loop,
     overlap_distance,
+    requantisation_table,
+    requantised,
     ring_row,
-    round_even,
     set_mask_bit,
     store,
     store_clamped,
@@ -45,7 +47,7 @@ def channel_tables(groups: list[list[int]]) -> tuple[np.ndarray, ...]:
 
 
 def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
-    """shapes: of x (1, H, W, I), then weights, bias, scale."""
+    """shapes: of x (1, H, W, I), then weights, bias, requantisation table."""
     x_shape, out_channels = shapes[0], shapes[1][0]
     _, out_h, out_w, _ = window_output_shape(x_shape, out_channels, attrs)
     _, in_h, in_w, in_c = x_shape
@@ -57,7 +59,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     with function() as f:
         x = f.buffer("x", int(np.prod(x_shape)), "int8")
         weights = [f.buffer(f"w{i}", out_channels * n, "int8") for i, n in enumerate(widths)]
-        bias, scale = f.buffer("bias", out_channels, "int32"), f.buffer("scale", out_channels, "float32")
+        bias, table = f.buffer("bias", out_channels, "int32"), requantisation_table(f, out_channels, attrs)
         tables = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(groups)] if len(groups) > 1 else None
         y = f.buffer("y", out_h * out_w * out_channels, "int8")
         mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
@@ -78,7 +80,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                         for j in range(filters):
                             o = ob * filters + j
                             acc = accumulators[p * filters + j]
-                            v = let("v", round_even(as_float(acc) * scale[o]) + T.int32(attrs["out_zero"]))
+                            v = let("v", requantised(acc, table, o, attrs))
                             element = (block * pixels + p) * out_channels + o
                             store_clamped(y, y_row * (out_w * out_channels) + element, v, attrs["lo"], attrs["hi"])
                             if with_mask:

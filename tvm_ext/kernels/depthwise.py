@@ -9,7 +9,6 @@ from tvm.tirx.script import builder as T
 from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
     Kernel,
-    as_float,
     function,
     i32,
     largest_divisor,
@@ -17,8 +16,9 @@ from tvm_ext.kernels.build import (
     local,
     loop,
     overlap_distance,
+    requantisation_table,
+    requantised,
     ring_row,
-    round_even,
     set_mask_bit,
     store,
     store_clamped,
@@ -29,7 +29,7 @@ UNROLLED_TAPS = 25  # a larger window keeps its loop over rows
 
 
 def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
-    """shapes: of x (1, H, W, C), w [C, kh, kw], bias, scale."""
+    """shapes: of x (1, H, W, C), w [C, kh, kw], bias, requantisation table."""
     x_shape, channels = shapes[0], shapes[1][0]
     _, in_h, in_w, _ = x_shape
     _, out_h, out_w, _ = window_output_shape(x_shape, channels, attrs)
@@ -39,7 +39,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     mask_row = (out_w * channels + 7) // 8
     with function() as f:
         x, w = f.buffer("x", in_h * in_w * channels, "int8"), f.buffer("w", channels * kh * kw, "int8")
-        bias, scale = f.buffer("bias", channels, "int32"), f.buffer("scale", channels, "float32")
+        bias, table = f.buffer("bias", channels, "int32"), requantisation_table(f, channels, attrs)
         y = f.buffer("y", out_h * out_w * channels, "int8")
         mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
         rows = f.buffer("rows", kh * row_width, "int16")
@@ -59,7 +59,7 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                         store(accumulators, p, bias[c])
                     _taps(accumulators, rows, w, c, block, (kh, kw), sx, row_width, pixels)
                     for p in range(pixels):
-                        v = let("v", round_even(as_float(accumulators[p]) * scale[c]) + T.int32(attrs["out_zero"]))
+                        v = let("v", requantised(accumulators[p], table, c, attrs))
                         element = (block * pixels + p) * channels + c
                         store_clamped(y, y_row * (out_w * channels) + element, v, attrs["lo"], attrs["hi"])
                         if with_mask:

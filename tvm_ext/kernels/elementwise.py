@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from tvm import tirx
 from tvm.tirx.script import builder as T
 
+from tvm_ext.fixed_point import multiplier
 from tvm_ext.kernels.build import (
     Kernel,
     as_float,
@@ -15,6 +17,7 @@ from tvm_ext.kernels.build import (
     let,
     local,
     loop,
+    multiplied,
     over_channels,
     pixel_index,
     ring_row,
@@ -26,7 +29,7 @@ from tvm_ext.kernels.build import (
 
 
 def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
-    """y = clamp(round_even(((a - z_a) * s_a + (b - z_b) * s_b) / s_y) + z_y)."""
+    """y = clamp(round_even(((a - z_a) * s_a + (b - z_b) * s_b) / s_y) + z_y), or with integer multipliers."""
     _, height, width, channels = shapes[0]
     row, mask_row = width * channels, (width * channels + 7) // 8
     lo, hi = attrs["lo"], attrs["hi"]
@@ -41,10 +44,11 @@ def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                 with loop("i", 0, mask_row) as i:
                     store(mask, oy * mask_row + i, T.uint8(0))
             with loop("i", 0, row) as i:
-                real_a = as_float(i32(a[a_row * row + i]) - T.int32(attrs["a_zero"])) * f32(attrs["a_scale"])
-                real_b = as_float(i32(b[b_row * row + i]) - T.int32(attrs["b_zero"])) * f32(attrs["b_scale"])
-                quotient = (real_a + real_b) / f32(attrs["out_scale"])
-                v = let("v", round_even(quotient) + T.int32(attrs["out_zero"]))
+                steps = [
+                    i32(operand[index * row + i]) - T.int32(attrs[f"{n}_zero"])
+                    for n, operand, index in (("a", a, a_row), ("b", b, b_row))
+                ]
+                v = let("v", _sum(*steps, attrs) + T.int32(attrs["out_zero"]))
                 store_clamped(y, y_row * row + i, v, lo, hi)
                 if with_mask:
                     set_mask_bit(mask, oy * mask_row, i, v, lo, hi)
@@ -56,6 +60,29 @@ def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         inputs=2,
         outputs=2 if with_mask else 1,
     )
+
+
+def _sum(a: tirx.Expr, b: tirx.Expr, attrs: dict) -> tirx.Expr:
+    """a * s_a + b * s_b in steps of the output, by the attribute `rounding`.
+
+    "tflite": both in a common scale, 20 bits up, then the sum. "upward": each rounded to the output's steps by itself,
+    as TVM's qnn.add has it."""
+    scales = (attrs["a_scale"], attrs["b_scale"])
+    rounding = attrs.get("rounding", "even")
+    if rounding == "even":
+        real_a, real_b = (as_float(q) * f32(s) for q, s in zip((a, b), scales, strict=True))
+        return round_even((real_a + real_b) / f32(attrs["out_scale"]))
+    if rounding == "upward":
+        return sum(
+            q if s == attrs["out_scale"] else multiplied(q, *multiplier(s / attrs["out_scale"]), rounding)
+            for q, s in zip((a, b), scales, strict=True)
+        )
+    common = 2 * max(scales)
+    lifted = [
+        multiplied(q * T.int32(1 << 20), *multiplier(s / common), rounding)
+        for q, s in zip((a, b), scales, strict=True)
+    ]
+    return multiplied(lifted[0] + lifted[1], *multiplier(common / (attrs["out_scale"] * (1 << 20))), rounding)
 
 
 def qmean(shapes: list[list[int]], attrs: dict) -> Kernel:
