@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import mcutrain
-from mcutrain.learning import Data, Learnt, learn
+from mcutrain.data import Data
+from mcutrain.learning import Learnt, learn
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 REFERENCE = {
@@ -70,7 +71,7 @@ def run(progress: Callable[[str], None] = print) -> dict[str, list[float]]:
     result = {}
     for scheme in ("head_only", "49kb"):
         progress(f"training {scheme}: {EPOCHS} epochs over {IMAGES} images")
-        result[scheme] = list(train(scheme, data).accuracy)
+        result[scheme] = list(train(scheme, data).scores)
         progress(f"{scheme}: " + " -> ".join(f"{a:.1%}" for a in result[scheme]))
     return result
 

@@ -21,8 +21,8 @@ from rich.table import Table
 
 import mcutrain
 from mcutrain import boards, emulator
+from mcutrain.data import to_int8
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json
-from mcutrain.learning import to_int8
 from mcutrain.report import render_text
 from mcutrain.toolchain import find_compiler
 from mcutrain.verify import Samples, run_on_device, verify

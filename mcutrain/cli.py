@@ -36,8 +36,9 @@ from mcutrain.cli_options import (
     Stream,
 )
 from mcutrain.cli_refusal import OVER_BUDGET, refusing
+from mcutrain.data import read_data
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
-from mcutrain.learning import learn, read_data
+from mcutrain.learning import learn
 from mcutrain.report import render_html, render_text
 from mcutrain.report_view import finite
 from mcutrain.units import format_bytes
@@ -203,13 +204,14 @@ def train(
     if save is not None:
         _save(save, twin.state())
     if as_json:
-        result = {"accuracy": learnt.accuracy, "losses": learnt.losses, "steps": learnt.steps}
+        result = {learnt.metric.replace(" ", "_"): learnt.scores, "losses": learnt.losses, "steps": learnt.steps}
         print(json.dumps(finite(result)))
         return
-    table = Table("epoch", "mean loss (nats)", "test accuracy", title=f"{learnt.steps} steps at batch 1")
-    for epoch, score in enumerate(learnt.accuracy):
+    table = Table("epoch", "mean loss", f"test {learnt.metric}", title=f"{learnt.steps} steps at batch 1")
+    for epoch, score in enumerate(learnt.scores):
         loss = f"{learnt.losses[epoch - 1]:.4f}" if epoch else "-"
-        table.add_row(str(epoch) if epoch else "before", loss, f"{score:.1%}")
+        shown = f"{score:.1%}" if learnt.metric == "accuracy" else f"{score:.6g}"
+        table.add_row(str(epoch) if epoch else "before", loss, shown)
     output.print(table)
 
 

@@ -1,16 +1,14 @@
-"""Training runs on the host twin: data from a file, a learning-rate schedule, accuracy before and after."""
+"""Training runs on the host twin: a learning-rate schedule, and how good the network is before and after."""
 
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from mcutrain.data import Data
 from mcutrain.twin import Twin
 from planner.errors import ModelError
 
@@ -19,70 +17,45 @@ SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
-class Data:
-    """int8 images (N, H, W, C) and labels (N,); the test part is never trained on."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-
-
-@dataclass(frozen=True)
 class Learnt:
-    """accuracy: fraction right on the test part, before training and after each epoch; losses: epoch means, in nats."""
+    """metric: "accuracy" (fraction right) or "mean squared error". scores: of the test part, before training and after
+    each epoch; losses: epoch means."""
 
-    accuracy: tuple[float, ...]
+    metric: str
+    scores: tuple[float, ...]
     losses: tuple[float, ...]
     steps: int
 
 
-def read_data(path: str | Path, twin: Twin) -> Data:
-    """An .npz with x_train, y_train, x_test, y_test. Images int8 as the network reads them, or uint8 pixels 0..255, of
-    which 127.5 is subtracted (halves to even). Raises ModelError naming the array."""
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in ("x_train", "y_train", "x_test", "y_test"):
-                if name not in file:
-                    raise ModelError(f"{path}: has no array '{name}'; it needs x_train, y_train, x_test, y_test")
-                arrays[name] = file[name]
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}; give an .npz file") from None
-    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:  # TypeError: a lone .npy
-        raise ModelError(f"{path}: not an .npz of plain arrays ({' '.join(str(error).split())[:120]})") from None
-    shape = tuple(twin.meta["input"]["shape"][1:])
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.dtype not in (np.int8, np.uint8) or x.shape[1:] != shape:
-            wanted = f"(N, {', '.join(map(str, shape))})"
-            raise ModelError(f"{path}: x_{part} is {x.dtype} {x.shape}, the network takes int8 or uint8 {wanted}")
-        if x.dtype == np.uint8:
-            arrays[f"x_{part}"] = to_int8(x)
-        if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
-            raise ModelError(f"{path}: y_{part} is {y.dtype} {y.shape}, expected {len(x)} integer labels")
-        if len(x) == 0:
-            raise ModelError(f"{path}: x_{part} is empty")
-        if y.min() < 0 or y.max() >= twin.meta["classes"]:
-            raise ModelError(
-                f"{path}: y_{part} goes from {y.min()} to {y.max()}, the network has {twin.meta['classes']} classes"
-            )
-    return Data(**arrays)
-
-
-def to_int8(pixels: np.ndarray) -> np.ndarray:
-    """uint8 pixels as int8: x - 127.5, halves to even."""
-    return np.clip(np.rint(pixels.astype(np.float32) - 127.5), -128, 127).astype(np.int8)
-
-
-def accuracy(twin: Twin, x: np.ndarray, y: np.ndarray, progress: Progress | None = None) -> float:
-    """Fraction of images whose largest logit is the label's."""
-    right = 0
+def score(twin: Twin, x: np.ndarray, y: np.ndarray, progress: Progress | None = None) -> float:
+    """Mean over the samples: 1 where the largest logit is the label's class; for a binary loss the fraction of outputs
+    on the right side of 1/2; for the others the squared error of the outputs, as real numbers."""
+    total = 0.0
     for i in range(len(x)):
-        right += int(np.argmax(twin.infer(x[i]))) == int(y[i])
+        total += _score(twin.meta, twin.infer(x[i]), x[i], y[i])
         if progress is not None:
             progress(i + 1, len(x))
-    return right / len(x)
+    return total / len(x)
+
+
+def metric(meta: dict) -> str:
+    return "mean squared error" if meta["loss"] in ("mse", "autoencoder") else "accuracy"
+
+
+def _score(meta: dict, logits: np.ndarray, x: np.ndarray, y: object) -> float:
+    if meta["loss"] == "cross_entropy":
+        return float(int(np.argmax(logits)) == int(y))
+    outputs = _real(logits, meta["logits"])
+    if meta["loss"] == "binary_cross_entropy":
+        return float(np.mean((outputs > 0) == (np.asarray(y) > 0)))
+    wanted = _real(x.reshape(-1), meta["input"]) if meta["loss"] == "autoencoder" else np.asarray(y)
+    return float(np.mean((outputs - wanted) ** 2))
+
+
+def _real(values: np.ndarray, place: dict) -> np.ndarray:
+    if values.dtype != np.int8:
+        return values.astype(np.float64)
+    return (values.astype(np.float64) - place["zero"]) * place["scale"]
 
 
 def learn(
@@ -110,15 +83,15 @@ def learn(
         if progress is not None:
             progress(done, work)
 
-    scores, losses = [accuracy(twin, data.x_test, data.y_test, tick)], []
+    scores, losses = [score(twin, data.x_test, data.y_test, tick)], []
     for _ in range(epochs):
         loss_sum = 0.0
         for i in order.permutation(len(data.x_train)):
             factor = 0.5 * (1 + math.cos(math.pi * step / total)) if schedule == "cosine" else 1.0
             twin.learning_rate = np.asarray(learning_rate, np.float32) * np.float32(factor)
-            loss_sum += twin.train_step(data.x_train[i], int(data.y_train[i]))
+            loss_sum += twin.train_step(data.x_train[i], data.y_train[i])
             step += 1
             tick(step, total)
         losses.append(loss_sum / len(data.x_train))
-        scores.append(accuracy(twin, data.x_test, data.y_test, tick))
-    return Learnt(tuple(scores), tuple(losses), step)
+        scores.append(score(twin, data.x_test, data.y_test, tick))
+    return Learnt(metric(twin.meta), tuple(scores), tuple(losses), step)

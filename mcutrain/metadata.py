@@ -10,15 +10,17 @@ import numpy as np
 
 from mcutrain.folder import METADATA, read_json
 from planner.errors import OutputError
+from planner.policy import LOSSES
 
 SCHEMA = 1
 _DTYPES = ("int8", "int32", "uint8", "uint32", "float32")
 _KEYS = {
-    "name": str, "model": str, "scheme": str, "board": str, "budget_bytes": int, "classes": int, "defines": list,
+    "name": str, "model": str, "scheme": str, "board": str, "budget_bytes": int, "classes": int, "loss": str,
+    "defines": list,
     "plan": dict, "arena_bytes": int, "input": dict, "logits": dict, "infer_ops": int, "state": list,
     "parameters": list,
 }  # fmt: skip
-_TRAIN_KEYS = {"ops": int, "logits_offset": int, "loss_offset": int, "label": dict, "learning_rate": dict}
+_TRAIN_KEYS = {"ops": int, "logits_offset": int, "loss_offset": int, "learning_rate": dict}
 _PARAMETER_KEYS = {
     "name": str, "variable": str, "gradient": int, "gradient_shape": list, "is_weight": bool, "depthwise": bool,
 }  # fmt: skip
@@ -38,6 +40,8 @@ def read_metadata(out: Path) -> dict[str, Any]:
 def _faults(own: dict) -> Iterator[str]:
     """What is wrong, lazily: a later check may rely on the earlier ones."""
     yield from _wrong_keys(own, _KEYS, "mcutrain")
+    if own["loss"] not in LOSSES:
+        yield f"mcutrain.loss is none of {', '.join(LOSSES)}"
     yield from _wrong_keys(own["plan"], {"height": int, "bound": int, "status": str}, "mcutrain.plan")
     places = {"input": own["input"], "logits": own["logits"]}
     places |= {f"state[{i}]": place for i, place in enumerate(own["state"])}
@@ -48,7 +52,9 @@ def _faults(own: dict) -> Iterator[str]:
         yield from _wrong_keys(train, _TRAIN_KEYS, "mcutrain.train")
         loss = {"offset": train["loss_offset"], "shape": [1], "dtype": "float32"}
         logits = {**own["logits"], "offset": train["logits_offset"]}
-        places |= {"label": train["label"], "learning_rate": train["learning_rate"], "loss": loss, "output": logits}
+        if own["loss"] != "autoencoder":
+            places["train.label"] = train.get("label")
+        places |= {"learning_rate": train["learning_rate"], "loss": loss, "output": logits}
     for name, place in places.items():
         yield from _wrong_place(place, own["arena_bytes"], f"mcutrain.{name}")
     variables = {place.get("name") for place in own["state"]}

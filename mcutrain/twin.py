@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mcutrain import labels
 from mcutrain.metadata import read_metadata
 from mcutrain.twin_library import Library
 from planner.errors import ModelError, OutputError
@@ -39,17 +40,19 @@ class Twin:
 
     # ------------------------------------------------------------------ running
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Logits (classes,) of one int8 image (H, W, C) or (1, H, W, C): int8 or float32, as the head is."""
+        """Logits (classes,), int8 or float32 as the head is, of one input: int8 (float32 of a float network) of the
+        network's shape (H, W, C); axes of one may be left out or added."""
         self._library.write(self.meta["input"], self._image(x))
         self._library.call("mcu_twin_infer")
         return self._library.read(self.meta["logits"]).reshape(-1)
 
-    def train_step(self, x: np.ndarray, y: int) -> float:
-        """One step on one image and its label; the loss in nats, before the update. Raises ModelError."""
+    def train_step(self, x: np.ndarray, y: object = None) -> float:
+        """One step on one input and its label (a class number; for other losses an array, or nothing for an
+        autoencoder); the loss, before the update. Raises ModelError."""
         self._train(self._library, x, y)
         return self._loss(self._library)
 
-    def gradients(self, x: np.ndarray, y: int) -> dict[str, np.ndarray]:
+    def gradients(self, x: np.ndarray, y: object = None) -> dict[str, np.ndarray]:
         """float32 gradients of every trained parameter with respect to its stored values, before quantisation-aware
         scaling; weights OIHW, zero where a channel does not train. The twin's state stays as it is."""
         if self._debug is None:
@@ -72,10 +75,12 @@ class Twin:
         gradients = {index: np.frombuffer(data, np.float32) for index, data in collected.items()}
         return {p["name"]: self._spread(p, gradients[p["gradient"]]) for p in self.meta["parameters"]}
 
-    def _train(self, library: Library, x: np.ndarray, y: int) -> None:
+    def _train(self, library: Library, x: np.ndarray, y: object) -> None:
         train = self._training()
+        label = labels.encode(self.meta, y)
         library.write(self.meta["input"], self._image(x))
-        library.write(train["label"], np.array([self._label(y)], np.int32))
+        if train["label"] is not None:
+            library.write(train["label"], label)
         library.call("mcu_twin_train")
 
     def _loss(self, library: Library) -> float:
@@ -192,15 +197,10 @@ class Twin:
         return self.meta["train"]
 
     def _image(self, x: np.ndarray) -> np.ndarray:
-        x, shape = np.asarray(x), tuple(self.meta["input"]["shape"])
-        if x.dtype != np.int8 or x.shape not in (shape, shape[1:]):
-            raise ModelError(f"input is {x.dtype} {x.shape}, the network takes int8 {shape[1:]} (HWC)")
+        x, (_, *shape), dtype = np.asarray(x), self.meta["input"]["shape"], self.meta["input"]["dtype"]
+        if x.dtype != np.dtype(dtype) or [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
+            raise ModelError(f"input is {x.dtype} {x.shape}, the network takes {dtype} {tuple(shape)} (HWC)")
         return x
-
-    def _label(self, y: int) -> int:
-        if not 0 <= int(y) < self.meta["classes"]:
-            raise ModelError(f"label {y} is outside 0 .. {self.meta['classes'] - 1}")
-        return int(y)
 
 
 def _to_oihw(value: np.ndarray) -> np.ndarray:

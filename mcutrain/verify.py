@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain import boards, emulator
+from mcutrain import boards, emulator, labels
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.metadata import read_metadata
 from mcutrain.report import render_html
@@ -24,10 +24,11 @@ ROUND_RATES = (0.001, 0.01)
 
 @dataclass(frozen=True)
 class Samples:
-    """What the device is fed. images: int8 (N, H, W, C); labels: (N,), for one training step each."""
+    """What the device is fed. images: int8 or float32 (N, H, W, C); labels: N of them, for one training step each, as
+    the loss takes them (of an autoencoder: None)."""
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: Sequence[object]
 
 
 def verify(
@@ -85,18 +86,21 @@ def run_on_device(
     emulator.find_emulator()
     image = _build(out, boards.get(meta["board"]), meta["budget_bytes"], "firmware", ())
     if samples is None:
-        samples = Samples(images[:0], np.zeros(0, np.int32))
+        samples = Samples(images[:0], ())
     elif meta["train"] is None and len(samples.labels):
         raise ModelError(f"{out}: compiled for inference only; compile with a training scheme")
     return _run(image, meta, images, samples, np.asarray(learning_rate, np.float32), progress)
 
 
 def random_samples(meta: dict, count: int) -> Samples:
-    """Uniform int8 images and labels from a fixed seed: bits must be equal on any input."""
+    """Random inputs and labels from a fixed seed: bits must be equal on any input."""
     source = np.random.default_rng(0)
     shape = (count, *meta["input"]["shape"][1:])
-    images = source.integers(-128, 128, shape, dtype=np.int8)
-    return Samples(images, source.integers(0, meta["classes"], count))
+    if meta["input"]["dtype"] == "float32":
+        images = source.normal(size=shape).astype(np.float32)
+    else:
+        images = source.integers(-128, 128, shape, dtype=np.int8)
+    return Samples(images, labels.random(meta, source, count))
 
 
 def _build(out: Path, board: boards.Board, budget: int, name: str, defines: tuple[str, ...]) -> Image:
@@ -118,7 +122,7 @@ def layout(meta: dict) -> emulator.Layout:
     return emulator.Layout(
         input_bytes=_nbytes(meta["input"]),
         logits_bytes=_nbytes(meta["logits"]),
-        label_bytes=_nbytes(train["label"]) if train else 0,
+        label_bytes=_nbytes(train["label"]) if train and train["label"] else 0,
         hyper_bytes=_nbytes(train["learning_rate"]) if train else 0,
         infer_ops=meta["infer_ops"],
         train_ops=train["ops"] if train else 0,
@@ -133,8 +137,7 @@ def _nbytes(place: dict) -> int:
 def _run(image: Image, meta: dict, images, samples: Samples, rates: np.ndarray, progress) -> emulator.Results:
     sizes, steps = layout(meta), len(samples.labels)
     rates = np.broadcast_to(rates, (steps, 2))
-    labels = np.asarray(samples.labels, np.int32)
-    fed = [(rates[i], samples.images[i], labels[i : i + 1]) for i in range(steps)]
+    fed = [(rates[i], samples.images[i], labels.encode(meta, samples.labels[i])) for i in range(steps)]
     work = image.elf.parent
     try:
         (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(sizes, images, fed))
@@ -149,7 +152,7 @@ def _equal(twin: Twin, meta, samples, steps, rates, device: emulator.Results) ->
     same = twin.infer(samples.images[0]).tobytes() == device.infer_logits[0].tobytes()
     for i in range(steps):
         twin.learning_rate = rates
-        loss = np.float32(twin.train_step(samples.images[i], int(samples.labels[i])))
+        loss = np.float32(twin.train_step(samples.images[i], samples.labels[i]))
         same &= loss.tobytes() == device.losses[i].tobytes()
         same &= twin.last_logits().tobytes() == device.train_logits[i].tobytes()
     return bool(same and twin.state_bytes() == device.state)

@@ -13,6 +13,7 @@ import numpy as np
 
 from planner.errors import PolicyError
 
+LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "autoencoder")  # what a training step can minimise
 Select = Literal["magnitude", "first"]
 
 

@@ -35,7 +35,7 @@ int32_t {prefix}_init(void) {{
 {public}"""
 
 RUN = """
-int8_t *{prefix}_input(void) {{ return AT(int8_t, {input}); }}
+{input_type} *{prefix}_input(void) {{ return AT({input_type}, {input}); }}
 
 int32_t {prefix}_infer_arena(void) {{
     if (!ready) {{
@@ -73,28 +73,22 @@ TRAIN = """
 float *{prefix}_learning_rate(void) {{ return AT(float, {rates}); }}
 
 int32_t {prefix}_train_arena(void) {{
-    int32_t label;
-    if (!ready) {{
+{label_declaration}    if (!ready) {{
         return MCU_ERROR_STATE;
     }}
-    memcpy(&label, {prefix}_arena + {label}, sizeof label);
-    if (label < 0 || label >= {classes}) {{
-        return MCU_ERROR_LABEL;
-    }}
-    {prefix}_train_ops();
+{label_check}    {prefix}_train_ops();
     return MCU_OK;
 }}
 
 int32_t {prefix}_train_step(struct {prefix}_train_inputs *inputs, struct {prefix}_train_outputs *outputs) {{
-    if (inputs == NULL || outputs == NULL || inputs->label == NULL || outputs->loss == NULL) {{
+    if (inputs == NULL || outputs == NULL || {label_missing}outputs->loss == NULL) {{
         return MCU_ERROR_NULL;
     }}
     int32_t status = {prefix}_take_input(inputs->input);
     if (status != MCU_OK) {{
         return status;
     }}
-    memcpy({prefix}_arena + {label}, inputs->label, sizeof(int32_t));
-    status = {prefix}_train_arena();
+{label_copy}    status = {prefix}_train_arena();
     if (status != MCU_OK) {{
         return status;
     }}
@@ -134,7 +128,7 @@ extern uint8_t {prefix}_arena[];
 int32_t {prefix}_init(void);
 
 /* Where the network reads its input. Filled directly and passed as `input`, it saves a copy and its memory. */
-int8_t *{prefix}_input(void);
+{input_type} *{prefix}_input(void);
 
 /* Inference, as microTVM's AOT executor has it. */
 int32_t {prefix}_run(struct {prefix}_inputs *inputs, struct {prefix}_outputs *outputs);
@@ -152,11 +146,10 @@ int32_t {prefix}_infer_arena(void);
 TRAIN_HEADER = """
 struct {prefix}_train_inputs {{
     void *input;
-    int32_t *label; /* 0 .. {classes} - 1 */
-}};
+{label_member}}};
 
 struct {prefix}_train_outputs {{
-    float *loss;  /* nats, before the update */
+    float *loss;  /* {loss_unit}, before the update */
     void *output; /* logits before the update, or NULL */
 }};
 
@@ -169,6 +162,34 @@ float *{prefix}_learning_rate(void);
 /* The same on the arena alone: input and label lie in their places. */
 int32_t {prefix}_train_arena(void);
 """
+
+# How the label of each loss reaches the arena: what stands in the struct, and the check before a step.
+LABELS = {
+    "cross_entropy": (
+        "    int32_t *label; /* 0 .. {classes} - 1 */\n",
+        "    int32_t label;\n",
+        """    memcpy(&label, {prefix}_arena + {label}, sizeof label);
+    if (label < 0 || label >= {classes}) {{
+        return MCU_ERROR_LABEL;
+    }}
+""",
+    ),
+    "binary_cross_entropy": (
+        "    int32_t *label; /* {classes} values, each 0 or 1 */\n",
+        "    int32_t label;\n",
+        """    for (int32_t i = 0; i < {classes}; i++) {{
+        memcpy(&label, {prefix}_arena + {label} + 4 * i, sizeof label);
+        if (label != 0 && label != 1) {{
+            return MCU_ERROR_LABEL;
+        }}
+    }}
+""",
+    ),
+    "mse": ("    float *label; /* {classes} real values that the output should have */\n", "", ""),
+    "autoencoder": ("", "", ""),
+}
+LABEL_COPY = "    memcpy({prefix}_arena + {label}, inputs->label, {label_bytes});\n"
+LOSS_UNITS = {"mse": "mean squared error", "autoencoder": "mean squared error"}
 
 MODEL_HEADER = """/* How a generic program drives {prefix}: entry points, and places in the arena (bytes). */
 #ifndef MCU_MODEL_H

@@ -12,13 +12,12 @@ import numpy as np
 from planner.model import Plan, Stream
 from tvm_ext import c_text
 from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions, comment
+from tvm_ext.interface import header, model_header, public
 from tvm_ext.kernels.build import Kernel
 from tvm_ext.lower import Call, Lowered
 from tvm_ext.placement import Placement, placements
 from tvm_ext.row_loops import loop_nest
 from tvm_ext.streamed import with_rings
-from tvm_ext.training import LABEL
-from tvm_ext.updates import RATES
 
 KERNELS_A_FILE = 32
 
@@ -74,15 +73,15 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
         arena=plan.height,
         init=_init_body(lowered, plan, names),
         entries="\n".join(body),
-        public=_public(prefix, lowered, infer, train),
+        public=public(prefix, lowered, infer, train),
     )
     include, source = "codegen/host/include", "codegen/host/src"
     files = {
         f"{source}/{name}_lib0.c": lib0,
         **_kernel_files(f"{source}/{name}_lib", prefix, functions),
         f"{source}/{prefix}_kernels.h": _kernel_header(prefix, functions),
-        f"{include}/{prefix}.h": _header(prefix, lowered, infer, train),
-        f"{include}/mcu_model.h": _model_header(prefix, lowered, plan, infer, train),
+        f"{include}/{prefix}.h": header(prefix, lowered, infer, train),
+        f"{include}/mcu_model.h": model_header(prefix, lowered, plan, infer, train),
     }
     return Source(files, tuple(kernel_names))
 
@@ -196,76 +195,6 @@ def _init_body(lowered: Lowered, plan: Plan, names: _Names) -> str:
         else:
             lines.append(f"    memset({target}, 0, {value.nbytes}); /* {comment(name)} */")
     return "\n".join(lines)
-
-
-def _public(prefix: str, lowered: Lowered, infer: Placement, train: Placement | None) -> str:
-    model = lowered.training.model
-    values = {
-        "prefix": prefix,
-        "input": infer.offsets["x"],
-        "input_bytes": infer.step.values["x"].tensor.nbytes,
-        "logits": infer.offsets[infer.step.logits],
-        "logits_bytes": infer.step.values[infer.step.logits].tensor.nbytes,
-        "classes": model.classes,
-    }
-    text = c_text.RUN.format(**values)
-    if train is not None:
-        text += c_text.TRAIN.format(
-            **values,
-            label=train.offsets[LABEL],
-            loss=train.offsets[train.step.loss],
-            train_logits=train.offsets[train.step.logits],
-            rates=train.offsets[RATES],
-        )
-    return text
-
-
-def _header(prefix: str, lowered: Lowered, infer: Placement, train: Placement | None) -> str:
-    model, logits = lowered.training.model, infer.step.values[infer.step.logits]
-    height, width, channels = model.input_shape[1:]
-    return c_text.HEADER.format(
-        prefix=prefix,
-        guard=prefix.upper(),
-        input=f"int8 {height}x{width}x{channels} (HWC), real = (x - {model.input_zero}) * {model.input_scale!r}",
-        output=f"{logits.dtype} {model.classes} logits",
-        train=c_text.TRAIN_HEADER.format(prefix=prefix, classes=model.classes) if train is not None else "",
-    )
-
-
-def _model_header(prefix: str, lowered: Lowered, plan: Plan, infer: Placement, train: Placement | None) -> str:
-    """mcu_model.h: the constants by which the generic verify program and the host twin drive the model."""
-    values = infer.step.values
-    pairs = {
-        "ARENA": f"{prefix}_arena",
-        "ARENA_BYTES": plan.height,
-        "INIT": f"{prefix}_init",
-        "INFER": f"{prefix}_infer_arena",
-        "TRAINS": int(train is not None),
-        "INPUT_OFFSET": infer.offsets["x"],
-        "INPUT_BYTES": values["x"].tensor.nbytes,
-        "INFER_LOGITS_OFFSET": infer.offsets[infer.step.logits],
-        "LOGITS_BYTES": values[infer.step.logits].tensor.nbytes,
-        "INFER_OPS": len(infer.calls),
-    }
-    segments = []
-    if train is not None:
-        pairs |= {
-            "TRAIN": f"{prefix}_train_arena",
-            "TRAIN_OPS": len(train.calls),
-            "LABEL_OFFSET": train.offsets[LABEL],
-            "LABEL_BYTES": 4,
-            "TRAIN_LOGITS_OFFSET": train.offsets[train.step.logits],
-            "LOSS_OFFSET": train.offsets[train.step.loss],
-            "HYPER_OFFSET": train.offsets[RATES],
-            "HYPER_BYTES": lowered.state[RATES].nbytes,
-        }
-        segments = [(plan.offsets[n], v.nbytes, n) for n, v in lowered.state.items()]
-    pairs["SEGMENTS"] = len(segments)
-    lines = [f"#define MCU_MODEL_{key} {value}" for key, value in pairs.items()]
-    if segments:
-        lines += ["static const mcu_segment mcu_model_segments[] = {"]
-        lines += [f"    {{{offset}u, {nbytes}u}}, /* {comment(n)} */" for offset, nbytes, n in segments] + ["};"]
-    return c_text.MODEL_HEADER.format(prefix=prefix, lines="\n".join(lines))
 
 
 def _kernel_header(prefix: str, functions: list[CFunction]) -> str:

@@ -69,6 +69,7 @@ def _own(lowered, plan, name, infer, train, extra) -> dict:
         "scheme": lowered.training.policy.name,
         "head": model.head,
         "classes": model.classes,
+        "loss": model.loss,
         **extra,
         "arena_bytes": plan.height,
         "input": {**_place(infer, "x"), "scale": model.input_scale, "zero": model.input_zero},
@@ -84,7 +85,7 @@ def _own(lowered, plan, name, infer, train, extra) -> dict:
             "ops": len(train.calls),
             "logits_offset": train.offsets[train.step.logits],
             "loss_offset": train.offsets[train.step.loss],
-            "label": _place(train, LABEL),
+            "label": _place(train, LABEL) if LABEL in train.offsets else None,
             "learning_rate": _place(train, RATES),
         }
         own["state"] = [{"name": n, **_place(train, n)} for n in lowered.state]

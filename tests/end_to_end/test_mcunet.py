@@ -12,7 +12,7 @@ import pytest
 
 import mcutrain
 from mcutrain import BudgetError, DeviceError, boards, emulator, toolchain
-from mcutrain.learning import to_int8
+from mcutrain.data import to_int8
 from mcutrain.verify import Samples, layout, random_samples, run_on_device
 from tests.end_to_end.conftest import STEPS, Verified, mcutrain_command
 

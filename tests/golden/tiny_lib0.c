@@ -577,7 +577,7 @@ int32_t tvmgen_tiny_train_step(struct tvmgen_tiny_train_inputs *inputs, struct t
     if (status != MCU_OK) {
         return status;
     }
-    memcpy(tvmgen_tiny_arena + 192, inputs->label, sizeof(int32_t));
+    memcpy(tvmgen_tiny_arena + 192, inputs->label, 4);
     status = tvmgen_tiny_train_arena();
     if (status != MCU_OK) {
         return status;

@@ -10,7 +10,8 @@ import pytest
 
 import mcutrain
 from mcutrain import ModelError
-from mcutrain.learning import Data, accuracy, learn, read_data, to_int8
+from mcutrain.data import Data, read_data, to_int8
+from mcutrain.learning import learn, score
 from tests import tiny_network as network
 from tests.mcutrain import tiny
 
@@ -43,7 +44,7 @@ def test_uint8_files_are_converted(twin: mcutrain.Twin, tmp_path: Path) -> None:
     ("replaced", "message"),
     [
         ({"y_test": None}, "has no array 'y_test'; it needs x_train, y_train, x_test, y_test"),
-        ({"x_train": np.zeros((24, 8, 8, 3))}, r"x_train is float64 \(24, 8, 8, 3\), the network takes int8 or uint8"),
+        ({"x_train": np.zeros((24, 8, 8, 3), int)}, r"x_train is int64 \(24, 8, 8, 3\), the network takes int8"),
         ({"x_test": np.zeros((24, 3, 8, 8), np.int8)}, r"x_test is int8 \(24, 3, 8, 8\), the network takes"),
         ({"x_test": np.int8(3)}, r"x_test is int8 \(\), the network takes"),
         ({"y_train": np.zeros(23, np.int64)}, r"y_train is int64 \(23,\), expected 24 integer labels"),
@@ -95,10 +96,10 @@ def data(train: int, test: int) -> Data:
 def test_learning_learns_and_the_body_helps(compiled: mcutrain.Artifact) -> None:
     twin, samples = mcutrain.host(compiled.directory), data(64, 64)
     learnt = learn(twin, samples, epochs=4, learning_rate=(0.01, 0.01))
-    assert learnt.steps == 4 * 64 and len(learnt.losses) == 4 and len(learnt.accuracy) == 5
-    assert learnt.accuracy[0] < 0.4 and learnt.accuracy[-1] > 0.8
+    assert learnt.steps == 4 * 64 and len(learnt.losses) == 4 and len(learnt.scores) == 5
+    assert learnt.scores[0] < 0.4 and learnt.scores[-1] > 0.8
     assert learnt.losses[-1] < 0.6 * learnt.losses[0] < math.log(network.CLASSES)
-    assert learnt.accuracy[-1] == accuracy(twin, samples.x_test, samples.y_test)
+    assert learnt.scores[-1] == score(twin, samples.x_test, samples.y_test)
     head_only = learn(mcutrain.host(compiled.directory), samples, epochs=4, learning_rate=(0.0, 0.01))
     assert learnt.losses[-1] < 0.8 * head_only.losses[-1]
 

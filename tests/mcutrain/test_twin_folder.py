@@ -58,7 +58,7 @@ def test_a_changed_source_is_built_again(compiled: mcutrain.Artifact, tmp_path: 
         (lambda own: own["input"].update(offset=-4), r"mcutrain\.input lies outside the arena"),
         (lambda own: own["state"][0].update(dtype="object"), r"mcutrain\.state\[0\] has an unknown type or shape"),
         (lambda own: own["state"].pop(0), r"mcutrain\.parameters\[\d+\] names '.*', which is not in the state"),
-        (lambda own: own["train"].pop("label"), r"mcutrain\.train\.label is missing or no dict"),
+        (lambda own: own["train"].pop("label"), r"mcutrain\.train\.label is no object"),
         (lambda own: own["parameters"][0].pop("variable"), r"mcutrain\.parameters\[0\]\.variable is missing"),
     ],
 )

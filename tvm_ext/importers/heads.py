@@ -15,7 +15,6 @@ from tvm_ext.dialect import attrs_of, call, op_name
 if TYPE_CHECKING:
     from tvm_ext.importers.network import NetworkBuilder, Value
 
-LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "autoencoder")
 LAYERS = ("qconv2d", "fconv2d")
 CLASSIFIER = "classifier"
 
