@@ -29,10 +29,10 @@ class Alternative:
 
 
 def alternatives(
-    load: Callable[[int], Model],
+    load: Callable[[int | None], Model],
     scheme: str,
     budget: int,
-    input_size: int,
+    input_size: int | None,
     progress: Progress,
     *,
     stream: bool = True,
@@ -57,7 +57,7 @@ def alternatives(
         body = sum(not layer.is_head for layer in model.layers)
         schemes = {0: "head_only", **{k: f"last_k={k}" for k in range(1, body)}}
         yield from _largest_fit(lambda k: tried(f"--scheme {schemes[k]}", model, schemes[k]), list(schemes))
-    sizes = list(range(STEP, input_size, STEP))
+    sizes = list(range(STEP, model.input_shape[1], STEP))
     yield from _largest_fit(lambda size: tried(f"--input-size {size}", load(size), scheme), sizes)
     if not recompute:
         yield _recomputed(model, scheme, budget, progress, {"stream": stream, **options})

@@ -26,9 +26,11 @@ from mcutrain.cli_options import (
     InputSize,
     Json,
     Logits,
+    Loss,
     Model,
     Momentum,
     Out,
+    Params,
     Recompute,
     Scheme,
     Seconds,
@@ -71,10 +73,12 @@ def plan(
     model: Model,
     scheme: Scheme = "49kb",
     budget: Budget = "256KB",
-    input_size: InputSize = 128,
-    classes: Classes = 10,
-    head: Head = "float",
+    input_size: InputSize = None,
+    classes: Classes = None,
+    head: Head = None,
     logits: Logits = None,
+    loss: Loss = None,
+    params: Params = None,
     momentum: Momentum = 0.0,
     accumulate: Accumulate = 1,
     seed: Seed = 1,
@@ -90,7 +94,7 @@ def plan(
     """
     options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
     options |= {"stream": stream, "recompute": recompute}
-    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits)
+    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits, loss=loss, params=params)
     with refusing(load, scheme, budget, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
         planned = mcutrain.plan(load(input_size), scheme, budget, progress=say, **options)
@@ -111,10 +115,12 @@ def compile(
     name: Annotated[
         str | None, typer.Option(help="C name of the model, by default its file's.", show_default=False)
     ] = None,
-    input_size: InputSize = 128,
-    classes: Classes = 10,
-    head: Head = "float",
+    input_size: InputSize = None,
+    classes: Classes = None,
+    head: Head = None,
     logits: Logits = None,
+    loss: Loss = None,
+    params: Params = None,
     momentum: Momentum = 0.0,
     accumulate: Accumulate = 1,
     seed: Seed = 1,
@@ -129,7 +135,7 @@ def compile(
     """
     options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
     options |= {"stream": stream, "recompute": recompute}
-    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits)
+    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits, loss=loss, params=params)
     limit = known_boards.get(board).sram_bytes if budget is None else budget
     with refusing(load, scheme, limit, input_size, options, as_json), working(as_json) as say:
         say("reading the model")

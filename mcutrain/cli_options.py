@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[Path, typer.Argument(help="Model file: an int8 network pickle.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Argument(help="Model file: network pickle, TFLite, ONNX, Relay, Relax, PyTorch .pt2.", show_default=False),
+]
 Out = Annotated[Path, typer.Argument(help="A folder made by `mcutrain compile`.", show_default=False)]
 Scheme = Annotated[
     str,
@@ -16,11 +19,23 @@ Scheme = Annotated[
     ),
 ]
 Budget = Annotated[str, typer.Option(help="SRAM for everything; KB is 1,024 B.")]
-InputSize = Annotated[int, typer.Option(help="Pixels of the square input.")]
-Classes = Annotated[int, typer.Option(help="Classes of the head.")]
-Head = Annotated[
-    str, typer.Option(help="float: a fresh float32 classifier; int8-slice: the first rows of the file's own.")
+InputSize = Annotated[
+    int | None, typer.Option(help="Pixels of a network pickle's square input (128).", show_default=False)
 ]
+Classes = Annotated[int | None, typer.Option(help="Outputs of a fresh head (a pickle's: 10).", show_default=False)]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="model: the network's own output layer; float: a fresh float32 one (a pickle's default); int8-slice: "
+        "the first rows of a pickle's own.",
+        show_default=False,
+    ),
+]
+Loss = Annotated[
+    str | None,
+    typer.Option(help="cross_entropy, binary_cross_entropy, mse, or autoencoder.", show_default=False),
+]
+Params = Annotated[Path | None, typer.Option(help="Parameters of a Relay file.", show_default=False)]
 Logits = Annotated[
     str | None,
     typer.Option(help="Logits in the loss, raw or dequantized. Default: as the head has it.", show_default=False),

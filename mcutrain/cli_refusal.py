@@ -20,7 +20,12 @@ OVER_BUDGET = 1
 
 @contextmanager
 def refusing(
-    load: Callable[[int], object], scheme: str, budget: str | int, input_size: int, options: dict, as_json: bool
+    load: Callable[[int | None], object],
+    scheme: str,
+    budget: str | int,
+    input_size: int | None,
+    options: dict,
+    as_json: bool,
 ) -> Iterator[None]:
     """Ends the command with status 1 where its body raises BudgetError, after saying what would fit."""
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import planner
 from mcutrain import boards
 from mcutrain.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, check_replaceable, to_json, write_folder
+from mcutrain.front_doors import load
 from mcutrain.report import render_html
 from mcutrain.reporting import plan_report
 from mcutrain.toolchain import RUNTIME
@@ -53,19 +54,6 @@ class Artifact:
     @property
     def report(self) -> dict:
         return self.planned.report
-
-
-def load(
-    path: str | Path, input_size: int = 128, classes: int = 10, head: str = "float", logits: str | None = None
-) -> Model:
-    """Read a model file: an int8 network pickle (docs/FORMATS.md).
-
-    input_size: pixels of the square input. head: "float" (a fresh float32 classifier) or "int8-slice" (the first
-    `classes` rows of the file's own). logits: "raw" or "dequantized" in the loss, by default as the head has it.
-    Raises ModelError."""
-    from tvm_ext.importers.mcunet import load as load_network
-
-    return load_network(path, input_size, classes, head, logits)
 
 
 def plan(

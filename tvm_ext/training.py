@@ -112,7 +112,7 @@ def _tap(model: Model, trained: Mapping[str, Trained]) -> tuple[_Tapped, dict, t
             return None
         if op_name(old) == "dense":
             for part, var in zip(("weight", "bias"), args[1:], strict=True):
-                name = f"classifier.{part}"
+                name = f"{chosen.layer}.{part}"
                 parameters.append(Parameter(name, name, None, False, part == "weight", True))
                 slots[name] = var
             return None

@@ -25,7 +25,7 @@ def accumulate(x: np.ndarray, w: np.ndarray, bias: np.ndarray, attrs: dict) -> n
 
 def requantise(acc: np.ndarray, scale: np.ndarray, attrs: dict) -> np.ndarray:
     """Values before the clamp: round_half_even(float32(acc) * scale) + z_y, or by integer multipliers."""
-    if attrs["rounding"] != "even":
+    if attrs.get("rounding", "even") != "even":
         factors = np.broadcast_to(scale, acc.shape)
         exact = [fixed_point(int(a), float(s), attrs["rounding"]) for a, s in zip(acc.flat, factors.flat, strict=True)]
         return np.array(exact, np.int64).reshape(acc.shape) + attrs["out_zero"]

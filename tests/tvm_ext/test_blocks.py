@@ -18,7 +18,8 @@ from tests.tvm_ext.cases import ConvCase, adjoint, conv_case
 from tests.tvm_ext.run_kernel import prepare, run, run_overlapped
 from tests.tvm_ext.test_sgd import Tensor
 from tvm_ext.kernels.build import Kernel
-from tvm_ext.lower import KERNELS, lower
+from tvm_ext.kernels.table import KERNELS
+from tvm_ext.lower import lower
 from tvm_ext.training import train
 
 

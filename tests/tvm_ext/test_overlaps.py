@@ -14,7 +14,7 @@ from tests.tvm_ext.run_kernel import prepare, run, run_overlapped
 from tests.tvm_ext.test_forward_kernels import ADD, kernel_of
 from tvm_ext.kernels import conv, conv_backward, elementwise
 from tvm_ext.kernels.build import Kernel
-from tvm_ext.lower import KERNELS
+from tvm_ext.kernels.table import KERNELS
 
 # every example calls the C compiler
 FEW = settings(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tvm_ext.run_kernel import run
 from tvm_ext.kernels.build import Kernel
-from tvm_ext.lower import KERNELS
+from tvm_ext.kernels.table import KERNELS
 
 C = 8
 

@@ -69,9 +69,10 @@ def _fresh(network: NetworkBuilder, features: Value, classes: int) -> relax.Var:
     if classes < 1:
         raise ModelError("a float head needs the number of its classes")
     count = features.features
-    weight = np.zeros((classes, count), np.float32)
-    network.layers.append(Layer(CLASSIFIER, weight[:, :, None, None], False, True))
-    args = [network.param(f"{CLASSIFIER}.{n}", v) for n, v in (("weight", weight), ("bias", weight[:, 0]))]
+    weight, name = np.zeros((classes, count), np.float32), network.unique(CLASSIFIER)
+    network.layers.append(Layer(name, weight[:, :, None, None], False, True))
+    args = [network.param(f"{name}.{n}", v) for n, v in (("weight", weight), ("bias", weight[:, 0]))]
     own = features.quantisation
-    attrs = {"in_scale": own.scale if own else 1.0, "in_zero": own.zero if own else 0, "layer": CLASSIFIER}
-    return network.builder.emit(call("dense", [features.var, *args], **attrs), CLASSIFIER)
+    attrs = {"in_scale": own.scale if own else 1.0, "in_zero": own.zero if own else 0, "layer": name}
+    attrs["dtype"] = "int8" if own else "float32"
+    return network.builder.emit(call("dense", [features.var, *args], **attrs), name)

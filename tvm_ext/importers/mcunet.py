@@ -17,7 +17,6 @@ from tvm_ext.importers.network import NetworkBuilder, Quantisation, Value, expec
 from tvm_ext.model import Model
 
 HEADS = ("float", "int8-slice")
-LOGITS = ("raw", "dequantized")
 
 
 def load(
@@ -26,6 +25,7 @@ def load(
     classes: int = 10,
     head: str = "float",
     logits: str | None = None,
+    loss: str | None = None,
 ) -> Model:
     """Read a network pickle for square images of `input_size` pixels.
 
@@ -36,21 +36,17 @@ def load(
     Raises ModelError that names the layer and the key."""
     if head not in HEADS:
         raise ModelError(f"unknown head '{head}'; use {' or '.join(HEADS)}")
-    if input_size < 1 or classes < 2:
-        raise ModelError(
-            f"input size {input_size} and {classes} classes: need a size of 1 or more and 2 classes or more"
-        )
+    if input_size < 1:
+        raise ModelError(f"input size {input_size}: need 1 or more")
     logits = logits or ("raw" if head == "int8-slice" else "dequantized")
-    if logits not in LOGITS:
-        raise ModelError(f"unknown logits '{logits}'; use {' or '.join(LOGITS)}")
     network = network_pickle.read(path)
     try:
-        return _build(network, Path(path).stem, input_size, classes, head, logits)
+        return _build(network, Path(path).stem, input_size, classes, head, logits, loss or "cross_entropy")
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
 
-def _build(network: dict, name: str, input_size: int, classes: int, head: str, logits: str) -> Model:
+def _build(network: dict, name: str, input_size: int, classes: int, head: str, logits: str, loss: str) -> Model:
     first = read_conv(take(network, "first_conv", dict, "first_conv"), "first_conv")
     if network.get("feature_mix") is not None:
         raise ModelError("feature_mix: not supported; export the network without it")
@@ -62,13 +58,13 @@ def _build(network: dict, name: str, input_size: int, classes: int, head: str, l
     y = builder.mean("global_pool", y)
     classifier = take(network, CLASSIFIER, dict, CLASSIFIER)
     if head == "float":
-        return builder.finish(name, y, Head("float", classes))
+        return builder.finish(name, y, Head("float", classes, loss))
     published = read_conv(classifier, CLASSIFIER)
     if classes > len(published.bias):
         raise ModelError(f"classifier: has {len(published.bias)} classes, {classes} were asked for; use the float head")
     rows = {"weight": published.weight[:classes], "w_scales": published.w_scales[:classes]}
     out = builder.conv2d(CLASSIFIER, y, replace(published, **rows, bias=np.zeros(classes, np.int32)))
-    return replace(builder.finish(name, out, Head("model", raw_logits=logits == "raw")), head=head)
+    return replace(builder.finish(name, out, Head("model", loss=loss, raw_logits=logits == "raw")), head=head)
 
 
 def _block(builder: NetworkBuilder, x: Value, block: dict, where: str) -> Value:

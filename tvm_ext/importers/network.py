@@ -7,8 +7,10 @@ input, and its weight is read in the order in which the format flattens."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -25,6 +27,8 @@ from tvm_ext.importers.heads import Head, with_head
 from tvm_ext.model import NETWORK, Model, from_oihw
 
 Order = Literal["HWC", "CHW"]
+RESERVED = ("x", "label", "loss", "counter", "learning_rate")
+LONGEST_NAME = 80
 LARGEST_INDEXED_WINDOW = 256  # a maximum's place in its window is kept in one byte
 
 
@@ -68,20 +72,22 @@ class Window:
 
 
 class NetworkBuilder:
-    """Builds `main` layer by layer. Every method raises ModelError naming the layer."""
+    """Builds `main` layer by layer. Every method raises ModelError naming the layer. A name that is taken gets a number
+    behind it."""
 
     def __init__(self, input_shape: Sequence[int], quantisation: Quantisation | None) -> None:
         """input_shape: [1, H, W, C]; quantisation: None for a float32 network."""
         self.builder = FunctionBuilder()
         self.params: dict[str, np.ndarray] = {}
         self.layers: list[Layer] = []
+        self._names: set[str] = set(RESERVED)
         dtype = "float32" if quantisation is None else "int8"
         self.input = Value(self.builder.param("x", input_shape, dtype), quantisation)
 
     # ------------------------------------------------------------------ layers with parameters
     def conv2d(self, name: str, x: Value, conv: ConvParams) -> Value:
         """int8 convolution, dense over channels or depthwise."""
-        quantisation = _quantised(x, name)
+        name, quantisation = self.unique(name), _quantised(x, name)
         expect(conv.x_scale, conv.x_zero, quantisation.scale, quantisation.zero, name)
         attrs = self._window(name, x, conv)
         attrs |= {"in_zero": conv.x_zero, "out_zero": conv.y_zero, "lo": conv.lo, "hi": conv.hi}
@@ -95,16 +101,16 @@ class NetworkBuilder:
             values["multipliers"] = multipliers(conv.x_scale, conv.w_scales, conv.y_scale)
         args = [self.param(f"{name}.{n}", v) for n, v in values.items()]
         self.layers.append(Layer(name, conv.weight, conv.depthwise))
-        return self._emit("qconv2d", [x], args, Quantisation(conv.y_scale, conv.y_zero), name, attrs)
+        return self._call("qconv2d", [x], args, Quantisation(conv.y_scale, conv.y_zero), name, attrs)
 
     def float_conv2d(self, name: str, x: Value, conv: FloatConv) -> Value:
         """float32 convolution, dense over channels or depthwise."""
-        _float(x, name)
+        name, x = self.unique(name), _float(x, name)
         attrs = self._window(name, x, conv) | {"lo": conv.lo, "hi": conv.hi}
         values = {"weight": from_oihw(conv.weight, conv.depthwise), "bias": conv.bias}
         args = [self.param(f"{name}.{n}", v) for n, v in values.items()]
         self.layers.append(Layer(name, conv.weight, conv.depthwise))
-        return self._emit("fconv2d", [x], args, None, name, attrs)
+        return self._call("fconv2d", [x], args, None, name, attrs)
 
     def dense(self, name: str, x: Value, layer: ConvParams | FloatConv) -> Value:
         """Fully connected: `layer.weight` is [O, features], in the order in which `x` was flattened."""
@@ -129,15 +135,15 @@ class NetworkBuilder:
         if a.shape != b.shape:
             raise ModelError(f"{name}: adds {a.shape} and {b.shape}; the shapes must be equal")
         if out is None:
-            return self._emit("fadd", [_float(a, name), _float(b, name)], [], None, name, {})
+            return self._emit("fadd", [_float(a, name), _float(b, name)], None, name, {})
         qa, qb = _quantised(a, name), _quantised(b, name)
         attrs = {"a_scale": qa.scale, "a_zero": qa.zero, "b_scale": qb.scale, "b_zero": qb.zero, "lo": lo, "hi": hi}
         attrs |= {"out_scale": out.scale, "out_zero": out.zero, "rounding": rounding}
-        return self._emit("qadd", [a, b], [], out, name, attrs)
+        return self._emit("qadd", [a, b], out, name, attrs)
 
     def mean(self, name: str, x: Value) -> Value:
         """int8 mean over all positions, halves to even; scale and zero point pass through."""
-        return self._emit("qmean", [x], [], _quantised(x, name), name, {})
+        return self._emit("qmean", [x], _quantised(x, name), name, {})
 
     def avg_pool(self, name: str, x: Value, window: Window, out: Quantisation | None = None, rounding: str = "even",
                  counts_padding: bool = False, lo: int = -128, hi: int = 127) -> Value:  # fmt: skip
@@ -145,38 +151,38 @@ class NetworkBuilder:
         themselves are averaged (rounding "even", "tflite" (halves away from zero), "truncate"). float32: out None."""
         attrs = self._window(name, x, window) | {"counts_padding": counts_padding}
         if x.quantisation is None:
-            return self._emit("favg_pool", [x], [], None, name, attrs)
+            return self._emit("favg_pool", [x], None, name, attrs)
         own, out = x.quantisation, out or x.quantisation
         attrs |= {"in_scale": own.scale, "in_zero": own.zero, "out_scale": out.scale, "out_zero": out.zero}
-        return self._emit("qavg_pool", [x], [], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
+        return self._emit("qavg_pool", [x], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
 
     def max_pool(self, name: str, x: Value, window: Window) -> Value:
         """Largest of a window; padding never wins."""
         if window.kernel[0] * window.kernel[1] > LARGEST_INDEXED_WINDOW:
             raise ModelError(f"{name}: a maximum over {window.kernel}; at most {LARGEST_INDEXED_WINDOW} positions")
-        return self._emit("max_pool", [x], [], x.quantisation, name, self._window(name, x, window))
+        return self._emit("max_pool", [x], x.quantisation, name, self._window(name, x, window) | _dtype(x))
 
     def concat(self, name: str, values: Sequence[Value]) -> Value:
         """Along the channels; all of one quantisation (requantise them before)."""
         if len({(tuple(v.shape[:3]), v.quantisation, v.order) for v in values}) != 1:
             raise ModelError(f"{name}: joins values that differ in more than their channels")
-        return self._emit("concat", list(values), [], values[0].quantisation, name, {})
+        return self._emit("concat", list(values), values[0].quantisation, name, _dtype(values[0]))
 
     def pad(self, name: str, x: Value, padding: tuple[int, int, int, int]) -> Value:
         """Borders of real 0: top, left, bottom, right."""
         value = float(x.quantisation.zero) if x.quantisation else 0.0
-        return self._emit("pad", [x], [], x.quantisation, name, {"padding": list(padding), "value": value})
+        return self._emit("pad", [x], x.quantisation, name, {"padding": list(padding), "value": value, **_dtype(x)})
 
     def requantise(self, name: str, x: Value, out: Quantisation, rounding: str = "even", lo: int = -128,
                    hi: int = 127) -> Value:  # fmt: skip
         """int8 of one quantisation as int8 of another; with lo and hi alone, a clamp."""
         own = _quantised(x, name)
         attrs = {"in_scale": own.scale, "in_zero": own.zero, "out_scale": out.scale, "out_zero": out.zero}
-        return self._emit("requantise", [x], [], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
+        return self._emit("requantise", [x], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
 
     def clip(self, name: str, x: Value, lo: float, hi: float) -> Value:
         """float32 clamp, as ReLU and ReLU6."""
-        return self._emit("fclip", [_float(x, name)], [], None, name, {"lo": float(lo), "hi": float(hi)})
+        return self._emit("fclip", [_float(x, name)], None, name, {"lo": float(lo), "hi": float(hi)})
 
     def flatten(self, x: Value, order: Order) -> Value:
         """The same values, counted as a vector in this order."""
@@ -211,7 +217,19 @@ class NetworkBuilder:
         self.params[name] = np.ascontiguousarray(value)
         return self.builder.param(name, value.shape, str(value.dtype))
 
-    def _emit(
+    def unique(self, name: str) -> str:
+        """The layer's name in the characters that reports, policies and files can carry, told from the others."""
+        base = candidate = re.sub(r"[^\w./-]+", "_", name, flags=re.ASCII)[:LONGEST_NAME] or "layer"
+        numbers = count(2)
+        while candidate in self._names:
+            candidate = f"{base}_{next(numbers)}"
+        self._names.add(candidate)
+        return candidate
+
+    def _emit(self, op: str, values: list[Value], out: Quantisation | None, name: str, attrs: dict) -> Value:
+        return self._call(op, values, [], out, self.unique(name), attrs)
+
+    def _call(
         self, op: str, values: list[Value], params: list, out: Quantisation | None, name: str, attrs: dict
     ) -> Value:
         expr = call(op, [*(v.var for v in values), *params], **attrs, layer=name)
@@ -251,3 +269,7 @@ def _float(x: Value, name: str) -> Value:
     if x.quantisation is not None:
         raise ModelError(f"{name}: a float32 layer reads int8; quantise it, too, or nothing at all")
     return x
+
+
+def _dtype(x: Value) -> dict[str, str]:
+    return {"dtype": "float32" if x.quantisation is None else "int8"}
