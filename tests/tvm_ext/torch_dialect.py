@@ -1,0 +1,140 @@
+"""A model of the dialect in PyTorch: float64, rounding straight-through, clamps as PyTorch differentiates them. Its
+autograd is the oracle of our gradients; the values are checked elsewhere (the formats' own interpreters)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tvm_ext.dialect import attrs_of, op_name
+from tvm_ext.function import bindings_of, flatten
+from tvm_ext.model import NETWORK, Model, to_oihw
+
+
+def gradients(model: Model, x: np.ndarray, label: object = None) -> tuple[float, dict[str, np.ndarray]]:
+    """The loss, and its gradient by every weight and bias as they are stored (weights OIHW)."""
+    network = _Network(model)
+    values = {"x": _nchw(x.reshape(model.input_shape))}
+    (logits,) = (network.run(values, out) for out in [flatten(model.module[NETWORK].body.body)[0]])
+    real = (logits.permute(0, 2, 3, 1) if logits.ndim == 4 else logits).reshape(-1)
+    real = (real - model.logits_zero) * model.logits_scale
+    loss = _loss(model, real, x, label)
+    loss.backward()
+    return loss.item(), {n: p.grad.numpy() for n, p in network.trained.items() if p.grad is not None}
+
+
+def _loss(model: Model, logits: torch.Tensor, x: np.ndarray, label: object) -> torch.Tensor:
+    if model.loss == "cross_entropy":
+        return F.cross_entropy(logits[None], torch.tensor([int(label)]))
+    if model.loss == "binary_cross_entropy":
+        return F.binary_cross_entropy_with_logits(logits, torch.tensor(np.asarray(label), dtype=torch.float64))
+    if model.loss == "autoencoder":
+        label = (x.reshape(-1).astype(np.float64) - model.input_zero) * model.input_scale
+    return F.mse_loss(logits, torch.tensor(np.asarray(label), dtype=torch.float64))
+
+
+class _Network:
+    """trained: the leaves by parameter name, in the layout in which people see them."""
+
+    def __init__(self, model: Model) -> None:
+        self.bindings = list(bindings_of(model.module[NETWORK]))
+        self.values = {n: torch.tensor(to_oihw(v), dtype=torch.float64) for n, v in model.params.items()}
+        self.trained = {n: v.requires_grad_() for n, v in self.values.items() if n.endswith((".weight", ".bias"))}
+
+    def run(self, values: dict, output: object) -> torch.Tensor:
+        values = {**self.values, **values}
+        for var, value in self.bindings:
+            name = op_name(value)
+            if name is None:
+                values[var.name] = values[value.name]
+                continue
+            args = [values[a.name] for a in value.args]
+            values[var.name] = OPS[name](attrs_of(value), *args)
+        return values[output.name]
+
+
+def _nchw(x: np.ndarray) -> torch.Tensor:
+    return torch.tensor(x, dtype=torch.float64).permute(0, 3, 1, 2)
+
+
+def _round(x: torch.Tensor) -> torch.Tensor:
+    return x + (x.round() - x).detach()
+
+
+def _strict_clamp(x: torch.Tensor, attrs: dict) -> torch.Tensor:
+    """As ReLU and hardtanh: no gradient at the bounds."""
+    if math.isfinite(attrs["lo"]) and not math.isfinite(attrs["hi"]) and attrs["lo"] == 0:
+        return F.relu(x)
+    return F.hardtanh(x, attrs["lo"], attrs["hi"])
+
+
+def _clamp(x: torch.Tensor, attrs: dict) -> torch.Tensor:
+    return x.clamp(attrs["lo"], attrs["hi"])
+
+
+def _padded(x: torch.Tensor, attrs: dict, value: float = 0.0) -> torch.Tensor:
+    top, left, bottom, right = attrs["padding"]
+    return F.pad(x, (left, right, top, bottom), value=value)
+
+
+def _conv(attrs: dict, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    groups = x.shape[1] if attrs["depthwise"] else 1
+    return F.conv2d(_padded(x, attrs), w, b, stride=tuple(attrs["stride"]), groups=groups)
+
+
+def qconv2d(attrs: dict, x, w, b, scale, *_multipliers) -> torch.Tensor:
+    acc = _conv(attrs, x - attrs["in_zero"], w, b)
+    return _clamp(_round(acc * scale[None, :, None, None]) + attrs["out_zero"], attrs)
+
+
+def qadd(attrs: dict, a, b) -> torch.Tensor:
+    real = (a - attrs["a_zero"]) * attrs["a_scale"] + (b - attrs["b_zero"]) * attrs["b_scale"]
+    return _clamp(_round(real / attrs["out_scale"]) + attrs["out_zero"], attrs)
+
+
+def requantise(attrs: dict, x) -> torch.Tensor:
+    real = (x - attrs["in_zero"]) * attrs["in_scale"] / attrs["out_scale"]
+    return _clamp(_round(real) + attrs["out_zero"], attrs)
+
+
+def _average(attrs: dict, x: torch.Tensor) -> torch.Tensor:
+    kernel, stride = tuple(attrs["kernel"]), tuple(attrs["stride"])
+    sums = F.avg_pool2d(_padded(x, attrs), kernel, stride, divisor_override=1)
+    inside = torch.ones_like(x) if not attrs["counts_padding"] else None
+    if inside is None:
+        return sums / (kernel[0] * kernel[1])
+    return sums / F.avg_pool2d(_padded(inside, attrs), kernel, stride, divisor_override=1)
+
+
+def qavg_pool(attrs: dict, x) -> torch.Tensor:
+    real = _average(attrs, x - attrs["in_zero"]) * (attrs["in_scale"] / attrs["out_scale"])
+    return _clamp(_round(real) + attrs["out_zero"], attrs)
+
+
+def max_pool(attrs: dict, x) -> torch.Tensor:
+    return F.max_pool2d(_padded(x, attrs, -1e30), tuple(attrs["kernel"]), tuple(attrs["stride"]))
+
+
+def dense(attrs: dict, x, w, b) -> torch.Tensor:
+    features = (x.permute(0, 2, 3, 1).reshape(-1) - attrs["in_zero"]) * attrs["in_scale"]
+    return w.reshape(len(b), -1) @ features + b
+
+
+OPS = {
+    "qconv2d": qconv2d,
+    "fconv2d": lambda attrs, x, w, b: _strict_clamp(_conv(attrs, x, w, b), attrs),
+    "qadd": qadd,
+    "fadd": lambda attrs, a, b: a + b,
+    "requantise": requantise,
+    "fclip": lambda attrs, x: _strict_clamp(x, attrs),
+    "qmean": lambda attrs, x: _round(x.mean((2, 3), keepdim=True)),
+    "qavg_pool": qavg_pool,
+    "favg_pool": _average,
+    "max_pool": max_pool,
+    "concat": lambda attrs, *xs: torch.cat(xs, 1),
+    "pad": lambda attrs, x: _padded(x, attrs, attrs["value"]),
+    "dense": dense,
+}
