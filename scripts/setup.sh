@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
 stamp=$venv/mcutrain-setup.stamp
+tests_stamp=$venv/mcutrain-tests.stamp
 log=$venv/mcutrain-setup.log
 
 fail() {
@@ -90,6 +91,20 @@ install_project() {
     echo "setup: done; $venv/bin/mcutrain is ready"
 }
 
+# What only the tests need. PyTorch in its CPU build: the one that PyPI would give wants several GB of CUDA beside it.
+install_for_tests() {
+    local wanted torch
+    wanted=$(cat "$stamp" requirements-test.lock requirements-torch.txt | sha256sum)
+    [[ -f $tests_stamp && $(< "$tests_stamp") == "$wanted" ]] && return
+    echo "setup: installing the packages that the tests need into $venv"
+    pip_install --no-deps --requirement requirements-test.lock
+    torch=$(grep -v '^#' requirements-torch.txt)
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps "$torch+cpu" >> "$log" 2>&1 ||
+        pip_install --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch"
+    echo "$wanted" > "$tests_stamp"
+}
+
 install_packages "$@"
 make_environment
 install_project
+if [[ ${1:-} == --tests ]]; then install_for_tests; fi
