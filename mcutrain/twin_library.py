@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.toolchain import RUNTIME, build_host
+from mcutrain.toolchain import RUNTIME, build_host, host_flags
 from planner.errors import DeviceError, OutputError
 
 
@@ -57,7 +57,7 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
     A changed source, flag or processor makes another file."""
     sources = [*sorted((directory / "codegen/host/src").glob("*.c")), RUNTIME / "src" / "host_twin.c"]
     headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted((RUNTIME / "include").glob("*.h"))
-    digest = hashlib.sha256(repr((meta["defines"], defines, _processor())).encode())
+    digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
     name = f"libtwin-{digest.hexdigest()[:16]}.so"

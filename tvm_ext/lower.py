@@ -5,9 +5,8 @@ One PrimFunc per distinct (op, shapes, attributes); layers that agree in all of 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from tvm import relax
@@ -16,54 +15,12 @@ from planner.errors import ModelError
 from planner.model import ChannelForm, Graph, Op, Overlap, RowAccess, Tensor
 from tvm_ext.dialect import attrs_of, dtype_of, op_name, shape_of
 from tvm_ext.function import bindings_of, flatten
-from tvm_ext.kernels import conv, conv_backward, depthwise, elementwise, head, parameter_grads, update
 from tvm_ext.kernels.build import Kernel
+from tvm_ext.kernels.table import KERNELS, phase_of, result_of
 from tvm_ext.training import LABEL, Training
 from tvm_ext.updates import COUNTER, RATES
 
 
-def _conv(shapes: list, attrs: dict, with_mask: bool) -> Kernel:
-    return (depthwise.depthwise if attrs["depthwise"] else conv.qconv2d)(shapes, attrs, with_mask)
-
-
-# op -> (shapes of the arguments, attributes) -> Kernel
-KERNELS: dict[str, Callable[[list, dict], Kernel]] = {
-    "qconv2d": partial(_conv, with_mask=False),
-    "qconv2d_with_mask": partial(_conv, with_mask=True),
-    "qadd": partial(elementwise.qadd, with_mask=False),
-    "qadd_with_mask": partial(elementwise.qadd, with_mask=True),
-    "qmean": elementwise.qmean,
-    "dense": head.dense,
-    "cross_entropy": head.cross_entropy,
-    "cross_entropy_grad": head.cross_entropy_grad,
-    "mask_scale": elementwise.mask_scale,
-    "mask_scale_by": elementwise.mask_scale_by,
-    "take_channels": conv_backward.take_channels,
-    "conv2d_bias_grad": parameter_grads.conv2d_bias_grad,
-    "conv2d_weight_grad": parameter_grads.conv2d_weight_grad,
-    "conv2d_input_grad": conv_backward.conv2d_input_grad,
-    "spread": elementwise.spread,
-    "dense_weight_grad": head.dense_weight_grad,
-    "dense_input_grad": head.dense_input_grad,
-    "relax.add": elementwise.add,
-    "sgd": update.sgd,
-    "next_step": update.next_step,
-}
-FORWARD = ("qconv2d", "qconv2d_with_mask", "qadd", "qadd_with_mask", "qmean", "dense", "cross_entropy")
-UPDATES = ("sgd", "next_step")
-TENSOR_NAMES = {  # what an op's results are called behind the layer's name
-    "mask_scale": ":g_acc",
-    "mask_scale_by": ":g_operand",
-    "take_channels": ":saved",
-    "conv2d_bias_grad": ":g_bias",
-    "conv2d_weight_grad": ":g_weight",
-    "conv2d_input_grad": ":g_x",
-    "spread": ":g_x",
-    "dense_weight_grad": ":g_weight",
-    "dense_input_grad": ":g_x",
-    "cross_entropy_grad": ":g_logits",
-    "relax.add": ":g_sum",
-}
 ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "uint32": 4, "float32": 4}
 
 
@@ -173,8 +130,8 @@ def _title(kind: str, shapes: list, attrs: dict) -> str:
     """A C-safe name that tells what the kernel is, before it is made unique."""
     name = kind.replace("relax.", "float_")
     if "kernel" in attrs:
-        what = "depthwise" if attrs["depthwise"] else "conv"
-        name = f"{name}_{what}{attrs['kernel'][0]}x{attrs['kernel'][1]}"
+        what = {True: "_depthwise", False: "_conv", None: "_"}[attrs.get("depthwise")]
+        name = f"{name}{what}{attrs['kernel'][0]}x{attrs['kernel'][1]}"
         vertical, horizontal = attrs["stride"]
         if vertical * horizontal > 1:
             name += f"_s{vertical}" if vertical == horizontal else f"_s{vertical}x{horizontal}"
@@ -225,7 +182,7 @@ class _Lowering:
         shapes, dtypes = [shape_of(a) for a in value.args], [dtype_of(a) for a in value.args]
         number = self.pool.get(kind, shapes, dtypes, attrs)
         kernel = self.pool.kernels[number]
-        phase = "update" if kind in UPDATES else "forward" if kind in FORWARD else "backward"
+        phase = phase_of(kind)
         outputs = self._outputs(var, kind, layer, phase)
         scratch = []
         if kernel.scratch:
@@ -260,14 +217,13 @@ class _Lowering:
                 self._declare(layer, "activation", [int(v) for v in f.shape.values], _dtype(f))
                 for f in var.ty.fields[:1]
             ]
-            mask = var.ty.fields[1]
-            names.append(
-                self._declare(f"{layer}:mask", "activation", [int(v) for v in mask.shape.values], _dtype(mask))
-            )
+            kept, what = var.ty.fields[1], kind.rsplit("_", 1)[1]  # a mask, or indices
+            shape = [int(v) for v in kept.shape.values]
+            names.append(self._declare(f"{layer}:{what}", "activation", shape, _dtype(kept)))
             self.tuples[var] = names
             return names
         role = "gradient" if phase == "backward" and dtype_of(var) == "float32" else "activation"
-        self.names[var] = self._declare(layer + TENSOR_NAMES.get(kind, ""), role, shape_of(var), dtype_of(var))
+        self.names[var] = self._declare(layer + result_of(kind), role, shape_of(var), dtype_of(var))
         return [self.names[var]]
 
     def _op_name(self, name: str) -> str:

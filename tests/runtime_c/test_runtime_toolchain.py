@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mcutrain import boards, emulator, toolchain
@@ -139,3 +140,39 @@ def test_memory_functions(tmp_path: Path) -> None:
                 library.mcu_memset(ctypes.byref(view, to), 0x1A5, ctypes.c_size_t(nbytes))
                 expected[to : to + nbytes] = b"\xa5" * nbytes
                 assert memory == expected
+
+
+MASKED_LOADS = """
+#include <stdint.h>
+void route(const float *g, const uint8_t *index, float *out, int32_t rows) {
+    float acc[4];
+    for (int32_t y = 0; y < rows; y++) {
+        for (int32_t x = 0; x < 10; x++) {
+            for (int32_t c = 0; c < 16; c += 4) {
+                const int32_t pooled = y / 2 * 80 + x / 2 * 16 + c, tap = y * 2 + x - x / 2 * 2 - y / 2 * 4;
+                for (int32_t j = 0; j < 4; j++) {
+                    acc[j] = 0.0f + (index[pooled + j] == tap ? g[pooled + j] : 0.0f);
+                }
+                for (int32_t j = 0; j < 4; j++) {
+                    out[y * 160 + x * 16 + c + j] = acc[j];
+                }
+            }
+        }
+    }
+}
+"""
+
+
+def test_the_hosts_compiler_is_right_about_conditional_loads(tmp_path: Path) -> None:
+    """GCC 12.2 at -O3 for AVX-512 is not: the twin's flags must keep it from that."""
+    source = tmp_path / "route.c"
+    source.write_text(MASKED_LOADS)
+    toolchain.build_host([source], [], tmp_path / "route.so")
+    rng = np.random.default_rng(0)
+    g, index = rng.normal(size=(5, 5, 16)).astype(np.float32), rng.integers(0, 4, (5, 5, 16), dtype=np.uint8)
+    out = np.full((10, 10, 16), np.nan, np.float32)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (g, index, out)]
+    ctypes.CDLL(str(tmp_path / "route.so")).route(*pointers, 10)
+    taps = np.add.outer(2 * (np.arange(10) % 2), np.arange(10) % 2)[..., None]
+    big = [a.repeat(2, axis=0).repeat(2, axis=1) for a in (g, index)]
+    np.testing.assert_array_equal(out, np.where(big[1] == taps, big[0], 0))
