@@ -71,8 +71,8 @@ def in_place(graph: Graph, ops: Sequence[Op], inside: Sequence[str]) -> dict[str
                 continue
             access = readers[overlap.input][0][1]
             in_row = graph.by_name[overlap.input].nbytes * op.rows
-            same_rows = in_row == graph.by_name[overlap.output].nbytes * access.rows
-            if same_rows and (access.stride, access.window, access.transposed) == (1, 1, False):
+            same_rows = access.rows == op.rows and in_row == graph.by_name[overlap.output].nbytes * access.rows
+            if same_rows and (access.stride, access.window, access.padding, access.transposed) == (1, 1, 0, False):
                 pairs[overlap.output] = pairs.get(overlap.input, overlap.input)
                 break
     return pairs

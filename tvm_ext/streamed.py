@@ -9,6 +9,8 @@ from planner.model import Stream
 from planner.stream import members
 from tvm_ext.lower import Call, KernelPool, Lowered
 
+SUMS = ("qadd", "qadd_with_mask", "fadd")
+
 
 def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
     """The calls of the streams over kernels that address their tensors inside a stream as rings of rows."""
@@ -34,12 +36,19 @@ def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
 
 
 def _streamed(pool: KernelPool, call: Call, stream: Stream | None) -> Call:
-    """Rings are told to a kernel as attributes: ring_in (of an add, ring_a and ring_b) and ring_out; and the axis."""
+    """Rings are told to a kernel as attributes: ring_in (of an op with several inputs one each) and ring_out; and the
+    axis."""
     if stream is None:
         return call
     rings, (op,) = dict(stream.rings), members({stream.ops[0]: call.op}, replace(stream, ops=stream.ops[:1]))
-    names = ["ring_a", "ring_b"] if call.kind.startswith("qadd") else ["ring_in"]
-    pairs = [*zip(names, [a.tensor for a in op.reads], strict=False), *(("ring_out", o) for o in op.outputs[:1])]
+    inputs = [access.tensor for access in op.reads]
+    if call.kind in SUMS:
+        names = ["ring_a", "ring_b"]
+    elif call.kind == "concat":
+        names = [f"ring_in{i}" for i in range(len(inputs))]
+    else:
+        names = ["ring_in"]
+    pairs = [*zip(names, inputs, strict=False), *(("ring_out", o) for o in op.outputs[:1])]
     own = {key: rings[tensor] for key, tensor in pairs if tensor in rings}
     own |= {"axis": stream.axis} if stream.axis == "channels" else {}
     if not own:

@@ -467,7 +467,7 @@ static void tvmgen_tiny_train_ops(void) {
     tvmgen_tiny_spread_1x1x12_k18(AT(float, 7840), AT(float, 8080));
     /* blocks.2.residual:mask_scale_by: blocks.2.residual:g_operand float32 1x4x4x12 @8848 <- global_pool:g_x float32 1x4x4x12 @8080, blocks.2.residual:mask uint8 1x4x6 @7744 */
     MCU_OP(19);
-    tvmgen_tiny_mask_scale_by_4x4x12_k19(AT(float, 8080), AT(uint8_t, 7744), AT(float, 8848));
+    tvmgen_tiny_mask_scale_by_4x4x12_k19(AT(float, 8080), AT(uint8_t, 7744), AT(float, 8848), 0, 4);
     /* blocks.2.pointwise2:mask_scale: blocks.2.pointwise2:g_acc float32 1x4x4x12 @9616 <- blocks.2.residual:g_operand float32 1x4x4x12 @8848, blocks.2.pointwise2:mask uint8 1x4x6 @7424, blocks.2.pointwise2.scale float32 12 in flash */
     MCU_OP(20);
     tvmgen_tiny_mask_scale_4x4x12_k20(AT(float, 8848), AT(uint8_t, 7424), p_blocks_2_pointwise2_scale, AT(float, 9616), 0, 4);

@@ -1,0 +1,123 @@
+"""Kernels that only move values: channels joined and taken apart, borders added and taken off. Each output element is
+written once, in memory order; each input element is read at most once, in memory order, just before it is written."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import numpy as np
+from tvm import tirx
+from tvm.tirx.script import builder as T
+
+from tvm_ext.kernels.build import (
+    Kernel,
+    f32,
+    function,
+    loop,
+    overlap_distance,
+    ring_row,
+    store,
+)
+
+ITEM_BYTES = {"int8": 1, "float32": 4}
+
+
+def concat(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """Any number of (1, H, W, C) -> (1, H, W, sum of C). The ring of input i is the attribute `ring_in{i}`."""
+    _, height, width, _ = shapes[0]
+    counts, dtype = [s[3] for s in shapes], attrs["dtype"]
+    begins, total = list(accumulate(counts, initial=0)), sum(counts)
+    with function() as f:
+        inputs = [f.buffer(f"x{i}", height * width * n, dtype) for i, n in enumerate(counts)]
+        y = f.buffer("y", height * width * total, dtype)
+        y0, y1 = f.rows()
+        with loop("y", y0, y1) as row, loop("x", 0, width) as x:
+            target = (ring_row(row, attrs.get("ring_out", 0)) * width + x) * total
+            for i, n in enumerate(counts):
+                source = (ring_row(row, attrs.get(f"ring_in{i}", 0)) * width + x) * n
+                with loop("c", 0, n) as c:
+                    store(y, target + begins[i] + c, inputs[i][source + c])
+    position = np.arange(height * width)[:, None]
+    overlaps = tuple(
+        (i, 0, _distance(shapes[i], position * n + np.arange(n), position * total + begins[i] + np.arange(n), dtype))
+        for i, n in enumerate(counts)
+    )
+    reads = tuple((i, height, 1, 1, 0) for i in range(len(counts)))
+    return Kernel(f.func, overlaps=overlaps, rows=height, reads=reads, inputs=len(counts))
+
+
+def pad(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """(1, H, W, C) with borders [top, left, bottom, right] of `value`."""
+    _, height, width, channels = shapes[0]
+    (top, left, bottom, right), dtype = attrs["padding"], attrs["dtype"]
+    taken, before, behind = (n * channels for n in (width, left, right))
+    value = f32(attrs["value"]) if dtype == "float32" else T.int8(int(attrs["value"]))
+    row = before + taken + behind
+    with function() as f:
+        x = f.buffer("x", height * taken, dtype)
+        y = f.buffer("y", (top + height + bottom) * row, dtype)
+        y0, y1 = f.rows()
+
+        def fill(start: tirx.Expr, length: int) -> None:
+            if length:
+                with loop("i", 0, length) as i:
+                    store(y, start + i, value)
+
+        with loop("oy", y0, y1) as oy:
+            target = ring_row(oy, attrs.get("ring_out", 0)) * row
+            iy = oy - top
+            with T.If(T.And(iy >= 0, iy < height)):
+                with T.Then():
+                    fill(target, before)
+                    with loop("i", 0, taken) as i:
+                        store(y, target + before + i, x[ring_row(iy, attrs.get("ring_in", 0)) * taken + i])
+                    fill(target + before + taken, behind)
+                with T.Else():
+                    fill(target, row)
+    rows, i = np.arange(height)[:, None], np.arange(taken)
+    distance = _distance(shapes[0], rows * taken + i, (rows + top) * row + before + i, dtype)
+    reads = ((0, height, 1, 1, top),)
+    return Kernel(f.func, overlaps=((0, 0, distance),), rows=top + height + bottom, reads=reads, inputs=1)
+
+
+def slice_channels(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """g float32 (1, H, W, C) -> its channels from `begin` on, as many as `shape` says."""
+    _, _, _, channels = shapes[0]
+    _, height, width, n = attrs["shape"]
+    source = np.arange(height * width)[:, None] * channels + attrs["begin"] + np.arange(n)
+    return _cut(shapes[0], attrs, (n, channels), attrs["begin"], source, 0)
+
+
+def crop(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """g float32 (1, H, W, C) -> `shape`, without borders [top, left, bottom, right] (attr padding)."""
+    _, _, whole, channels = shapes[0]
+    _, height, width, _ = attrs["shape"]
+    top, left, *_ = attrs["padding"]
+    taken = width * channels
+    source = (np.arange(height)[:, None] + top) * whole * channels + left * channels + np.arange(taken)
+    return _cut(shapes[0], attrs, (taken, whole * channels), left * channels, source, top)
+
+
+def _cut(shape: list[int], attrs: dict, run: tuple[int, int], begin: int, source: np.ndarray, top: int) -> Kernel:
+    """Of every run[1] elements the run[0] from `begin` on; source: where each is read. top: rows that are left out."""
+    _, rows, _, _ = shape
+    _, height, width, channels = attrs["shape"]
+    (taken, period), row = run, width * channels
+    of_row = int(np.prod(shape)) // rows
+    with function() as f:
+        g, out = f.buffer("g", rows * of_row, "float32"), f.buffer("g_x", height * row, "float32")
+        y0, y1 = f.rows()
+        with loop("y", y0, y1) as y, loop("p", 0, row // taken) as p, loop("i", 0, taken) as i:
+            first = ring_row(y + top, attrs.get("ring_in", 0)) * of_row + p * period + begin
+            store(out, ring_row(y, attrs.get("ring_out", 0)) * row + p * taken + i, g[first + i])
+    distance = _distance(shape, source, np.arange(source.size), "float32")
+    reads = ((0, rows, 1, 1, -top),)
+    return Kernel(f.func, overlaps=((0, 0, distance),), rows=height, reads=reads, inputs=1)
+
+
+def _distance(shape: list[int], read: np.ndarray, written: np.ndarray, dtype: str) -> int:
+    """Of the output over an input of `shape`, whose element read[i] goes to written[i]; both ascend."""
+    still_read, before = read.ravel().copy(), written.ravel()
+    if before[0] == 0:
+        still_read[0] = np.prod(shape)  # it is read before anything is written
+    return overlap_distance(before, still_read) * ITEM_BYTES[dtype]

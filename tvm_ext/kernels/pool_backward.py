@@ -1,0 +1,80 @@
+"""Gradients of pools. Each position of the image gathers from the windows that cover it, row by row: it is summed in a
+register and stored once."""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm.tirx.script import builder as T
+
+from tvm_ext.kernels.build import Kernel, f32, fma, function, i32, let, local, loop, ring_row, store
+from tvm_ext.kernels.pool_window import Pool, pool_of
+
+FLOAT = 4  # bytes
+
+
+def avg_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """g (1, Ho, Wo, C) -> float32 attrs["shape"]: the sum of g / n, with n positions in the window. The factor 1 / n is
+    float32; where n is the same for all it stands behind the sum, else it comes from a table."""
+    pool = pool_of(attrs["shape"], attrs)
+    varies = pool.is_cut and not attrs["counts_padding"]
+    inverse = (1 / np.arange(1, pool.taps + 1)).astype(np.float32)
+    with function() as f:
+        g = f.buffer("g", pool.pooled, "float32")
+        table = f.buffer("inverse", pool.taps, "float32") if varies else None
+        out = f.buffer("g_x", pool.image, "float32")
+        y0, y1 = f.rows()
+        acc = local("acc", pool.block, "float32")
+        with loop("iy", y0, y1) as iy, pool.positions_of_row(iy) as step:
+            for j in range(pool.block):
+                store(acc, j, T.float32(0))
+            with pool.windows_over(step) as (oy, ox, _):
+                element = pool.pooled_element(oy, ox, step, attrs.get("ring_in", 0))
+                if varies:
+                    factor = let("factor", table[pool.positions(pool.rows.span(oy), pool.columns.span(ox)) - 1])
+                for j in range(pool.block):
+                    gv = g[element + j]
+                    store(acc, j, fma(gv, factor, acc[j]) if varies else acc[j] + gv)
+            for j in range(pool.block):
+                total = acc[j] if varies else acc[j] * f32(inverse[-1])
+                store(out, _target(pool, iy, step, attrs) + j, total)
+    return _kernel(f, pool, (inverse,) if varies else (), (FLOAT,))
+
+
+def max_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+    """g (1, Ho, Wo, C), index uint8 of its shape -> float32 attrs["shape"]: g where the maximum stood."""
+    pool = pool_of(attrs["shape"], attrs)
+    with function() as f:
+        g, index = f.buffer("g", pool.pooled, "float32"), f.buffer("index", pool.pooled, "uint8")
+        out = f.buffer("g_x", pool.image, "float32")
+        y0, y1 = f.rows()
+        acc = local("acc", pool.block, "float32")
+        with loop("iy", y0, y1) as iy, pool.positions_of_row(iy) as step:
+            for j in range(pool.block):
+                store(acc, j, T.float32(0))
+            with pool.windows_over(step) as (oy, ox, tap):
+                element, place = (pool.pooled_element(oy, ox, step, n) for n in (attrs.get("ring_in", 0), 0))
+                for j in range(pool.block):
+                    gv = T.Select(i32(index[place + j]) == tap, g[element + j], T.float32(0))
+                    store(acc, j, acc[j] + gv)
+            for j in range(pool.block):
+                store(out, _target(pool, iy, step, attrs) + j, acc[j])
+    return _kernel(f, pool, (), (FLOAT, 1))
+
+
+def _target(pool: Pool, iy, step, attrs: dict):
+    """Where the first channel of a step lies in g_x."""
+    row = ring_row(iy, attrs.get("ring_out", 0))
+    return (row * pool.columns.extent + step.x) * pool.channels + step.channel
+
+
+def _kernel(f, pool: Pool, tables: tuple, sizes: tuple[int, ...]) -> Kernel:
+    """sizes: bytes of an element of each input."""
+    axis = pool.rows
+    return Kernel(
+        f.func,
+        tables,
+        overlaps=tuple((i, 0, pool.gradient_distance(size, FLOAT)) for i, size in enumerate(sizes)),
+        rows=axis.extent,
+        reads=((0, axis.windows, axis.stride, axis.taps, axis.padding, True),),
+        inputs=len(sizes),
+    )
