@@ -64,6 +64,26 @@ def _round(x: torch.Tensor) -> torch.Tensor:
     return x + (x.round() - x).detach()
 
 
+def _instead(real: torch.Tensor, exact: np.ndarray) -> torch.Tensor:
+    """The exact integers, with the gradient of the real values."""
+    return real + (torch.tensor(exact, dtype=torch.float64) - real).detach()
+
+
+def _times(x: np.ndarray, real: np.ndarray | float, rounding: str) -> np.ndarray:
+    """int64 x * real by a 31-bit multiplier and a shift: halves up once, or ("tflite") up and then away from zero."""
+    fraction, shift = np.frexp(np.broadcast_to(np.float64(real), x.shape))
+    multiplier, shift = np.floor(fraction * 2**31 + 0.5).astype(np.int64), shift.astype(np.int64)
+    if rounding == "upward":
+        return (x * multiplier + (np.int64(1) << (30 - shift))) >> (31 - shift)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    high = ((x << left) * multiplier + 2**30) >> 31
+    return np.sign(high) * ((np.abs(high) + (np.int64(1) << right >> 1)) >> right)
+
+
+def _integers(x: torch.Tensor) -> np.ndarray:
+    return np.rint(x.detach().numpy()).astype(np.int64)
+
+
 def _strict_clamp(x: torch.Tensor, attrs: dict) -> torch.Tensor:
     """As ReLU and hardtanh: no gradient at the bounds."""
     if math.isfinite(attrs["lo"]) and not math.isfinite(attrs["hi"]) and attrs["lo"] == 0:
@@ -85,14 +105,31 @@ def _conv(attrs: dict, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> tor
     return F.conv2d(_padded(x, attrs), w, b, stride=tuple(attrs["stride"]), groups=groups)
 
 
-def qconv2d(attrs: dict, x, w, b, scale, *_multipliers) -> torch.Tensor:
-    acc = _conv(attrs, x - attrs["in_zero"], w, b)
-    return _clamp(_round(acc * scale[None, :, None, None]) + attrs["out_zero"], attrs)
+def qconv2d(attrs: dict, x, w, b, scale, *multipliers) -> torch.Tensor:
+    acc, factor = _conv(attrs, x - attrs["in_zero"], w, b), scale[None, :, None, None]
+    if multipliers:
+        real = multipliers[0].numpy()
+        exact = np.ldexp(real[0] / 2**31, real[1].astype(int))[None, :, None, None]
+        return _clamp(
+            _instead(acc * factor, _times(_integers(acc), exact, attrs["rounding"])) + attrs["out_zero"], attrs
+        )
+    return _clamp(_round(acc * factor) + attrs["out_zero"], attrs)
 
 
 def qadd(attrs: dict, a, b) -> torch.Tensor:
-    real = (a - attrs["a_zero"]) * attrs["a_scale"] + (b - attrs["b_zero"]) * attrs["b_scale"]
-    return _clamp(_round(real / attrs["out_scale"]) + attrs["out_zero"], attrs)
+    a, b, out = a - attrs["a_zero"], b - attrs["b_zero"], attrs["out_scale"]
+    scales, rounding = (attrs["a_scale"], attrs["b_scale"]), attrs["rounding"]
+    real = (a * scales[0] + b * scales[1]) / out
+    if rounding == "even":
+        return _clamp(_round(real) + attrs["out_zero"], attrs)
+    parts = [_integers(a), _integers(b)]
+    if rounding == "upward":
+        exact = sum(_times(q, s / out, rounding) if s != out else q for q, s in zip(parts, scales, strict=True))
+    else:
+        common = 2 * max(scales)
+        lifted = sum(_times(q << 20, s / common, rounding) for q, s in zip(parts, scales, strict=True))
+        exact = _times(lifted, common / (out * 2**20), rounding)
+    return _clamp(_instead(real, exact) + attrs["out_zero"], attrs)
 
 
 def requantise(attrs: dict, x) -> torch.Tensor:
@@ -110,6 +147,10 @@ def _average(attrs: dict, x: torch.Tensor) -> torch.Tensor:
 
 
 def qavg_pool(attrs: dict, x) -> torch.Tensor:
+    if attrs["rounding"] == "tflite" and attrs["in_scale"] == attrs["out_scale"]:
+        mean = _average(attrs, x)
+        away = np.sign(mean.detach().numpy()) * np.floor(np.abs(mean.detach().numpy()) + 0.5)
+        return _clamp(_instead(mean, away), attrs)
     real = _average(attrs, x - attrs["in_zero"]) * (attrs["in_scale"] / attrs["out_scale"])
     return _clamp(_round(real) + attrs["out_zero"], attrs)
 
