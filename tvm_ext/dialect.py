@@ -122,7 +122,8 @@ def _mean_type(c: relax.Call, _: relax.BlockBuilder) -> relax.Type:
 
 
 def _take_type(c: relax.Call, _: relax.BlockBuilder) -> relax.Type:
-    return TensorType([*shape_of(c.args[0])[:3], len(attrs_of(c)["channels"])], "int8")
+    x = c.args[0]
+    return TensorType([*shape_of(x)[:3], len(attrs_of(c)["channels"])], dtype_of(x))
 
 
 def _dense_type(c: relax.Call, _: relax.BlockBuilder) -> relax.Type:

@@ -20,7 +20,6 @@ from tvm_ext.kernels.table import KERNELS, phase_of, result_of
 from tvm_ext.training import LABEL, Training
 from tvm_ext.updates import COUNTER, RATES
 
-
 ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "uint32": 4, "float32": 4}
 
 

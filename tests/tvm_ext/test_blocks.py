@@ -16,6 +16,7 @@ from planner.policy import Policy, Update
 from tests.tiny_network import LAYERS
 from tests.tvm_ext.cases import ConvCase, adjoint, conv_case
 from tests.tvm_ext.run_kernel import prepare, run, run_overlapped
+from tests.tvm_ext.small_kernels import small_kernel
 from tests.tvm_ext.test_sgd import Tensor
 from tvm_ext.kernels.build import Kernel
 from tvm_ext.kernels.table import KERNELS
@@ -285,10 +286,10 @@ def update_by_blocks(t: Tensor, kernel: Kernel, g: np.ndarray, ring: int) -> Non
 
 # --------------------------------------------------------------------------- completeness
 def test_this_file_knows_every_kernel_that_runs_over_blocks(tiny_model: pipeline.Model) -> None:
-    """A new kernel with such a form must come here: a training step with every kind of kernel is searched for them."""
+    """A new kernel with such a form must come here: a training step is searched for them, and whatever it has not."""
     ratios = {"pointwise1": 0.5, "pointwise2": 1.0, "depthwise": 1.0, "first_conv": 1.0}
     updates = tuple(Update(name, weight_ratio=ratios[name.split(".")[-1]]) for name in LAYERS)
     lowered = lower(train(tiny_model, Policy("every kind", updates)))
     calls = [*lowered.infer.calls, *lowered.train_step.calls]
-    assert {call.kind for call in calls} == set(KERNELS)
+    assert not any(small_kernel(kind).by_channel for kind in set(KERNELS) - {call.kind for call in calls})
     assert {(call.kind, form.accumulates) for call in calls for form in call.op.by_channel} == PROVEN

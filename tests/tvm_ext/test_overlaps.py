@@ -4,6 +4,8 @@ one element nearer it is not."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 
 from tests.tvm_ext.cases import adjoint, conv_case
 from tests.tvm_ext.run_kernel import prepare, run, run_overlapped
+from tests.tvm_ext.small_kernels import small_kernel
+from tests.tvm_ext.test_float_conv import floating
 from tests.tvm_ext.test_forward_kernels import ADD, kernel_of
+from tvm_ext.dialect import mask_shape
 from tvm_ext.kernels import conv, conv_backward, elementwise
 from tvm_ext.kernels.build import Kernel
 from tvm_ext.kernels.table import KERNELS
@@ -91,14 +96,52 @@ def test_depthwise(case) -> None:
     check_conv(case)
 
 
+@st.composite
+def float_cases(draw: st.DrawFn, is_depthwise: bool):
+    """Also with more padding than the window has taps: some windows then read nothing."""
+    case = draw(conv_cases(is_depthwise))
+    (kh, kw), (_, height, width, _) = case.attrs["kernel"], case.x.shape
+    most = [kh, kw, kh, kw]
+    padding = [draw(st.integers(0, n)) for n in most]
+    if height + padding[0] + padding[2] < kh or width + padding[1] + padding[3] < kw:
+        padding = most
+    return floating(replace(case, attrs={**case.attrs, "padding": padding}), clamp=(-1.0, 1.5))
+
+
+def check_float_conv(case) -> None:
+    shapes = [list(a.shape) for a in (case.x, *case.weights, case.bias)]
+    kernels = [KERNELS[kind](shapes, case.attrs) for kind in ("fconv2d", "fconv2d_with_mask")]
+    prepare(kernels)
+    draws = [floating(case, seed=seed) for seed in range(DRAWS)]
+    draws = [[d.x, *d.weights, d.bias] for d in draws]
+    for kernel in kernels:
+        n = kernel.outputs
+        check(kernel, draws, [case.out_shape, mask_shape(list(case.out_shape))][:n], ["float32", "uint8"][:n])
+
+
+@FEW
+@given(float_cases(is_depthwise=False))
+def test_float_convolution(case) -> None:
+    check_float_conv(case)
+
+
+@FEW
+@given(float_cases(is_depthwise=True))
+def test_float_depthwise(case) -> None:
+    check_float_conv(case)
+
+
 @FEW
 @given(EXTENTS, EXTENTS, CHANNELS, CHANNELS, SEEDS, st.booleans())
 def test_pointwise_input_gradient(height: int, width: int, inputs: int, outputs: int, seed: int, split: bool) -> None:
+    """Integer weights, and float ones in which channels were split."""
     trained = (inputs // 2,) if split and inputs > 1 else ()
     case = conv_case(seed, height, width, inputs, outputs, 1, trained=trained)
+    redrawn = partial(floating, case) if trained else case.redrawn
+    case = redrawn(seed=seed)
     shapes = [list(case.out_shape), *(list(w.shape) for w in case.weights)]
     kernel = conv_backward.conv2d_input_grad(shapes, {**case.attrs, "shape": list(case.x.shape)})
-    draws = [[adjoint(s, case.out_shape), *case.redrawn(s).weights] for s in range(DRAWS)]
+    draws = [[adjoint(s, case.out_shape), *redrawn(seed=s).weights] for s in range(DRAWS)]
     check(kernel, draws, [case.x.shape], ["float32"])
 
 
@@ -137,9 +180,10 @@ def test_elementwise(height: int, width: int, channels: int) -> None:
 def test_taken_channels(height: int, width: int, order: list[int], n: int, is_sorted: bool) -> None:
     channels = sorted(order[:n]) if is_sorted else order[:n]
     shape = (1, height, width, 13)
-    draws = [[np.random.default_rng(s).integers(-128, 128, shape).astype(np.int8)] for s in range(DRAWS)]
-    kernel = conv_backward.take_channels([list(shape)], {"channels": channels})
-    check(kernel, draws, [(1, height, width, n)], ["int8"])
+    dtype = "int8" if is_sorted else "float32"
+    draws = [[np.random.default_rng(s).integers(-128, 128, shape).astype(dtype)] for s in range(DRAWS)]
+    kernel = conv_backward.take_channels([list(shape)], {"channels": channels, "dtype": dtype})
+    check(kernel, draws, [(1, height, width, n)], [dtype])
 
 
 def test_a_widening_convolution_needs_its_output_and_no_more_than_a_block() -> None:
@@ -161,32 +205,9 @@ def test_over_channels_nothing_is_declared() -> None:
 def test_this_file_knows_every_kernel_that_declares_an_overlap() -> None:
     """A new kernel with an overlap must come here: the builders are searched for the declaration."""
     proven = {"qconv2d", "qconv2d_with_mask", "qadd", "qadd_with_mask", "qmean", "mask_scale", "mask_scale_by"}
-    proven |= {"take_channels", "conv2d_input_grad", "relax.add"}
-    assert {kind for kind in KERNELS if overlaps_of(kind)} == proven
-
-
-def overlaps_of(kind: str) -> tuple:
-    """What the kernel of an op declares on a small instance of it."""
-    attrs = {**conv_case(0, 4, 4, 2, 2, 1).attrs, **ADD, "lo": -128, "hi": 127, "dtype": "float32", "channels": [0]}
-    attrs |= {"shape": [1, 4, 4, 2], "factor": 1.0, "scale": 1.0, "zero": 0, "rate": 0, "momentum": 0.0, "every": 1}
-    image, vector, dense = [1, 4, 4, 2], [2], [2, 2]
-    shapes = {
-        "dense": [[1, 1, 1, 2], dense, vector],
-        "cross_entropy": [vector, [1]],
-        "cross_entropy_grad": [vector, [1]],
-        "conv2d_weight_grad": [image, image],
-        "conv2d_input_grad": [image, [2, 1, 1, 2]],
-        "dense_weight_grad": [[1, 1, 1, 2], vector],
-        "dense_input_grad": [vector, dense],
-        "sgd": [vector, vector, [2], [2]],
-        "qadd": [image, image],
-        "qadd_with_mask": [image, image],
-        "relax.add": [image, image],
-    }
-    if kind == "conv2d_weight_grad":
-        attrs["shape"] = [2, 1, 1, 2]
-    if kind == "sgd":
-        attrs["channels"] = []
-    if kind.startswith("qconv2d"):
-        shapes[kind] = [image, [2, 1, 1, 2], vector, vector]
-    return KERNELS[kind](shapes.get(kind, [image]), attrs).overlaps
+    proven |= {"take_channels", "conv2d_input_grad", "relax.add", "fconv2d", "fconv2d_with_mask"}
+    # in test_pool_kernels.py, test_layout_kernels.py and test_pointwise_kernels.py
+    proven |= {"qavg_pool", "qavg_pool_with_mask", "favg_pool", "avg_pool_grad"}
+    proven |= {"max_pool", "max_pool_with_index", "max_pool_grad", "concat", "pad", "slice_channels", "crop"}
+    proven |= {"requantise", "requantise_with_mask", "fclip", "fclip_with_mask", "fadd", "qsoftmax"}
+    assert {kind for kind in KERNELS if small_kernel(kind).overlaps} == proven

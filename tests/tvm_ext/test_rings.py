@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.tvm_ext.run_kernel import run
+from tests.tvm_ext.streaming import check_rows
 from tvm_ext.kernels.build import Kernel
 from tvm_ext.kernels.table import KERNELS
 
@@ -44,20 +45,28 @@ def test_forward_convolutions(kernel: int, stride: int, depthwise: bool) -> None
         np.testing.assert_array_equal(ring_out[row % 2], y[0, row])
 
 
-@pytest.mark.parametrize(("kernel", "stride", "height"), [(3, 1, 4), (5, 2, 9), (7, 2, 8)])
-def test_depthwise_input_gradient(kernel: int, stride: int, height: int) -> None:
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "height"), [(3, 1, 4), (5, 2, 9), (7, 2, 8), (1, 2, 5)])
+def test_input_gradients_of_windows(kernel: int, stride: int, height: int, depthwise: bool) -> None:
+    """Transposed: a row of g_x takes the rows of g whose windows cover it; with a stride, some take none."""
     rng = np.random.default_rng(kernel)
     out = (height - 1) // stride + 1
     g = rng.normal(size=(1, out, out, C)).astype(np.float32)
-    w = rng.integers(-127, 128, (C, kernel, kernel), dtype=np.int8)
-    attrs = conv_attrs(kernel, stride, True, shape=[1, height, height, C])
-    shapes = [list(g.shape), list(w.shape)]
-    whole, ringed = (KERNELS["conv2d_input_grad"](shapes, {**attrs, **r}) for r in ({}, {"ring_out": 1}))
-    g_x, row_out = np.zeros((1, height, height, C), np.float32), np.zeros((height, C), np.float32)
-    run(whole, [g, w], [g_x])
-    for row in range(height):
-        call_rows(ringed, [g, w], [row_out], row)
-        np.testing.assert_array_equal(row_out, g_x[0, row])
+    w = rng.integers(-127, 128, (C, kernel, kernel) if depthwise else (C, kernel, kernel, C), dtype=np.int8)
+    attrs, shapes = conv_attrs(kernel, stride, depthwise, shape=[1, height, height, C]), [list(g.shape), list(w.shape)]
+    g_x = np.zeros((1, height, height, C), np.float32)
+    check_rows(lambda rings: KERNELS["conv2d_input_grad"](shapes, {**attrs, **rings}), [g, w], [g_x])
+
+
+@pytest.mark.parametrize("trained", [[], [1, 4]])
+def test_input_gradient_of_a_window_over_everything(trained: list[int]) -> None:
+    """A fully connected layer behind an image: the one row of g serves every row of g_x."""
+    rng = np.random.default_rng(0)
+    g, widths = rng.normal(size=(1, 1, 1, 10)).astype(np.float32), [C - len(trained), len(trained)]
+    weights = [rng.integers(-127, 128, (10, 5, 4, n), dtype=np.int8) for n in widths if n]
+    attrs = conv_attrs(1, 1, False, shape=[1, 5, 4, C]) | {"kernel": [5, 4], "trained_channels": trained}
+    shapes, g_x = [list(a.shape) for a in (g, *weights)], np.zeros((1, 5, 4, C), np.float32)
+    check_rows(lambda rings: KERNELS["conv2d_input_grad"](shapes, {**attrs, **rings}), [g, *weights], [g_x])
 
 
 def test_pointwise_input_gradient_and_mask_in_one_ring() -> None:

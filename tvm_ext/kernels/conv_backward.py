@@ -1,6 +1,7 @@
 """Gradients of the convolutions with respect to their inputs, float32 (transposed convolution), and saved channels.
 
-All loops gather: each gradient element is summed in a register, in one fixed order, and stored once.
+All loops gather: each gradient element is summed in a register, in one fixed order, and stored once. The attribute
+`dtype` is that of weights and activations, "int8" where it is missing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from tvm_ext.kernels.build import (
     Kernel,
     as_float,
     channel_block,
-    floor_div,
     fma,
     function,
     i32,
@@ -32,6 +32,7 @@ from tvm_ext.kernels.build import (
 from tvm_ext.kernels.conv import channel_tables, split_channels
 from tvm_ext.kernels.pointwise_blocks import forms as pointwise_forms
 from tvm_ext.kernels.pointwise_blocks import pointwise_blocks
+from tvm_ext.kernels.transposed_conv import transposed_conv, window
 
 FLOAT = 4  # bytes
 
@@ -42,18 +43,18 @@ def conv2d_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         return _depthwise_input_grad(shapes, attrs)
     if attrs["kernel"] == [1, 1] and attrs["stride"] == [1, 1] and not any(attrs["padding"]):
         return pointwise_blocks(shapes, attrs) if over_channels(attrs) else _pointwise_input_grad(shapes, attrs)
-    return _dense_input_grad(shapes, attrs)
+    return transposed_conv(shapes, attrs)
 
 
 def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     """g_x[p, c] = sum over o of g[p, o] * w[o, c], for a block of pixels and channels at once."""
     _, height, width, out_c = shapes[0]
     in_c = attrs["shape"][3]
-    groups = split_channels(attrs, in_c)
+    groups, dtype = split_channels(attrs, in_c), attrs.get("dtype", "int8")
     pixels = largest_divisor(width, (4, 2, 1))
     with function() as f:
         g = f.buffer("g", height * width * out_c, "float32")
-        weights = [f.buffer(f"w{i}", out_c * len(n), "int8") for i, n in enumerate(groups)]
+        weights = [f.buffer(f"w{i}", out_c * len(n), dtype) for i, n in enumerate(groups)]
         tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
         out = f.buffer("g_x", height * width * in_c, "float32")
         y0, y1 = f.rows()
@@ -100,42 +101,6 @@ def _pointwise_distance(groups: list[list[int]], positions: int, in_c: int, out_
     return overlap_distance(np.append(0, written[:-1]), still_read) * FLOAT
 
 
-def _window(position: object, taps: int, stride: int, padding: int, extent: int) -> tuple:
-    """[first, last) of the output positions whose window covers the input `position`: o * stride + k - padding."""
-    first = T.max(T.int32(0), floor_div(position + padding - taps + stride, stride, taps))
-    last = T.min(T.int32(extent), floor_div(position + padding + stride, stride, 0))
-    return first, last
-
-
-def _dense_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """Any window: g_x[iy, ix, c] = sum over the output positions (oy, ox) that saw it, and o."""
-    _, out_h, out_w, out_c = shapes[0]
-    _, in_h, in_w, in_c = attrs["shape"]
-    (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
-    groups = split_channels(attrs, in_c)
-    with function() as f:
-        g = f.buffer("g", out_h * out_w * out_c, "float32")
-        weights = [f.buffer(f"w{i}", out_c * kh * kw * len(n), "int8") for i, n in enumerate(groups)]
-        tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
-        out = f.buffer("g_x", in_h * in_w * in_c, "float32")
-        acc = local("acc", 1, "float32")
-        with loop("iy", 0, in_h) as iy, loop("ix", 0, in_w) as ix:
-            for index, group in enumerate(groups):
-                n = len(group)
-                with loop("c", 0, n) as c:
-                    store(acc, 0, T.float32(0))
-                    with loop("oy", *_window(iy, kh, sy, top, out_h)) as oy:
-                        with loop("ox", *_window(ix, kw, sx, left, out_w)) as ox:
-                            tap = (iy + top - oy * sy) * kw + (ix + left - ox * sx)
-                            with loop("o", 0, out_c) as o:
-                                w = as_float(weights[index][(o * (kh * kw) + tap) * n + c])
-                                store(acc, 0, fma(g[(oy * out_w + ox) * out_c + o], w, acc[0]))
-                    channel = c if tables is None else i32(tables[index][c])
-                    store(out, (iy * in_w + ix) * in_c + channel, acc[0])
-    macs = out_h * out_w * out_c * kh * kw * in_c
-    return Kernel(f.func, channel_tables(groups), macs=macs, inputs=len(shapes))
-
-
 def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     """g_x[iy, ix, c] = sum over the output positions that saw it of g[oy, ox, c] * w[c, iy.., ix..], over rows or over
     blocks of channels."""
@@ -146,15 +111,15 @@ def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     ring_in, ring_out, blocked = attrs.get("ring_in", 0), attrs.get("ring_out", 0), over_channels(attrs)
     with function() as f:
         g = f.buffer("g", out_h * out_w * channels, "float32")
-        w = f.buffer("w", channels * kh * kw, "int8")
+        w = f.buffer("w", channels * kh * kw, attrs.get("dtype", "int8"))
         out = f.buffer("g_x", in_h * in_w * channels, "float32")
         y0, y1 = f.rows()
         acc = local("acc", 1, "float32")
 
         def element(iy: object, ix: object, c: object, g_index: Callable, target: object) -> None:
             store(acc, 0, T.float32(0))
-            with loop("oy", *_window(iy, kh, sy, top, out_h)) as oy:
-                with loop("ox", *_window(ix, kw, sx, left, out_w)) as ox:
+            with loop("oy", *window(iy, kh, sy, top, out_h)) as oy:
+                with loop("ox", *window(ix, kw, sx, left, out_w)) as ox:
                     tap = (iy + top - oy * sy) * kw + (ix + left - ox * sx)
                     store(acc, 0, fma(g[g_index(oy, ox)], as_float(w[c * (kh * kw) + tap]), acc[0]))
             store(out, target, acc[0])
@@ -182,14 +147,14 @@ def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
 def take_channels(shapes: list[list[int]], attrs: dict) -> Kernel:
     """x (1, H, W, C) -> (1, H, W, n): the channels whose weights train, kept for the weight gradient."""
     _, height, width, in_c = shapes[0]
-    channels = attrs["channels"]
+    channels, dtype = attrs["channels"], attrs.get("dtype", "int8")
     n, positions = len(channels), height * width
     with function() as f:
-        x, table = f.buffer("x", positions * in_c, "int8"), f.buffer("channels", n, "int16")
-        out = f.buffer("y", positions * n, "int8")
+        x, table = f.buffer("x", positions * in_c, dtype), f.buffer("channels", n, "int16")
+        out = f.buffer("y", positions * n, dtype)
         with loop("p", 0, positions) as p, loop("c", 0, n) as c:
             store(out, p * n + c, x[p * in_c + i32(table[c])])
     still_read = suffix_minimum((np.arange(positions)[:, None] * in_c + channels).ravel())
     still_read[0] = positions * in_c  # the first value is read before anything is written
-    overlaps = ((0, 0, overlap_distance(np.arange(positions * n), still_read)),)
+    overlaps = ((0, 0, overlap_distance(np.arange(positions * n), still_read) * np.dtype(dtype).itemsize),)
     return Kernel(f.func, (np.asarray(channels, "int16"),), overlaps=overlaps, inputs=1)

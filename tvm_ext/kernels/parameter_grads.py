@@ -67,8 +67,9 @@ def _continued(out, index, y0):
 
 
 def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """x (1, H, W, n) int8 (the trained channels alone), g (1, Ho, Wo, O) -> [O, kh, kw, n]; depthwise [n, kh, kw].
-    Rows of g, or blocks of its channels, may come in several calls, the first with y0 == 0."""
+    """x (1, H, W, n) (the trained channels alone) int8, or float32 as attrs dtype says, g (1, Ho, Wo, O) ->
+    [O, kh, kw, n]; depthwise [n, kh, kw]. Rows of g, or blocks of its channels, may come in several calls, the first
+    with y0 == 0."""
     (_, in_h, in_w, in_c), (_, out_h, out_w, out_c) = shapes
     depthwise, (kh, kw), blocked = attrs["depthwise"], attrs["kernel"], over_channels(attrs)
     trained = attrs["trained_channels"] if depthwise else []
@@ -77,7 +78,7 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     channels = 1 if depthwise else largest_divisor(in_c, (4, 2, 1))
     lanes = 1 if depthwise else largest_divisor(block, (2, 1))
     with function() as f:
-        x = f.buffer("x", in_h * in_w * in_c, "int8")
+        x = f.buffer("x", in_h * in_w * in_c, attrs.get("dtype", "int8"))
         g = f.buffer("g", out_h * out_w * out_c, "float32")
         which = f.buffer("channels", len(trained), "int16") if trained else None
         out = f.buffer("g_w", int(np.prod(attrs["shape"])), "float32")
@@ -139,9 +140,16 @@ def _sum_tap(x, g, acc, tap: tuple, g_channel: tuple, x_channels: list, rows: tu
                 at = [pixel_index(g_row + ox, s, lane, shapes[1], 0 if rows else ring) for lane in lanes]
             gv = [let("gv", g[index]) for index in at]
             for j, c in enumerate(x_channels):
-                xv = let("xv", as_float(i32(x[pixel + c]) - T.int32(attrs["in_zero"])))
+                xv = let("xv", _real_steps(x, pixel + c, attrs))
                 for i, value in enumerate(gv):
                     store(acc, i * len(x_channels) + j, fma(value, xv, acc[i * len(x_channels) + j]))
+
+
+def _real_steps(x, index, attrs):
+    """x in steps of its scale, whose zero point is subtracted; a float32 x itself."""
+    if attrs.get("dtype", "int8") == "float32":
+        return x[index]
+    return as_float(i32(x[index]) - T.int32(attrs["in_zero"]))
 
 
 def _inside(tap: object, stride: int, padding: int, behind: int, extent: int, out_extent: int) -> tuple:

@@ -1,7 +1,9 @@
 """The pointwise input gradient over blocks of channels, float32: two kernels that stand on either side of a depthwise
 convolution, so that the hidden tensors of an inverted bottleneck lie in memory a block of channels at a time.
 
-    g_x[p, c] = sum over o of g[p, o] * w[o, c], o ascending, as the whole kernel sums it."""
+    g_x[p, c] = sum over o of g[p, o] * w[o, c], o ascending, as the whole kernel sums it.
+
+Weights are of the attribute `dtype`, "int8" where it is missing."""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def _made(shapes: list[list[int]], attrs: dict) -> Kernel:
     lanes = largest_divisor(block, (2, 1))
     with function() as f:
         g = f.buffer("g", positions * out_c, "float32")
-        w = f.buffer("w0", out_c * in_c, "int8")
+        w = f.buffer("w0", out_c * in_c, attrs.get("dtype", "int8"))
         out = f.buffer("g_x", positions * in_c, "float32")
         y0, y1 = f.rows()
         acc = local("acc", pixels * lanes, "float32")
@@ -74,10 +76,10 @@ def _taken(shapes: list[list[int]], attrs: dict) -> Kernel:
     _, height, width, out_c = shapes[0]
     in_c, positions, ring = attrs["shape"][3], height * width, attrs.get("ring_in", 0)
     block, pixels = channel_block(out_c), largest_divisor(positions, (4, 2, 1))
-    groups = split_channels(attrs, in_c)
+    groups, dtype = split_channels(attrs, in_c), attrs.get("dtype", "int8")
     with function() as f:
         g = f.buffer("g", positions * out_c, "float32")
-        weights = [f.buffer(f"w{i}", out_c * len(n), "int8") for i, n in enumerate(groups)]
+        weights = [f.buffer(f"w{i}", out_c * len(n), dtype) for i, n in enumerate(groups)]
         tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
         out = f.buffer("g_x", positions * in_c, "float32")
         y0, y1 = f.rows()
