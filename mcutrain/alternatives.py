@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mcutrain import pipeline
 from mcutrain.pipeline import FIRMWARE_BYTES, Progress
 from planner.errors import BudgetError, McutrainError
-from planner.policy import smaller
+from planner.policy import default, smaller
 
 if TYPE_CHECKING:
     from tvm_ext.model import Model
@@ -30,7 +30,7 @@ class Alternative:
 
 def alternatives(
     load: Callable[[int | None], Model],
-    scheme: str,
+    scheme: str | None,
     budget: int,
     input_size: int | None,
     progress: Progress,
@@ -43,6 +43,7 @@ def alternatives(
     ends with its least. load(input size): reads the model. options: as pipeline.plan() takes them."""
     options = {**options, "seconds": SECONDS}
     model = load(input_size)
+    scheme = default(model.layers) if scheme is None else scheme
 
     def tried(option: str, model: Model, scheme: str, **more: object) -> Alternative:
         progress(f"looking for what fits: {option}")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import mcutrain
 from mcutrain import boards as known_boards
+from mcutrain.cli_app import output, working
+from mcutrain.cli_inspect import inspect
 from mcutrain.cli_options import (
     Accumulate,
     Budget,
@@ -37,14 +34,14 @@ from mcutrain.cli_options import (
     Seed,
     Stream,
 )
+from mcutrain.cli_quantise import quantize
 from mcutrain.cli_refusal import OVER_BUDGET, refusing
-from mcutrain.data import read_data
+from mcutrain.cli_train import train
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
-from mcutrain.learning import learn
 from mcutrain.report import render_html, render_text
 from mcutrain.report_view import finite
 from mcutrain.units import format_bytes
-from planner.errors import BudgetError, McutrainError, OutputError
+from planner.errors import BudgetError, McutrainError
 
 BAD_INPUT = 2
 app = typer.Typer(
@@ -54,24 +51,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Train int8 networks on microcontrollers: plan, compile to C, verify on an emulated core, inside a budget.",
 )
-messages = Console(stderr=True)
-output = Console()
 
 
-@contextmanager
-def working(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A spinner on standard error with what is being done; plain lines where that is no terminal."""
-    if quiet or not messages.is_terminal:
-        yield (lambda _: None) if quiet else (lambda text: messages.print(f"... {text}", highlight=False))
-        return
-    with messages.status("starting") as status:
-        yield lambda text: status.update(text)
-
-
-@app.command()
 def plan(
     model: Model,
-    scheme: Scheme = "49kb",
+    scheme: Scheme = None,
     budget: Budget = "256KB",
     input_size: InputSize = None,
     classes: Classes = None,
@@ -103,10 +87,9 @@ def plan(
     _show(planned.report, as_json)
 
 
-@app.command()
 def compile(
     model: Model,
-    scheme: Scheme = "49kb",
+    scheme: Scheme = None,
     board: Annotated[str, typer.Option(help="Target; `mcutrain boards` lists them.")] = "stm32f746",
     budget: Annotated[
         str | None, typer.Option(help="SRAM for everything; by default the board's.", show_default=False)
@@ -145,7 +128,6 @@ def compile(
         output.print(f"\nwrote {artifact.directory}; next: mcutrain verify {out}", highlight=False, soft_wrap=True)
 
 
-@app.command()
 def verify(
     out: Out,
     steps: Annotated[int, typer.Option(min=0, help="Training steps to run on the emulated core.")] = 3,
@@ -167,7 +149,6 @@ def verify(
         raise typer.Exit(OVER_BUDGET)
 
 
-@app.command()
 def report(out: Out, as_json: Json = False) -> None:
     """The report of a compiled (and perhaps verified) folder; `out/report.html` is the page with the pictures.
 
@@ -181,47 +162,6 @@ def report(out: Out, as_json: Json = False) -> None:
         raise typer.Exit(OVER_BUDGET)
 
 
-@app.command()
-def train(
-    out: Out,
-    data: Annotated[Path, typer.Argument(help=".npz with x_train, y_train, x_test, y_test.", show_default=False)],
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 2,
-    learning_rate: Annotated[float, typer.Option("--lr", help="Learning rate of the network.")] = 0.001,
-    head_rate: Annotated[float, typer.Option("--head-lr", help="Learning rate of the head.")] = 0.01,
-    schedule: Annotated[str, typer.Option(help="cosine or constant.")] = "cosine",
-    seed: Annotated[int, typer.Option(help="Of the order of the samples.")] = 0,
-    save: Annotated[
-        Path | None, typer.Option(help="Write the trained parameters to this .npz.", show_default=False)
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Train on the host twin (the same C, the same bits as the device), with the accuracy before and after.
-
-    Example: `mcutrain train out/ data.npz --epochs 2 --lr 0.001 --head-lr 0.01`
-    """
-    if save is not None and not save.parent.is_dir():  # said before the training, not after it
-        raise OutputError(f"{save}: its folder does not exist; choose another place")
-    with working(as_json) as say:
-        say("building the host twin")
-        twin = mcutrain.host(out)
-    samples = read_data(data, twin)
-    with _bar(as_json) as progress:
-        learnt = learn(twin, samples, epochs, (learning_rate, head_rate), schedule, seed, progress)
-    if save is not None:
-        _save(save, twin.state())
-    if as_json:
-        result = {learnt.metric.replace(" ", "_"): learnt.scores, "losses": learnt.losses, "steps": learnt.steps}
-        print(json.dumps(finite(result)))
-        return
-    table = Table("epoch", "mean loss", f"test {learnt.metric}", title=f"{learnt.steps} steps at batch 1")
-    for epoch, score in enumerate(learnt.scores):
-        loss = f"{learnt.losses[epoch - 1]:.4f}" if epoch else "-"
-        shown = f"{score:.1%}" if learnt.metric == "accuracy" else f"{score:.6g}"
-        table.add_row(str(epoch) if epoch else "before", loss, shown)
-    output.print(table)
-
-
-@app.command()
 def boards(as_json: Json = False) -> None:
     """The boards that are known.
 
@@ -254,29 +194,8 @@ def _show(content: dict, as_json: bool) -> None:
         render_text(content, output)
 
 
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not messages.is_terminal:
-        yield None if quiet else _say_tenths
-        return
-    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
-    with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task("training")
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _say_tenths(done: int, total: int) -> None:
-    """A plain line at every tenth of the work, for logs."""
-    if done * 10 // total > (done - 1) * 10 // total:
-        messages.print(f"... training {done}/{total}", highlight=False)
-
-
-def _save(path: Path, state: dict[str, np.ndarray]) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    np.savez(buffer, **state)
-    replace_file(path if path.suffix == ".npz" else path.with_name(path.name + ".npz"), buffer.getvalue())
+for command in (inspect, quantize, plan, compile, verify, report, train, boards):
+    app.command()(command)
 
 
 def main() -> None:

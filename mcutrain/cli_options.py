@@ -13,9 +13,11 @@ Model = Annotated[
 ]
 Out = Annotated[Path, typer.Argument(help="A folder made by `mcutrain compile`.", show_default=False)]
 Scheme = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="What trains: a published scheme (49kb, ...), full, bias_only, head_only, last_k=K, inference, or a file."
+        help="What trains: a published scheme (49kb, ...), full, bias_only, head_only, last_k=K, inference, or a file. "
+        "By default 49kb where it is published for the network, else last_k=2.",
+        show_default=False,
     ),
 ]
 Budget = Annotated[str, typer.Option(help="SRAM for everything; KB is 1,024 B.")]

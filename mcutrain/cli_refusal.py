@@ -21,7 +21,7 @@ OVER_BUDGET = 1
 @contextmanager
 def refusing(
     load: Callable[[int | None], object],
-    scheme: str,
+    scheme: str | None,
     budget: str | int,
     input_size: int | None,
     options: dict,

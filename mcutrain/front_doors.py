@@ -54,7 +54,7 @@ def load(
     loss: cross_entropy (default), binary_cross_entropy, mse, or autoencoder (mse against the input).
     params: file with the parameters of a Relay module that stand apart from it. Raises ModelError."""
     _check(head, classes, logits, loss)
-    kind, source = _told(model)
+    kind, source = told(model)
     if params is not None and kind != "relay":
         raise ModelError(f"{source}: --params belongs to a Relay file; this is {FORMATS[kind]}")
     if kind == "pickle":
@@ -89,7 +89,7 @@ def _load_pickle(path: object, input_size, classes, head, logits, loss) -> Model
     return load_network(path, size, count, head or "float", logits, loss)
 
 
-def _told(model: object) -> tuple[str, object]:
+def told(model: object) -> tuple[str, object]:
     """(format, path or object). Raises ModelError for what is none that is known."""
     if not isinstance(model, str | Path):
         kind = {"IRModule": "relax", "ExportedProgram": "torch"}.get(type(model).__name__)

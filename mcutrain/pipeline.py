@@ -18,7 +18,7 @@ from mcutrain.toolchain import RUNTIME
 from mcutrain.units import parse_bytes
 from planner.errors import BudgetError, McutrainError, ModelError
 from planner.model import Plan
-from planner.policy import Policy, named
+from planner.policy import Policy, default, named
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
     from tvm_ext.lower import Lowered
@@ -58,7 +58,7 @@ class Artifact:
 
 def plan(
     model: Model,
-    scheme: str | Policy = "49kb",
+    scheme: str | Policy | None = None,
     budget: int | str = DEFAULT_BUDGET,
     *,
     momentum: float = 0.0,
@@ -72,7 +72,8 @@ def plan(
     """Extend the model by its backward pass and find every tensor's place in SRAM; needs no compiler and no emulator.
 
     scheme: a published name (49kb, ...), full, bias_only, head_only, last_k=K, inference (no training at all), a policy
-    file, or a Policy. budget: bytes, or text such as "256KB". seconds: about as long at most for the solver.
+    file, or a Policy; by default 49kb where it is published for the network, else last_k=2.
+    budget: bytes, or text such as "256KB". seconds: about as long at most for the solver.
     stream: run ops row by row, or by blocks of channels, where that lowers the peak. recompute: where the budget cannot
     hold otherwise, run cheap ops of the forward pass a second time instead of keeping what they made.
     Raises PolicyError and BudgetError (with what cannot live together)."""
@@ -83,6 +84,7 @@ def plan(
     say = progress or (lambda _: None)
     budget = parse_bytes(budget)
     say("building the training graph")
+    scheme = default(model.layers) if scheme is None else scheme
     if scheme == "inference":
         training = inference(model)
     else:
@@ -113,7 +115,7 @@ def plan(
 
 def compile(
     model: Model,
-    scheme: str | Policy = "49kb",
+    scheme: str | Policy | None = None,
     board: str = "stm32f746",
     budget: int | str | None = None,
     out: str | Path = "out",

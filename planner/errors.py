@@ -1,5 +1,9 @@
 """The one exception base of the product; a message says what, where and what to do."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 
 class McutrainError(Exception):
     """Base of every error that a user can cause or must act on; the command line prints its one line."""
@@ -7,6 +11,24 @@ class McutrainError(Exception):
 
 class ModelError(McutrainError):
     """A model file or graph that cannot be read or expressed."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One operator that cannot be imported. layer: the name that the user knows it by."""
+
+    op: str
+    layer: str
+    why: str
+    way_out: str
+
+
+class UnsupportedError(ModelError):
+    """A model with operators that cannot be expressed; `problems` holds all of them."""
+
+    def __init__(self, message: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class PolicyError(McutrainError):

@@ -128,6 +128,12 @@ def named(scheme: str, layers: Sequence[Layer]) -> Policy:
     return Policy(scheme, tuple(updates))
 
 
+def default(layers: Sequence[Layer]) -> str:
+    """The scheme of a network for which none was named: the smallest published one, else the last two layers."""
+    body = sum(not layer.is_head for layer in layers)
+    return next(iter(SCHEMES[body][1])) if body in SCHEMES else f"last_k={min(2, body)}"
+
+
 def smaller(scheme: str, layers: Sequence[Layer]) -> list[str]:
     """Published schemes of the network below `scheme` (all of them below `full`), the largest first."""
     _, published = SCHEMES.get(sum(not layer.is_head for layer in layers), ("", {}))

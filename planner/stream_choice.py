@@ -164,16 +164,27 @@ class _Costs:
             return None
 
     def _update(self, run: Sequence[Op]) -> list[Op]:
-        """The update that takes the run's last weight gradient block by block, where nobody later reads the weight."""
-        names, first = {op.name for op in run}, self.position[run[0].name]
+        """The update that takes the run's last weight gradient block by block, where nobody who waits for the run reads
+        the weight."""
+        names = {op.name for op in run}
         for op in reversed(run):
             readers = [self.by_name[name] for name in self.readers.get(op.outputs[0], ())]
             if len(readers) == 1 and readers[0].by_channel and not readers[0].outputs:
                 update = readers[0]
                 others = set().union(*(self.readers[state] for state in update.mutates)) - {update.name} - names
                 fits = update.by_channel[0].blocks == op.by_channel[0].blocks
-                return [update] if fits and all(self.position[other] < first for other in others) else []
+                return [update] if fits and others.isdisjoint(self._behind(names)) else []
         return []
+
+    def _behind(self, names: set[str]) -> set[str]:
+        """The ops that need what one of these makes, directly or through others."""
+        made = {o for name in names for o in self.by_name[name].outputs}
+        found = set()
+        for op in self.graph.ops[min(self.position[name] for name in names) :]:
+            if op.name not in names and not made.isdisjoint(op.inputs):
+                found.add(op.name)
+                made.update(op.outputs)
+        return found
 
     def _inside(self, run: Sequence[Op], makers: Sequence[Op]) -> list[str]:
         """First outputs of the makers that nobody outside the run reads."""

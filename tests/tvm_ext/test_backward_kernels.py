@@ -120,7 +120,7 @@ def test_masked_scale_per_channel() -> None:
 
 def test_masked_scale_by_a_factor() -> None:
     factor = 0.123456789
-    kernels = [elementwise.mask_scale_by([list(s)], {"factor": factor}) for s in MASKED_SHAPES]
+    kernels = [elementwise.mask_scale([list(s)], {"factor": factor}) for s in MASKED_SHAPES]
     prepare(kernels)
     for shape, kernel in zip(MASKED_SHAPES, kernels, strict=True):
         g, passes, packed = masked_operands(shape)

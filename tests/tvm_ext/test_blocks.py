@@ -55,6 +55,7 @@ IMAGE, FILTERS = 3, 0  # the axis that is cut into blocks: of an image (1, H, W,
 # all that is proven below: (op, its output is whole)
 PROVEN = {("conv2d_input_grad", False), ("conv2d_input_grad", True), ("mask_scale", False), ("conv2d_bias_grad", True)}
 PROVEN |= {("conv2d_weight_grad", False), ("conv2d_weight_grad", True), ("dense_weight_grad", False), ("sgd", False)}
+PROVEN |= {("mask_scale_by", False)}
 
 
 @dataclass(frozen=True)
@@ -171,13 +172,15 @@ def masked(height: int, width: int, channels: int, seed: int) -> Case:
     rng, shape = np.random.default_rng(seed), (1, height, width, channels)
     mask = rng.integers(0, 256, (1, height, (width * channels + 7) // 8)).astype(np.uint8)
     operands = [adjoint(seed, shape), mask, rng.uniform(0.1, 2, channels).astype(np.float32)]
+    if seed % 2:  # one scale for all channels
+        return Case("mask_scale_by", operands[:2], {"factor": 0.3}, {0: IMAGE}, shape, IMAGE)
     return Case("mask_scale", operands, {}, {0: IMAGE}, shape, IMAGE)
 
 
 @few(3)
 @given(EXTENTS, EXTENTS, COUNTS, SEEDS)
 def test_mask_scale(height: int, width: int, counts: Counts, seed: int) -> None:
-    check([masked(height, width, n, seed) for n in counts], seed, forms=1)
+    check([masked(height, width, n, seed + i) for n in counts for i in range(2)], seed, forms=1)
 
 
 @few(2)

@@ -211,8 +211,8 @@ def test_a_network_that_holds_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"head": "other"}, ["head 'other'", "float or int8-slice"]),
-        ({"logits": "other"}, ["logits 'other'", "raw or dequantized"]),
+        ({"head": "other"}, ["head 'other'", "model, float, int8-slice"]),
+        ({"logits": "other"}, ["logits 'other'", "raw, dequantized"]),
         ({"input_size": 0}, ["input size 0"]),
         ({"classes": 1}, ["1 classes"]),
     ],

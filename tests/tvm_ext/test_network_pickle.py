@@ -52,7 +52,7 @@ def test_every_protocol_without_buffers(protocol: int, tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- the file around the pickle
 def test_no_file(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "absent.pkl")
-    assert "directory" in refusal(tmp_path)
+    assert "folder" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"hello\n" * 100, pickle.dumps({"a": 1})])

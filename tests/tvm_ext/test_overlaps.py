@@ -166,7 +166,7 @@ def test_elementwise(height: int, width: int, channels: int) -> None:
         (elementwise.qadd([shape] * 2, attrs, True), (a, b), [shape, packed], ["int8", "uint8"]),
         (elementwise.qmean([shape], {}), (a,), [(1, 1, 1, channels)], ["int8"]),
         (elementwise.mask_scale([shape], {}), (g, mask, scale), [shape], ["float32"]),
-        (elementwise.mask_scale_by([shape], {"factor": 0.7}), (g, mask), [shape], ["float32"]),
+        (elementwise.mask_scale([shape], {"factor": 0.7}), (g, mask), [shape], ["float32"]),
         (elementwise.add([shape] * 2, {}), (g, h), [shape], ["float32"]),
     ]
     prepare([kernel for kernel, *_ in runs])

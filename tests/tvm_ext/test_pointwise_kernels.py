@@ -178,7 +178,7 @@ def kernels(shape: tuple) -> list[tuple]:
         (lambda a: elementwise.fclip(image, bounds | a, False), real, *float_one, ("ring_in",)),
         (lambda a: elementwise.fclip(image, bounds | a, True), real, *both["float32"], ("ring_in",)),
         (lambda a: elementwise.fadd(image * 2, a), lambda s: real(s, 2), *float_one, ("ring_a", "ring_b")),
-        (lambda a: elementwise.mask_scale_by(masked, {"factor": 0.7} | a), with_mask, *float_one, ("ring_in",)),
+        (lambda a: elementwise.mask_scale(masked, {"factor": 0.7} | a), with_mask, *float_one, ("ring_in",)),
     ]
 
 
@@ -209,5 +209,5 @@ def test_the_masked_factor() -> None:
     g, passes = adjoint(4, (1, 3, 5, 3)), np.random.default_rng(4).random((1, 3, 5, 3)) < 0.5
     g_x, factor = np.zeros_like(g), 0.1
     mask = reference.pack_mask(passes)
-    run(elementwise.mask_scale_by([list(g.shape), list(mask.shape)], {"factor": factor}), [g, mask], [g_x])
+    run(elementwise.mask_scale([list(g.shape), list(mask.shape)], {"factor": factor}), [g, mask], [g_x])
     np.testing.assert_array_equal(g_x, np.where(passes, g * np.float32(factor), np.float32(0)))

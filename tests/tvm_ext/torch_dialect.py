@@ -17,13 +17,15 @@ from tvm_ext.model import NETWORK, Model, to_oihw
 def gradients(model: Model, x: np.ndarray, label: object = None) -> tuple[float, dict[str, np.ndarray]]:
     """The loss, and its gradient by every weight and bias as they are stored (weights OIHW)."""
     network = _Network(model)
-    values = {"x": _nchw(x.reshape(model.input_shape))}
-    (logits,) = (network.run(values, out) for out in [flatten(model.module[NETWORK].body.body)[0]])
-    real = (logits.permute(0, 2, 3, 1) if logits.ndim == 4 else logits).reshape(-1)
-    real = (real - model.logits_zero) * model.logits_scale
+    real = (network.output(x) - model.logits_zero) * model.logits_scale
     loss = _loss(model, real, x, label)
     loss.backward()
     return loss.item(), {n: p.grad.numpy() for n, p in network.trained.items() if p.grad is not None}
+
+
+def outputs(model: Model, x: np.ndarray) -> np.ndarray:
+    """float64 (outputs,): the numbers as the network stores them, of an input in the network's shape."""
+    return _Network(model).output(x).detach().numpy()
 
 
 def _loss(model: Model, logits: torch.Tensor, x: np.ndarray, label: object) -> torch.Tensor:
@@ -40,12 +42,18 @@ class _Network:
     """trained: the leaves by parameter name, in the layout in which people see them."""
 
     def __init__(self, model: Model) -> None:
+        self.model = model
         self.bindings = list(bindings_of(model.module[NETWORK]))
         self.values = {n: torch.tensor(to_oihw(v), dtype=torch.float64) for n, v in model.params.items()}
         self.trained = {n: v.requires_grad_() for n, v in self.values.items() if n.endswith((".weight", ".bias"))}
 
-    def run(self, values: dict, output: object) -> torch.Tensor:
-        values = {**self.values, **values}
+    def output(self, x: np.ndarray) -> torch.Tensor:
+        """(outputs,) in the order of the network's memory."""
+        values = {**self.values, "x": _nchw(x.reshape(self.model.input_shape))}
+        last = self._run(values, flatten(self.model.module[NETWORK].body.body)[0])
+        return (last.permute(0, 2, 3, 1) if last.ndim == 4 else last).reshape(-1)
+
+    def _run(self, values: dict, output: object) -> torch.Tensor:
         for var, value in self.bindings:
             name = op_name(value)
             if name is None:

@@ -188,10 +188,12 @@ def _tensor(tensor: object, buffers: list) -> Tensor:
     buffer, quantised = buffers[tensor.Buffer()], tensor.Quantization()
     none = np.zeros(0)
     name = (tensor.Name() or b"").decode("utf-8", "replace")
-    rank = _count(tensor.ShapeLength(), "dimensions of a tensor", MAX_RANK)
+    shape = tuple(tensor.Shape(i) for i in range(_count(tensor.ShapeLength(), "dimensions of a tensor", MAX_RANK)))
+    if min(shape, default=0) < 0:
+        raise ModelError(f"a tensor of shape {list(shape)}; convert the model anew")
     return Tensor(
         name="".join(c if c.isprintable() else "?" for c in name[:2000]),
-        shape=tuple(tensor.Shape(i) for i in range(rank)),
+        shape=shape,
         dtype=DTYPES.get(tensor.Type(), f"type {tensor.Type()}"),
         scales=quantised.ScaleAsNumpy() if quantised and quantised.ScaleLength() else none.astype(np.float32),
         zeros=quantised.ZeroPointAsNumpy() if quantised and quantised.ZeroPointLength() else none.astype(np.int64),

@@ -194,5 +194,6 @@ def check_shape(value: Value, tensor: Tensor, name: str) -> None:
     is_equal = list(tensor.shape) == value.shape if len(tensor.shape) == 4 and not value.order else tensor.size == size
     if not is_equal:
         raise ModelError(
-            f"{name}: makes {value.shape}, the file says {list(tensor.shape)}; export with a batch size of 1"
+            f"{name}: makes {value.shape}, the file says {list(tensor.shape)}; "
+            "export with fixed shapes and a batch size of 1"
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from typing import Protocol, TypeVar
 
-from planner.errors import ModelError
+from planner.errors import ModelError, Problem, UnsupportedError
 
 SHOWN = 40  # problems; a model with more of them is of another kind
 
@@ -42,8 +42,8 @@ def walk(
     values: holds the network's inputs at the start, everything at the end; handlers read their inputs from it.
     A handler raises ModelError for what it cannot express. A node behind a failed one is passed over in silence.
     ways_out: for operators without a handler, what to do about them. where: the file, for the message.
-    Raises one ModelError with a line for each problem."""
-    problems: list[str] = []
+    Raises UnsupportedError with a line for each problem."""
+    problems: list[Problem] = []
     unknown: set[Hashable] = set()
     is_any_unsupported = False
     for node in nodes:
@@ -54,25 +54,33 @@ def walk(
             if node.op not in handlers:
                 is_any_unsupported = True
                 way_out = (ways_out or {}).get(node.op, "build the model without it")
-                raise ModelError(f"{node.name}: the operator is not supported; {way_out}")
+                raise ModelError(f"the operator is not supported; {way_out}")
             values.update(zip(node.outputs, handlers[node.op](node), strict=False))
         except ModelError as error:
-            problems.append(_line(node, str(error)))
+            problems.append(_problem(node, str(error)))
             unknown.update(node.outputs)
     if problems:
-        raise ModelError(_message(problems, where, sorted(handlers) if is_any_unsupported else ()))
+        message = _message(problems, where, sorted(handlers) if is_any_unsupported else ())
+        raise UnsupportedError(message, tuple(problems))
 
 
-def _line(node: Node, message: str) -> str:
-    """`OPERATOR layer: what and what to do`; a message from deeper down may lack the layer, or know it by a number."""
-    return f"{node.op} {message if message.startswith(node.name) else f'{node.name}: {message}'}"
+def _problem(node: Node, message: str) -> Problem:
+    """Of a message `layer: what; what to do`; one from deeper down may lack the layer."""
+    why, _, way_out = message.removeprefix(f"{node.name}: ").partition("; ")
+    return Problem(node.op, node.name, why, way_out)
 
 
-def _message(problems: list[str], where: object, supported: Sequence[str]) -> str:
+def _message(problems: list[Problem], where: object, supported: Sequence[str]) -> str:
     many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    lines = [f"{where}: {many} in the network", *(f"  {problem}" for problem in problems[:SHOWN])]
+    lines = [f"{where}: {many} in the network", *(f"  {_line(p)}" for p in problems[:SHOWN])]
     if len(problems) > SHOWN:
         lines.append(f"  and {len(problems) - SHOWN} more")
     if supported:
         lines.append(f"supported operators: {', '.join(supported)}")
     return "\n".join(lines)
+
+
+def _line(problem: Problem) -> str:
+    """`OPERATOR layer: what; what to do`."""
+    text = f"{problem.op} {problem.layer}: {problem.why}"
+    return f"{text}; {problem.way_out}" if problem.way_out else text

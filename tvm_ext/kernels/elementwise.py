@@ -219,24 +219,27 @@ def _masked(mask, element, mask_row, y, scaled):
 
 
 def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """g_acc[p, c] = mask * g[p, c] * scale[c]."""
+    """g, mask[, scale [C]] -> mask * g * scale, or * the attribute `factor` where all channels have one scale."""
+    inputs = 2 if "factor" in attrs else 3
     _, height, width, channels = shapes[0]
     row, mask_row = width * channels, (width * channels + 7) // 8
     rings, block = [attrs.get(f"ring_{n}", 0) for n in ("in", "out")], channel_block(channels)
     with function() as f:
         g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
-        scale, out = f.buffer("scale", channels, "float32"), f.buffer("g_acc", height * row, "float32")
+        scale = f.buffer("scale", channels, "float32") if inputs == 3 else None
+        out = f.buffer("g_acc", height * row, "float32")
         y0, y1 = f.rows()
+
+        def element(y: object, x: object, c: object, source: object, target: object) -> None:
+            factor = f32(attrs["factor"]) if scale is None else scale[c]
+            store(out, target, _masked(mask, x * channels + c, mask_row, y, g[source] * factor))
+
         if over_channels(attrs):
             with loop("s", y0, y1) as s, loop("y", 0, height) as y, loop("x", 0, width) as x, loop("i", 0, block) as i:
-                c = s * block + i
-                source, target = (pixel_index(y * width + x, s, i, shapes[0], ring) for ring in rings)
-                store(out, target, _masked(mask, x * channels + c, mask_row, y, g[source] * scale[c]))
+                element(y, x, s * block + i, *(pixel_index(y * width + x, s, i, shapes[0], ring) for ring in rings))
         else:
             with loop("y", y0, y1) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
-                element = x * channels + c
-                source, target = (ring_row(y, ring) * row + element for ring in rings)
-                store(out, target, _masked(mask, element, mask_row, y, g[source] * scale[c]))
+                element(y, x, c, *(ring_row(y, ring) * row + (x * channels + c) for ring in rings))
     return Kernel(
         f.func,
         # over channels an element may be written before its left neighbour is read: only distance 0 would be safe
@@ -244,22 +247,8 @@ def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
         rows=channels // block if over_channels(attrs) else height,
         reads=((0, height, 1, 1, 0),),
         by_channel=((channels // block, (0,), False),),
-        inputs=3,
+        inputs=inputs,
     )
-
-
-def mask_scale_by(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """g_x = mask * g * factor, of a clamp in whose backward all channels have one scale."""
-    _, height, width, channels = shapes[0]
-    row, mask_row = width * channels, (width * channels + 7) // 8
-    with function() as f:
-        g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
-        out = f.buffer("g_x", height * row, "float32")
-        y0, y1 = f.rows()
-        with loop("y", y0, y1) as y, loop("i", 0, row) as i:
-            source, target = (ring_row(y, attrs.get(f"ring_{n}", 0)) * row + i for n in ("in", "out"))
-            store(out, target, _masked(mask, i, mask_row, y, g[source] * f32(attrs["factor"])))
-    return Kernel(f.func, overlaps=((0, 0, 0),), rows=height, reads=((0, height, 1, 1, 0),), inputs=2)
 
 
 def add(shapes: list[list[int]], attrs: dict) -> Kernel:

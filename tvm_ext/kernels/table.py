@@ -56,7 +56,7 @@ BACKWARD: dict[str, tuple[Callable[[list, dict], Kernel], str]] = {
     "binary_cross_entropy_grad": (losses.binary_cross_entropy_grad, ":g_logits"),
     "mse_grad": (losses.mse_grad, ":g_logits"),
     "mask_scale": (elementwise.mask_scale, ":g_acc"),
-    "mask_scale_by": (elementwise.mask_scale_by, ":g_operand"),
+    "mask_scale_by": (elementwise.mask_scale, ":g_operand"),
     "take_channels": (conv_backward.take_channels, ":saved"),
     "conv2d_bias_grad": (parameter_grads.conv2d_bias_grad, ":g_bias"),
     "conv2d_weight_grad": (parameter_grads.conv2d_weight_grad, ":g_weight"),
