@@ -32,6 +32,7 @@ from mcutrain.cli_options import (
     Scheme,
     Seconds,
     Seed,
+    Softmax,
     Stream,
 )
 from mcutrain.cli_quantise import quantize
@@ -63,6 +64,7 @@ def plan(
     logits: Logits = None,
     loss: Loss = None,
     params: Params = None,
+    softmax: Softmax = False,
     momentum: Momentum = 0.0,
     accumulate: Accumulate = 1,
     seed: Seed = 1,
@@ -78,7 +80,9 @@ def plan(
     """
     options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
     options |= {"stream": stream, "recompute": recompute}
-    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits, loss=loss, params=params)
+    load = partial(
+        mcutrain.load, model, classes=classes, head=head, logits=logits, loss=loss, params=params, softmax=softmax
+    )
     with refusing(load, scheme, budget, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
         planned = mcutrain.plan(load(input_size), scheme, budget, progress=say, **options)
@@ -104,6 +108,7 @@ def compile(
     logits: Logits = None,
     loss: Loss = None,
     params: Params = None,
+    softmax: Softmax = False,
     momentum: Momentum = 0.0,
     accumulate: Accumulate = 1,
     seed: Seed = 1,
@@ -118,7 +123,9 @@ def compile(
     """
     options = {"momentum": momentum, "accumulate": accumulate, "seed": seed, "seconds": seconds}
     options |= {"stream": stream, "recompute": recompute}
-    load = partial(mcutrain.load, model, classes=classes, head=head, logits=logits, loss=loss, params=params)
+    load = partial(
+        mcutrain.load, model, classes=classes, head=head, logits=logits, loss=loss, params=params, softmax=softmax
+    )
     limit = known_boards.get(board).sram_bytes if budget is None else budget
     with refusing(load, scheme, limit, input_size, options, as_json), working(as_json) as say:
         say("reading the model")

@@ -37,6 +37,9 @@ Loss = Annotated[
     str | None,
     typer.Option(help="cross_entropy, binary_cross_entropy, mse, or autoencoder.", show_default=False),
 ]
+Softmax = Annotated[
+    bool, typer.Option("--softmax", help="Inference of a TFLite model gives probabilities, not logits.")
+]
 Params = Annotated[Path | None, typer.Option(help="Parameters of a Relay file.", show_default=False)]
 Logits = Annotated[
     str | None,

@@ -43,6 +43,7 @@ def load(
     *,
     loss: str | None = None,
     params: str | Path | None = None,
+    softmax: bool = False,
 ) -> Model:
     """Read a model: the path of a network pickle, a TFLite, ONNX, Relay, Relax or PyTorch (.pt2) file, a folder or tar
     in Model Library Format; or a Relax IRModule; or a torch ExportedProgram. One guide a format stands in docs/.
@@ -52,11 +53,14 @@ def load(
     place, from zero), or, of a pickle, "int8-slice" (the first `classes` rows of its own). classes: outputs of a fresh
     head. logits: "raw" or "dequantized" int8 logits in the loss, by default as the head has it.
     loss: cross_entropy (default), binary_cross_entropy, mse, or autoencoder (mse against the input).
-    params: file with the parameters of a Relay module that stand apart from it. Raises ModelError."""
+    params: file with the parameters of a Relay module that stand apart from it. softmax: inference keeps the softmax at
+    the end of a TFLite model and gives probabilities, not logits. Raises ModelError."""
     _check(head, classes, logits, loss)
     kind, source = told(model)
     if params is not None and kind != "relay":
         raise ModelError(f"{source}: --params belongs to a Relay file; this is {FORMATS[kind]}")
+    if softmax and kind != "tflite":
+        raise ModelError(f"{source}: --softmax belongs to a TFLite file; this is {FORMATS[kind]}")
     if kind == "pickle":
         return _load_pickle(source, input_size, classes, head, logits, loss)
     if input_size is not None:
@@ -68,6 +72,8 @@ def load(
     options = {"classes": classes, "head": head or "model", "logits": logits, "loss": loss}
     if kind == "relay":
         options["params"] = params
+    if softmax:
+        options["softmax"] = True
     return importlib.import_module(IMPORTERS[kind]).load(source, **options)
 
 

@@ -5,13 +5,15 @@ parts of the one in which everything trains, so that one is built, and the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import planner
 from mcutrain.pipeline import FIRMWARE_BYTES
-from planner.model import Graph
+from planner.model import Graph, Op
 from planner.policy import Policy, Update
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tvm_ext.model import Model
 
 Progress = Callable[[int, int], None]
+NUMBERED = re.compile(r"(.+:.+)\.[0-9]+")  # how a second op or tensor of one name is told from the first
 SECONDS = 0.0  # of solver work for a plan: the heuristics alone come within a percent or two
 
 
@@ -68,29 +71,64 @@ def layer_costs(model: Model, names: Sequence[str], progress: Progress | None = 
 
 
 def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
-    """The graph of the training step in which `layers` train, cut out of one in which they and others do.
+    """The graph of the training step in which `layers` train, cut out of one in which they and others do: the same
+    graph, name for name, as if it had been built for them.
 
     It holds what the loss, the logits and the updates of these layers need; a forward op that keeps a mask or indices
     which nobody reads any more becomes the one of the inference, which keeps none; weights that do not train are in
     flash."""
-    step = whole.train_step
-    states = {p.variable: p.name.rsplit(".", 1)[0] in layers for p in whole.training.parameters}
-    plain = {call.layer: call.op for call in whole.infer.calls}
+    step, inference = whole.train_step, whole.infer
+    trains = {p.variable: p.name.rsplit(".", 1)[0] in layers for p in whole.training.parameters}
+    plain = {call.layer: call.op for call in inference.calls}
+    tensors = dict(step.graph.by_name)
     needed, ops = {step.logits, step.loss}, []
     for call in reversed(step.calls):
         op = call.op
         if call.phase == "update":  # of the counter in any case
-            is_needed = states.get(op.mutates[0], True)
+            is_needed = trains.get(op.mutates[0], True)
         else:
             is_needed = not needed.isdisjoint(op.outputs)
         if not is_needed:
             continue
         if len(op.outputs) > 1 and op.outputs[1] not in needed:
             op = plain[call.layer]
+            tensors |= {name: inference.graph.by_name[name] for name in op.scratch}
         ops.append(op)
         needed.update(op.inputs)
     used = needed.union(*((*op.outputs, *op.scratch) for op in ops))
-    tensors = {t.name: t for t in (*whole.infer.graph.tensors, *step.graph.tensors) if t.name in used}
-    frozen = {name for name, trains in states.items() if not trains}
-    kept = (replace(t, kind="constant") if t.name in frozen else t for t in tensors.values())
-    return Graph(tuple(kept), tuple(reversed(ops)))
+    frozen = {name for name, is_trained in trains.items() if not is_trained}
+    kept = (replace(t, kind="constant") if t.name in frozen else t for t in tensors.values() if t.name in used)
+    return _renumbered(Graph(tuple(kept), tuple(reversed(ops))))
+
+
+def _renumbered(graph: Graph) -> Graph:
+    """The graph with the numbers that tell apart what has one name counted anew: among equals, the planner goes by
+    names."""
+    name = _numbering(t.name for t in graph.tensors)
+    op_name = _numbering(op.name for op in graph.ops)
+
+    def renamed(op: Op) -> Op:
+        return replace(
+            op,
+            name=op_name[op.name],
+            inputs=tuple(name[n] for n in op.inputs),
+            outputs=tuple(name[n] for n in op.outputs),
+            scratch=tuple(name[n] for n in op.scratch),
+            overlaps=tuple(replace(o, input=name[o.input], output=name[o.output]) for o in op.overlaps),
+            mutates=tuple(name[n] for n in op.mutates),
+            reads=tuple(replace(access, tensor=name[access.tensor]) for access in op.reads),
+            by_channel=tuple(replace(form, reads=tuple(name[n] for n in form.reads)) for form in op.by_channel),
+        )
+
+    return Graph(tuple(replace(t, name=name[t.name]) for t in graph.tensors), tuple(map(renamed, graph.ops)))
+
+
+def _numbering(names: Iterable[str]) -> dict[str, str]:
+    """`layer:what`, `layer:what.2`, ... in the order of `names`; names of layers and parameters stay."""
+    found, seen = {}, Counter()
+    for name in names:
+        numbered = NUMBERED.fullmatch(name)
+        base = numbered[1] if numbered else name
+        seen[base] += 1
+        found[name] = base if seen[base] == 1 else f"{base}.{seen[base]}"
+    return found

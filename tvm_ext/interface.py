@@ -63,7 +63,7 @@ def header(prefix: str, lowered: Lowered, infer: Placement, train: Placement | N
         guard=prefix.upper(),
         input=f"{model.input_dtype} {height}x{width}x{channels} (HWC){real}",
         input_type=C_TYPES[model.input_dtype],
-        output=f"{logits.dtype} {model.classes} logits",
+        output=f"{logits.dtype} {model.classes} {'probabilities, (q + 128) / 256' if model.softmax else 'logits'}",
         train=c_text.TRAIN_HEADER.format(prefix=prefix, label_member=member, loss_unit=unit) if train else "",
     )
 

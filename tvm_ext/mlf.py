@@ -70,6 +70,7 @@ def _own(lowered, plan, name, infer, train, extra) -> dict:
         "head": model.head,
         "classes": model.classes,
         "loss": model.loss,
+        "softmax": model.softmax,
         **extra,
         "arena_bytes": plan.height,
         "input": {**_place(infer, "x"), "scale": model.input_scale, "zero": model.input_zero},

@@ -24,6 +24,7 @@ class Model:
     input_scale, input_zero: real input = (x - zero) * scale; of a float32 input 1 and 0.
     classes: outputs. loss: cross_entropy (label: a class), binary_cross_entropy (a 0 or 1 for each output), mse (real
     values for each output) or autoencoder (mse against the input, no label).
+    softmax: inference ends in an int8 softmax, real = (q + 128) / 256; the loss works on the logits before it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Model:
     logits_scale: float
     logits_zero: int
     loss: str = "cross_entropy"
+    softmax: bool = False
 
     @property
     def input_dtype(self) -> str:

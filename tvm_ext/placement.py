@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from planner.model import Plan, Stream
 from planner.stream import scratch_name
 from tvm_ext.lower import Call, Lowered, Step
+from tvm_ext.training import SOFTMAX
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,8 @@ def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | Non
         for g in groups
     ]
     known = {n: offsets[n] for n in lowered.infer.values if n in offsets}
+    for call in lowered.infer.calls:
+        if call.layer == SOFTMAX:  # it stands behind what a training step has, and overwrites the logits
+            matched.append(Group((call,), None))
+            known[call.op.outputs[0]] = known[call.op.inputs[0]]
     return Placement(lowered.infer, tuple(g for g in matched if g.calls), known), placed

@@ -23,7 +23,8 @@ def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
     forward = {c.layer: stream_of.get(c.op.name) for c in planned if c.phase == "forward"}
 
     def streamed(call: Call) -> Call:
-        return _streamed(pool, call, forward[call.layer] if call.phase == "forward" else stream_of.get(call.op.name))
+        stream = forward.get(call.layer) if call.phase == "forward" else stream_of.get(call.op.name)
+        return _streamed(pool, call, stream)
 
     steps = [step and replace(step, calls=tuple(map(streamed, step.calls)))
              for step in (lowered.infer, lowered.train_step)]  # fmt: skip

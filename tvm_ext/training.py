@@ -24,7 +24,7 @@ from tvm_ext.gradients import require_rules
 from tvm_ext.model import NETWORK, Model
 from tvm_ext.updates import COUNTER, RATES, Parameter, Updater
 
-LABEL = "label"
+LABEL, SOFTMAX = "label", "softmax"
 CONVOLUTIONS = ("qconv2d", "fconv2d")
 COMPANIONS = ("_mask", "_index")  # what a forward op keeps for its gradient
 # loss -> shape and dtype of the label; an autoencoder's is its input
@@ -68,14 +68,14 @@ def train(model: Model, policy: Policy, momentum: float = 0.0, accumulate: int =
         RATES: np.array([0.001, 0.01], np.float32),
         COUNTER: np.array([seed & 0xFFFFFFFF, 0], np.uint32),
     }
-    module = well_formed(tvm.IRModule({"infer": _infer(tapped.function), "train_step": train_step}))
+    module = well_formed(tvm.IRModule({"infer": _infer(tapped.function, model), "train_step": train_step}))
     used = {p.name for f in module.functions.values() for p in f.params}
     return Training(model, policy, module, {n: v for n, v in values.items() if n in used}, parameters, trained)
 
 
 def inference(model: Model) -> Training:
     """The model as it is, `infer` alone."""
-    function = _infer(model.module[NETWORK])
+    function = _infer(model.module[NETWORK], model)
     values = {p.name: model.params[p.name] for p in function.params if p.name != "x"}
     return Training(model, Policy("inference", ()), tvm.IRModule({"infer": function}), values, (), {})
 
@@ -194,16 +194,20 @@ def _real_params(builder: FunctionBuilder) -> list[relax.Var]:
     return [v for n, v in builder.params.items() if not n.endswith(".slot")]
 
 
-def _infer(forward: relax.Function) -> relax.Function:
-    """The same forward pass without slots and loss: it runs on the state that train_step trains."""
+def _infer(forward: relax.Function, model: Model) -> relax.Function:
+    """The same forward pass without slots and loss, with a softmax where the model has it: it runs on the state that
+    train_step trains."""
     builder = FunctionBuilder()
 
     def rewrite(_: str, old: relax.Call, args: list) -> relax.Expr | None:
         return _strip(old, args) if op_name(old) in CONVOLUTIONS else None
 
-    *_, logits = copy(forward, builder, _same_params(builder, forward), rewrite)
+    *_, output = copy(forward, builder, _same_params(builder, forward), rewrite)
+    if model.softmax:
+        attrs = {"in_scale": model.logits_scale, "out_scale": 1 / 256, "out_zero": -128, "layer": SOFTMAX}
+        output = builder.emit(call("qsoftmax", [output], **attrs), SOFTMAX)
     params = [v for v in _real_params(builder) if v.name != LABEL]
-    return live("infer", builder.finish("infer", [logits], params))
+    return live("infer", builder.finish("infer", [output], params))
 
 
 def _finish(

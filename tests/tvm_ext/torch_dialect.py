@@ -159,6 +159,9 @@ def qavg_pool(attrs: dict, x) -> torch.Tensor:
         mean = _average(attrs, x)
         away = np.sign(mean.detach().numpy()) * np.floor(np.abs(mean.detach().numpy()) + 0.5)
         return _clamp(_instead(mean, away), attrs)
+    if attrs["rounding"] == "truncate":
+        mean = _average(attrs, x)
+        return _clamp(_instead(mean, np.trunc(np.round(mean.detach().numpy(), 9))), attrs)
     real = _average(attrs, x - attrs["in_zero"]) * (attrs["in_scale"] / attrs["out_scale"])
     return _clamp(_round(real) + attrs["out_zero"], attrs)
 

@@ -27,7 +27,7 @@ from tvm_ext.importers.heads import Head, with_head
 from tvm_ext.model import NETWORK, Model, from_oihw
 
 Order = Literal["HWC", "CHW"]
-RESERVED = ("x", "label", "loss", "counter", "learning_rate")
+RESERVED = ("x", "label", "loss", "softmax", "counter", "learning_rate")
 LONGEST_NAME = 80
 LARGEST_INDEXED_WINDOW = 256  # a maximum's place in its window is kept in one byte
 

@@ -58,7 +58,8 @@ def build(graph: OpGraph, name: str, where: object, head: Head | None = None, lo
         state, nodes = begin(graph)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
-    walk(nodes, state.values, {op: _bound(state, handler) for op, handler in HANDLERS.items()}, where, WAYS_OUT)
+    handlers = HANDLERS | {node.op: refused for node in nodes if "problem" in node.attrs}
+    walk(nodes, state.values, {op: _bound(state, handler) for op, handler in handlers.items()}, where, WAYS_OUT)
     loss = loss or ("binary_cross_entropy" if final is not None and final.op == "Sigmoid" else head.loss)
     try:
         _check_final(final, head, loss)
@@ -113,6 +114,11 @@ def shape(state: Import, node: Node) -> Known:
     known = state.known(node, 0)
     x = stored_real(state.network, known.value, known.layout) if isinstance(known, Stored) else state.real(node)
     return np.array(x.dims[node.attrs.get("start", 0) : node.attrs.get("end")], np.int64)
+
+
+def refused(state: Import, node: Node) -> Known:
+    """What whoever made the graph had no operator for; `problem` says why, and a way out."""
+    raise ModelError(f"{node.name}: {node.attrs['problem']}")
 
 
 def constants_alone(state: Import, node: Node) -> Known:

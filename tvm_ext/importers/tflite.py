@@ -6,6 +6,7 @@ LOGISTIC, since the losses work on logits."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from planner.errors import ModelError
@@ -58,6 +59,7 @@ def load(
     head: str = "model",
     logits: str | None = None,
     loss: str | None = None,
+    softmax: bool = False,
 ) -> Model:
     """Read an int8 TFLite model of one input and one output, batch size 1.
 
@@ -65,7 +67,7 @@ def load(
     network reshapes such a one to an image at once, that image. The bytes stand in the file's order in any case.
     head: "model", the network's own output layer, or "float", a fresh float32 one with `classes` outputs in its place.
     logits: "dequantized" (default) or "raw", the integers themselves. loss: as in Model; by default
-    binary_cross_entropy behind a LOGISTIC and cross_entropy else.
+    binary_cross_entropy behind a LOGISTIC and cross_entropy else. softmax: inference keeps the SOFTMAX at the end.
 
     Raises one ModelError that names every operator that cannot be expressed, with its layer, why, and a way out."""
     for what, value, known in (("head", head, HEADS), ("logits", logits, LOGITS), ("loss", loss, LOSSES)):
@@ -83,7 +85,10 @@ def load(
     walk(rest, state.values, {op: _bound(handler, state) for op, handler in HANDLERS.items()}, path, WAYS_OUT)
     try:
         loss = loss or ("binary_cross_entropy" if last == "LOGISTIC" else "cross_entropy")
-        return _finish(state, Path(path).stem, output, Head(head, classes, loss, logits == "raw"))
+        if softmax and (last != "SOFTMAX" or head != "model" or logits == "raw"):
+            raise ModelError("inference cannot end in a softmax: the file, or the new head, has none")
+        model = _finish(state, Path(path).stem, output, Head(head, classes, loss, logits == "raw"))
+        return replace(model, softmax=softmax)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
