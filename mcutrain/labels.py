@@ -39,17 +39,17 @@ def encode(meta: Meta, label: object) -> np.ndarray:
     return value.astype(np.int32).reshape(-1)
 
 
-def random(meta: Meta, source: np.random.Generator, count: int) -> list[object]:
+def random(meta: Meta, source: np.random.Generator, count: int) -> np.ndarray:
     """Labels for a test of equal bits: any will do."""
     loss, classes = meta["loss"], meta["classes"]
     if loss == "cross_entropy":
-        return list(source.integers(0, classes, count))
+        return source.integers(0, classes, count)
     if loss == "binary_cross_entropy":
-        return list(source.integers(0, 2, (count, classes)))
+        return source.integers(0, 2, (count, classes))
     if loss == "mse":
         scale = 1.0 if meta["logits"]["dtype"] == "float32" else 64 * meta["logits"]["scale"]
-        return list(source.normal(0, scale, (count, classes)).astype(np.float32))
-    return [None] * count
+        return source.normal(0, scale, (count, classes)).astype(np.float32)
+    return np.full(count, None)
 
 
 def _short(label: object) -> str:

@@ -14,11 +14,12 @@ from itertools import accumulate
 from planner.bound import live_bytes
 from planner.errors import PlanError
 from planner.graph import MORTAL
-from planner.model import Axis, Graph, Op, Stream
+from planner.model import Axis, Graph, Op, Stream, Tensor
 from planner.rows import in_place, ring_rows, runs_whole
 from planner.stream import apply, by_channel, fused
 
 LONGEST = 16  # ops in a run: beyond, rings grow as fast as tensors shrink
+WORTH_WAITING = 8  # a weight gradient that lies whole counts from this part of the peak on
 NEVER = 1 << 60  # bytes of a run that cannot be
 
 Streams = tuple[Stream, ...]
@@ -29,7 +30,22 @@ def choose(graph: Graph) -> list[Streams]:
     """Ways to stream the graph that are worth a plan. The graph stands in eager order.
 
     As few ops as the least peak allows, as tight as can be, and every step low. Empty where nothing helps."""
-    costs = _Costs(graph)
+    ways = _ways(graph, _Costs(graph))
+    rings = {name for way in ways for stream in way for name, _ in stream.rings}
+    peak = max(live_bytes(graph, [op.name for op in graph.ops]), default=0)
+    whole = [t.nbytes for t in _weight_gradients(graph) if t.name not in rings]
+    if any(nbytes * WORTH_WAITING > peak for nbytes in whole):
+        ways += _ways(graph, _Costs(graph, may_wait=True))
+    return list(dict.fromkeys(ways))
+
+
+def _weight_gradients(graph: Graph) -> list[Tensor]:
+    """What an update could take block by block."""
+    updates = [op for op in graph.ops if op.by_channel and not op.outputs]
+    return [graph.by_name[a] for op in updates for a in op.by_channel[0].reads]
+
+
+def _ways(graph: Graph, costs: _Costs) -> list[Streams]:
     least = _least_peak(costs)
     tightest = costs.streams(_fewest(costs, least))
     if not tightest:
@@ -41,8 +57,7 @@ def choose(graph: Graph) -> list[Streams]:
     live = zip(order, live_bytes(fused_graph, order), strict=True)
     floor = max((nbytes for name, nbytes in live if name not in known), default=0)
     fewest = costs.streams(_fewest(costs, max(least, floor)))
-    ways = (fewest, tightest, costs.streams(_lightest(costs)))
-    return list(dict.fromkeys(w for w in ways if w))
+    return [way for way in (fewest, tightest, costs.streams(_lightest(costs))) if way]
 
 
 def _least_peak(costs: _Costs) -> int:
@@ -121,8 +136,9 @@ def _lives(graph: Graph) -> _Lives:
 class _Costs:
     """Bytes that are live while a run of the ops that can stream executes, what lives beside it included."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, may_wait: bool = False) -> None:
+        """may_wait: a weight gradient alone, with its update, may run behind who still reads the weight."""
+        self.graph, self.may_wait = graph, may_wait
         self.ops = [op for op in graph.ops if op.outputs and (op.rows or op.by_channel)]
         self.by_name = {op.name: op for op in graph.ops}
         self.position = {op.name: i for i, op in enumerate(graph.ops)}
@@ -164,16 +180,17 @@ class _Costs:
             return None
 
     def _update(self, run: Sequence[Op]) -> list[Op]:
-        """The update that takes the run's last weight gradient block by block, where nobody who waits for the run reads
-        the weight."""
-        names = {op.name for op in run}
+        """The update that takes the run's last weight gradient block by block, where nobody later reads the weight."""
+        names, first = {op.name for op in run}, self.position[run[0].name]
         for op in reversed(run):
             readers = [self.by_name[name] for name in self.readers.get(op.outputs[0], ())]
             if len(readers) == 1 and readers[0].by_channel and not readers[0].outputs:
                 update = readers[0]
                 others = set().union(*(self.readers[state] for state in update.mutates)) - {update.name} - names
                 fits = update.by_channel[0].blocks == op.by_channel[0].blocks
-                return [update] if fits and others.isdisjoint(self._behind(names)) else []
+                later = {other for other in others if self.position[other] >= first}
+                may_wait = self.may_wait and len(run) == 1 and later.isdisjoint(self._behind(names))
+                return [update] if fits and (not later or may_wait) else []
         return []
 
     def _behind(self, names: set[str]) -> set[str]:
