@@ -1,6 +1,6 @@
 """Prints every bar of the project from real runs, and the reference engine's figures beside ours (`make bench`).
 
-    python benchmarks/run.py [--quick] [--only gradients|device|planning|speed|learning] [--json FILE] [--markdown]
+    python benchmarks/run.py [--quick] [--only GROUP] [--json FILE] [--markdown]
 
 Exit status 1 where a bar is missed; a bar whose data is not there is said and does not count."""
 
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import doors
+import fuzz
 import learning
 import minimalloc
 import on_device
@@ -32,7 +34,7 @@ from mcutrain import boards
 from mcutrain.folder import replace_file
 from planner.errors import McutrainError
 
-GROUPS = ("gradients", "device", "planning", "speed", "learning")
+GROUPS = ("gradients", "device", "planning", "doors", "speed", "robustness", "learning")
 GAIN, NEAR = 0.03, 0.03  # points of accuracy: over head-only, and below the published reference at most
 TEST_BAR = not_measured("full test run, 2 cores", "<= 20 min", "`make test` prints its time")
 messages = Console(stderr=True, highlight=False)
@@ -72,7 +74,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _group(name: str, tables: list[Figures], progress: Progress) -> list[Bar]:
-    folders = {"gradients": ("mcunet", "reference"), "learning": ("mcunet", "datasets")}
+    folders = {
+        "gradients": ("mcunet", "reference"),
+        "learning": ("mcunet", "datasets"),
+        "doors": ("mlperf_tiny",),
+        "robustness": ("mcunet", "mlperf_tiny", "relay"),
+    }
     needed = folders.get(name, ("mcunet",))
     missing = [str(DATA / folder) for folder in needed if not (DATA / folder).is_dir()]
     if missing:
@@ -85,6 +92,10 @@ def _group(name: str, tables: list[Figures], progress: Progress) -> list[Bar]:
         return _planning(tables, progress)
     if name == "speed":
         return speed.run(progress)
+    if name == "doors":
+        return doors.run(progress, tables)
+    if name == "robustness":
+        return fuzz.run(progress, tables)
     return _learning(progress)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def clamped(x: Real, lo: float, hi: float) -> Real:
         return x.make(q, *narrowed(lo, hi, outer_lo, outer_hi), name)
 
     own = x.own if x.own is not None and _is_exact(x.own, lo, hi) else None
-    return replace(x, make=make, own=own, linear=None)
+    return x.changed(make=make, own=own)
 
 
 def _is_exact(q: Quantisation, lo: float, hi: float) -> bool:

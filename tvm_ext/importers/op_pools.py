@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from planner.errors import ModelError
 from tvm_ext.importers.network import Quantisation, Value, Window
 from tvm_ext.importers.op_graph import Node
 from tvm_ext.importers.op_import import Import, axis_of, integers
+from tvm_ext.importers.op_shapes import joined
 from tvm_ext.importers.op_windows import has_ceiled, output_shape, window_of
 from tvm_ext.importers.reals import INF, Real, alike, check_ratio, lazy, once
 
@@ -30,7 +30,7 @@ def reduce_mean(state: Import, node: Node) -> Real:
     kernel = (x.shape[1] if "H" in letters else 1, x.shape[2] if "W" in letters else 1)
     layout = x.layout if node.attrs.get("keepdims", 1) else "".join(a for a in x.layout if a not in letters)
     if kernel == (1, 1):
-        return replace(x, layout=layout, linear=None)
+        return x.changed(layout=layout)
     if len(layout) <= 2 and layout != "NC":
         raise ModelError(f"{node.name}: leaves the axes {layout} of {x.dims}; keep the batch and the channels")
     return _averaged(state, node, x, Window(kernel, kernel), layout)
@@ -72,13 +72,24 @@ def _averaged(state: Import, node: Node, x: Real, window: Window, layout: str, c
         value = network.avg_pool(node.name, value, window, counts_padding=counts_padding)
         return state.stored(value, layout, node.name)
     shape = output_shape(x, window, x.shape[3])
+    if x.own is None and x.parts:  # each is averaged as it stands, and all are requantised to what the result has
+        parts = [_averaged(state, node, part, window, layout, counts_padding) for part in x.parts]
+        return joined(state, node, parts, layout, shape)
 
     def emit(q: Quantisation, lo: int, hi: int) -> Value:
         value = x.ints(node.name)
-        if is_whole and not any(window.padding) and alike(value.quantisation, q) and (lo, hi) == (-128, 127):
+        is_same, is_even = alike(value.quantisation, q), q.zero % 2 == 0
+        if is_whole and not any(window.padding) and is_same and is_even and (lo, hi) == (-128, 127):
             return network.mean(node.name, value)
-        out = value.quantisation if alike(value.quantisation, q) else q
+        out = _unlike(value.quantisation, is_even) if is_same else q
         check_ratio(value.quantisation.scale, out, node.name)
         return network.avg_pool(node.name, value, window, out, counts_padding=counts_padding, lo=lo, hi=hi)
 
     return lazy(x, shape, layout, node.name, once(node.name, emit))
+
+
+def _unlike(q: Quantisation, is_even: bool) -> Quantisation:
+    """The quantisation that an average keeps. Integers themselves are averaged where it is equal, halves to the even
+    integer; QuantizeLinear rounds halves to an even distance from the zero point, which differs where that is odd. A
+    scale that differs by less than float32 tells makes the average round as QuantizeLinear does."""
+    return q if is_even else Quantisation(q.scale * (1 + 2**-40), q.zero)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from planner.errors import ModelError
 from tvm_ext.importers.network import Order, Quantisation, Value
@@ -77,14 +76,15 @@ def reshaped(state: Import, node: Node, x: Real, dims: tuple[int, ...]) -> Real:
         order = None if is_vector else _order(node, long)
         layout = "NC"[-len(dims) :]
         if x.shape[1] * x.shape[2] == 1 or is_vector:
-            return replace(x, layout=layout)
+            return x.changed(layout=layout, linear=x.linear)
         return _renamed(state, x, layout, order)
     if len(dims) > 4 or [n for n in dims if n > 1] != [n for n in x.dims if n > 1]:
         raise ModelError(f"{node.name}: reshapes {x.dims} to {dims}; only to (1, n), or by axes of size 1; {ENDS}")
     if is_vector and x.shape[1] * x.shape[2] > 1:
         raise ModelError(f"{node.name}: a vector made of an image gets axes again; {ENDS}")
     spare = [letter for letter in "NCHW" if letter not in long]
-    return replace(x, layout="".join(long.pop(0) if n > 1 else spare.pop(0) for n in dims))
+    letters = "".join(long.pop(0) if n > 1 else spare.pop(0) for n in dims)
+    return x.changed(layout=letters, linear=x.linear)
 
 
 def _order(node: Node, long: Sequence[str]) -> Order:
@@ -98,7 +98,7 @@ def _renamed(state: Import, x: Real, layout: str, order: Order) -> Real:
     def make(q: Quantisation | None, lo: float, hi: float, name: str) -> Value:
         return state.network.flatten(x.make(q, lo, hi, name), order)
 
-    return replace(x, layout=layout, make=make, linear=None)
+    return x.changed(layout=layout, make=make)
 
 
 def transpose(state: Import, node: Node, x: Real) -> Real:
@@ -109,7 +109,7 @@ def transpose(state: Import, node: Node, x: Real) -> Real:
         return x
     if len(x.layout) <= 2:
         raise ModelError(f"{node.name}: transposes a vector; {ENDS}")
-    return replace(x, layout="".join(x.layout[i] for i in perm), linear=None)
+    return x.changed(layout="".join(x.layout[i] for i in perm))
 
 
 def same(state: Import, node: Node, x: Real) -> Real:
@@ -146,22 +146,23 @@ def concat(state: Import, node: Node) -> Real:
         raise ModelError(f"{node.name}: joins flattened images; flatten behind the concatenation")
     if len({v.is_quantised for v in values}) != 1:
         raise ModelError(f"{node.name}: joins int8 and float32; quantise both")
-    shape = (*image, sum(v.shape[3] for v in values))
+    return joined(state, node, values, first.layout, (*image, sum(v.shape[3] for v in values)))
 
-    def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
-        return state.network.concat(node.name, [v.make(q, lo, hi, node.name) for v in values])
 
-    if not first.is_quantised:
-        return state.stored(make(None, -INF, INF, node.name), first.layout, node.name)
+def joined(state: Import, node: Node, values: Sequence[Real], layout: str, shape: tuple[int, int, int, int]) -> Real:
+    """Along the channels; int8 values are requantised to what the result has."""
     made: dict[tuple, Value] = {}
 
-    def make_once(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
+    def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if (q, lo, hi) not in made:
-            made[q, lo, hi] = make(q, lo, hi, reader)
+            made[q, lo, hi] = state.network.concat(node.name, [v.make(q, lo, hi, node.name) for v in values])
         return made[q, lo, hi]
 
+    first = values[0]
+    if not first.is_quantised:
+        return state.stored(make(None, -INF, INF, node.name), layout, node.name)
     own = first.own if all(v.own == first.own for v in values) else None
-    return replace(lazy(first, shape, first.layout, node.name, make_once), own=own)
+    return Real(layout, shape, make, True, own, parts=tuple(values))
 
 
 def pad(state: Import, node: Node) -> Real:

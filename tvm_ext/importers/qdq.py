@@ -22,7 +22,7 @@ from tvm_ext.importers.op_pointwise import add, arithmetic, batch_norm, cast, cl
 from tvm_ext.importers.op_pools import average_pool, global_average_pool, max_pool, reduce_mean
 from tvm_ext.importers.op_shapes import HANDLERS as MOVES
 from tvm_ext.importers.op_shapes import concat, moved, pad
-from tvm_ext.importers.qlinear import FORMS, without_qlinear
+from tvm_ext.importers.qlinear import without_qlinear
 from tvm_ext.importers.reals import INF, Known, Real, Stored, alike, quantisation_of, stored_real
 from tvm_ext.importers.walk import walk
 from tvm_ext.model import Model
@@ -149,7 +149,6 @@ HANDLERS: dict[str, Callable[[Import, Node], Known]] = {
     "Shape": shape,
     **dict.fromkeys(MOVES, moved),
 }
-SUPPORTED = sorted({*HANDLERS, *FORMS} - set(FOLDS) | {"Add", "Mul", "Sub", "Div", "Concat", *MOVES})
 
 
 def _check_final(final: Node | None, head: Head, loss: str) -> None:

@@ -57,7 +57,8 @@ class Stored:
 class Real:
     """A real-valued activation. layout: the axis letters of the outer tensor, of which N is always 1 and a letter that
     is left out has size 1; rank 2 is a vector of features. shape: inside, (1, H, W, C). own: the quantisation in which
-    it stands already, if any. linear: the layer that makes it, where its result may still be scaled and shifted."""
+    it stands already, if any. linear: the layer that makes it, where its result may still be scaled and shifted.
+    parts: what was joined along the channels to make it."""
 
     layout: str
     shape: tuple[int, int, int, int]
@@ -65,6 +66,11 @@ class Real:
     is_quantised: bool
     own: Quantisation | None = None
     linear: Linear | None = None
+    parts: tuple[Real, ...] = ()
+
+    def changed(self, **changes: object) -> Real:
+        """What another operator makes of it."""
+        return replace(self, **{"linear": None, "parts": (), **changes})
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -174,7 +180,7 @@ def lazy(x: Real, shape: tuple[int, int, int, int], layout: str, name: str, emit
             made[operand.var] = commutes(operand)
         return made[operand.var]
 
-    return replace(x, layout=layout, shape=shape, make=make, linear=None)
+    return x.changed(layout=layout, shape=shape, make=make)
 
 
 def quantisation_of(scale: np.ndarray | None, zero: np.ndarray | None, name: str) -> tuple[Quantisation, str]:

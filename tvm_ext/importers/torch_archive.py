@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import zipfile
 from pathlib import Path
@@ -18,7 +19,8 @@ ADMITTED = re.compile(
     r"archive_format|archive_version|byteorder|\.data/\w+|models/[\w-]+\.json"
     r"|data/(?:weights|constants)/(?:[\w-]+_config\.json|weight_\d+|tensor_\d+)"
 )
-EXPRESSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9 +*-]*")  # of sizes that stay open: s0, 2*s0; no calls, no attributes
+# Of sizes that stay open: sums and products of symbols s0 or u0 and numbers; nothing else that is called
+EXPRESSION = re.compile(r"(?:Symbol\('[us]\d+'(?:, (?:positive|nonnegative|integer)=(?:True|False))*\)|[us0-9 +*-])+")
 SAVE = "save it anew by torch.export.save(torch.export.export(model, inputs), path)"
 
 
@@ -34,11 +36,18 @@ def read(path: Path) -> Any:
         raise ModelError(f"{path}: no exported program, or truncated; {SAVE}") from None
     except ModelError as error:
         raise ModelError(f"{path}: {error}; {SAVE}") from None
+    # registers PT2E's operators, quantized_decomposed
+    import torch.ao.quantization.fx._decomposed
+
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # of a file that it cannot read it logs its own trace
     try:
         return torch.export.load(io.BytesIO(content))
     except Exception as error:  # its reader raises whatever its parts raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{path}: torch cannot read it ({reason}); {SAVE}") from None
+    finally:
+        logging.disable(disabled)
 
 
 def _checked(path: Path) -> bytes:

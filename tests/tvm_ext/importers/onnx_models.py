@@ -109,9 +109,12 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return session(model.SerializeToString()).run(None, {"x": x})[0]
 
 
-def session(content: bytes) -> onnxruntime.InferenceSession:
+def session(content: bytes, as_written: bool = False) -> onnxruntime.InferenceSession:
+    """as_written: each operator by itself, in float32 between QDQ pairs; else onnxruntime's integer kernels."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
@@ -121,12 +124,14 @@ def imported(model: onnx.ModelProto, folder: Path, **options: object) -> Model:
     return load(path, **options)
 
 
-def differences(model: onnx.ModelProto, ours: Model, inputs: int = 8, channels_first: bool = True) -> np.ndarray:
+def differences(
+    model: onnx.ModelProto, ours: Model, inputs: int = 8, channels_first: bool = True, as_written: bool = False
+) -> np.ndarray:
     """|onnxruntime - imported| of all outputs over random inputs: int8 steps, or (float32) fractions of the largest
     output. Shapes are compared, too."""
     rng = np.random.RandomState(1)
     shape = [d.dim_value or 1 for d in model.graph.input[0].type.tensor_type.shape.dim]
-    runs = session(model.SerializeToString())
+    runs = session(model.SerializeToString(), as_written)
     found = []
     for _ in range(inputs):
         x = model_input(model, rng, shape)

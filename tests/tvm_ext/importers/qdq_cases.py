@@ -84,6 +84,25 @@ def pool_unchanged(net: Net) -> str:
     return net.dq(net.op("QuantizeLinear", net.op("GlobalAveragePool", x), *net.steps), net.scales[x])
 
 
+def pool_halves(net: Net) -> str:
+    """Means that are halves (exactly, with a scale of a power of 2), and an odd zero point: they are rounded by their
+    distance from it."""
+    steps = net.const(1 / 32), net.const(MIDDLE[net.dtype] - 17, net.dtype)
+    x = net.op("DequantizeLinear", net.op("QuantizeLinear", "x", *steps), *steps)
+    weight = net.op("DequantizeLinear", net.const(np.eye(4).reshape(4, 4, 1, 1) + MIDDLE[net.dtype], net.dtype),
+                    net.const(1.0), net.const(MIDDLE[net.dtype], net.dtype))  # fmt: skip
+    x = net.op("DequantizeLinear", net.op("QuantizeLinear", net.op("Conv", x, weight), *steps), *steps)
+    y = net.op("AveragePool", x, kernel_shape=[2, 1], strides=[2, 1])
+    return net.op("DequantizeLinear", net.op("QuantizeLinear", y, *steps), *steps)
+
+
+def concat_pool(net: Net) -> str:
+    """Between the concatenation and the pool nothing is quantised."""
+    a, b = two_branches(net)
+    y = net.op("AveragePool", net.op("Concat", a, b, axis=1), kernel_shape=[2, 2])
+    return net.qdq(y, net.scales[b] * 0.613)
+
+
 def gemm(trans: int, per_channel: bool) -> Callable[[Net], str]:
     def build(net: Net) -> str:
         x = net.op("Flatten", begin(net))
@@ -181,6 +200,8 @@ QDQ = {
     "average_pool_counts": pool("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     "global_average_pool": pool("GlobalAveragePool"),
     "pool_unchanged": pool_unchanged,
+    "pool_halves": pool_halves,
+    "concat_pool": concat_pool,
     "max_pool": pool("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
     "max_pool_ceil": pool("MaxPool", kernel_shape=[3, 3], strides=[2, 3], ceil_mode=1),
     "mean": mean(0),

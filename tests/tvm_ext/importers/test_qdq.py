@@ -17,7 +17,8 @@ from tests.tvm_ext.importers.qdq_cases import QDQ, STEP, begin, float_net, qline
 def test_qdq_equals_onnxruntime(case: str, dtype: str, tmp_path: Path) -> None:
     net = Net((1, 4, 9, 8), dtype, seed=len(case))
     model = net.model(QDQ[case](net), "float32")
-    wrong = differences(model, imported(model, tmp_path, loss="mse"))
+    # its channels-last integer pool rounds halves another way than QuantizeLinear and than its other pool
+    wrong = differences(model, imported(model, tmp_path, loss="mse"), as_written=case == "pool_halves")
     assert wrong.max() <= 1 and np.mean(wrong == 0) >= 0.999
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
 
 class InvertedResidual(nn.Module):
@@ -88,3 +90,16 @@ def prepared(net: nn.Module, shape: tuple[int, ...], seed: int = 0) -> nn.Module
         for _ in range(5):
             net(torch.randn(16, *shape[1:]))
     return net.eval()
+
+
+def exported(net: nn.Module, shape: tuple[int, ...], **options: object) -> torch.export.ExportedProgram:
+    return torch.export.export(net, (torch.randn(*shape),), **options)
+
+
+def quantised_program(net: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
+    """int8 by PT2E, calibrated on noise."""
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(exported(net, shape).module(), quantizer)
+    for _ in range(3):
+        prepared(torch.randn(*shape))
+    return torch.export.export(convert_pt2e(prepared), (torch.randn(*shape),))

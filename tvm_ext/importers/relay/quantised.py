@@ -14,6 +14,8 @@ from tvm_ext.importers.relay.quantised_ops import RULES, Known, Sums, Wide, scal
 from tvm_ext.importers.walk import walk
 from tvm_ext.model import Model
 
+MISSHAPEN = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -36,6 +38,9 @@ def build(module: Module, name: str, where: object, classes: int | None, head: s
         reader = Reader(function)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
+    except MISSHAPEN as error:
+        what = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ModelError(f"{where}: no integer network that can be read ({what}); save the model anew") from None
     walk(reader.steps, reader.values, {op: reader.bound(rule) for op, rule in RULES.items()}, where)
     try:
         output = reader.result(function.body)
@@ -94,7 +99,16 @@ class Reader:
         return call.name or str(call.op).split(".")[-1]
 
     def bound(self, rule: Callable) -> Callable[[_Step], list[Known]]:
-        return lambda step: [rule(self, self._name(step.call), step.call)]
+        """The rule as `walk` takes it. A file can give an operator any attributes and any number of operands."""
+
+        def run(step: _Step) -> list[Known]:
+            try:
+                return [rule(self, self._name(step.call), step.call)]
+            except MISSHAPEN as error:
+                what = " ".join(str(error).split())[:100] or type(error).__name__
+                raise ModelError(f"operands or attributes that it cannot have ({what}); save the model anew") from None
+
+        return run
 
     # ------------------------------------------------------------------ operands
     def known(self, expr: Expr) -> Known:

@@ -49,7 +49,7 @@ def _functions(s: State) -> dict[str, Function]:
 def _version(c: Cursor) -> None:
     key, _, version = c.token.text[2:-1].partition("=")
     if key.strip() != "version" or version.strip() != f'"{VERSION}"':
-        raise c.error(f'{c.token.text[:40]} is not supported; expected #[version = "{VERSION}"]')
+        raise c.error(f'{c.shown()} is not supported; expected #[version = "{VERSION}"]')
     c.next()
 
 

@@ -65,8 +65,10 @@ class Cursor:
             raise self.error(f"expected '{text}' {context}, found {self.shown()}")
 
     def shown(self) -> str:
-        token = self.token
-        return "the end of the text: truncated?" if token.kind == "end" else f"'{' '.join(token.text[:40].split())}'"
+        """The token for a message, in one line that a terminal can print."""
+        if self.token.kind == "end":
+            return "the end of the text: truncated?"
+        return f"'{''.join(c if c.isprintable() else '?' for c in ' '.join(self.token.text[:40].split()))}'"
 
     def note(self) -> str:
         """The ty= or span= comment behind the token that was read last, or ""."""
