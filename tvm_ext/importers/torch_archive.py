@@ -3,6 +3,7 @@ are evaluated. What is handed on is a copy of the archive without any of them.""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -36,8 +37,8 @@ def read(path: Path) -> Any:
         raise ModelError(f"{path}: no exported program, or truncated; {SAVE}") from None
     except ModelError as error:
         raise ModelError(f"{path}: {error}; {SAVE}") from None
-    # registers PT2E's operators, quantized_decomposed
-    import torch.ao.quantization.fx._decomposed
+    with contextlib.suppress(ImportError):  # registers PT2E's operators; float32 programs need none of them
+        import torch.ao.quantization.fx._decomposed
 
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # of a file that it cannot read it logs its own trace

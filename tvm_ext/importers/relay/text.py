@@ -8,7 +8,7 @@ from tvm_ext.importers.relay.ast import Call, Constant, Function, Module, postor
 from tvm_ext.importers.relay.lexer import tokenize
 from tvm_ext.importers.relay.saved_json import metadata_constants
 from tvm_ext.importers.relay.text_expressions import State, block_body, function
-from tvm_ext.importers.relay.text_types import Cursor
+from tvm_ext.importers.relay.text_types import Cursor, printable
 
 VERSION = "0.0.5"
 
@@ -49,7 +49,7 @@ def _functions(s: State) -> dict[str, Function]:
 def _version(c: Cursor) -> None:
     key, _, version = c.token.text[2:-1].partition("=")
     if key.strip() != "version" or version.strip() != f'"{VERSION}"':
-        raise c.error(f'{c.shown()} is not supported; expected #[version = "{VERSION}"]')
+        raise c.error(f'{printable(c.token.text)} is not supported; expected #[version = "{VERSION}"]')
     c.next()
 
 

@@ -17,6 +17,11 @@ _NUMBER = re.compile(r"(-?(?:inf|nan|[\d.]+(?:[eE][+-]?\d+)?))(f(?:16|32|64)?|[i
 _WORDS = {"True": True, "False": False, "None": None}
 
 
+def printable(text: str) -> str:
+    """The beginning of a piece of the file for a message: one line that a terminal can show."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text[:40].split()))
+
+
 class Cursor:
     """Walks over tokens; every error names the file and the line. Nesting is bounded by MAX_DEPTH."""
 
@@ -65,10 +70,7 @@ class Cursor:
             raise self.error(f"expected '{text}' {context}, found {self.shown()}")
 
     def shown(self) -> str:
-        """The token for a message, in one line that a terminal can print."""
-        if self.token.kind == "end":
-            return "the end of the text: truncated?"
-        return f"'{''.join(c if c.isprintable() else '?' for c in ' '.join(self.token.text[:40].split()))}'"
+        return "the end of the text: truncated?" if self.token.kind == "end" else f"'{printable(self.token.text)}'"
 
     def note(self) -> str:
         """The ty= or span= comment behind the token that was read last, or ""."""
