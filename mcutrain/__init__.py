@@ -1,10 +1,11 @@
-"""mcutrain: int8 networks that go on learning on a microcontroller, inside a memory budget that is proven.
+"""mcutrain: networks that go on learning on a microcontroller, inside a memory budget that is proven.
 
->>> model = mcutrain.load("network.pkl")
->>> artifact = mcutrain.compile(model, scheme="49kb", board="stm32f746", out="out")
+>>> model = mcutrain.load("network.tflite")
+>>> artifact = mcutrain.compile(model, scheme="last_k=2", board="stm32f746", out="out")
 >>> twin = mcutrain.host("out")
 """
 
+from mcutrain.front_doors import to_relax
 from mcutrain.pipeline import Artifact, PlannedModel, compile, load, plan
 from mcutrain.twin import Twin, host
 from planner.errors import (
@@ -34,4 +35,5 @@ __all__ = [
     "host",
     "load",
     "plan",
+    "to_relax",
 ]

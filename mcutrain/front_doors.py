@@ -141,3 +141,11 @@ def _holds_program(path: Path) -> bool:
             )
     except (zipfile.BadZipFile, OSError):
         return path.suffix in (".pt2", ".pt")
+
+
+def to_relax(path: str | Path, params: str | Path | None = None) -> object:
+    """A Relay file as an ordinary Relax IRModule, to be run, looked at or rewritten: any graph, not networks alone, of
+    any batch size; integer ones in TVM's fixed-point arithmetic. params: as for load(). Raises ModelError."""
+    from tvm_ext.importers.relay import reader, to_relax
+
+    return to_relax.to_relax(reader.read(path, params))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tvm
+from tvm import relax
 
 import mcutrain
 from mcutrain import ModelError
@@ -122,3 +124,11 @@ def test_refusals_name_the_operator_and_the_line(body: str, rounding: str, messa
 def test_parameters_that_stand_nowhere(qnn: Path) -> None:
     with pytest.raises(ModelError, match=r"free parameters: data, c0_weight.*--params"):
         mcutrain.load(qnn / "unbound.json")
+
+
+def test_any_graph_as_relax(data: Path) -> None:
+    module = mcutrain.to_relax(data / "relay/calyx/tests_correctness_relay_bias_add.relay")
+    machine = relax.VirtualMachine(tvm.compile(module, "llvm"), tvm.cpu())
+    x, bias = np.arange(8, dtype=np.int32).reshape(2, 4), np.array([1, 2, 3, 4], np.int32)
+    found = machine["main"](*(tvm.runtime.tensor(a) for a in (x, bias))).numpy()
+    np.testing.assert_array_equal(found, x + bias)
