@@ -13,6 +13,8 @@ from mcutrain.labels import label_shape
 from mcutrain.twin import Twin
 from planner.errors import ModelError
 
+BAD_ARCHIVE = (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -53,7 +55,7 @@ def _arrays(path: str | Path, names: list[str]) -> dict[str, np.ndarray]:
                 arrays[name] = file[name]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}; give an .npz file") from None
-    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:  # TypeError: a lone .npy
+    except BAD_ARCHIVE as error:  # TypeError: a lone .npy
         raise ModelError(f"{path}: not an .npz of plain arrays ({' '.join(str(error).split())[:120]})") from None
     return arrays
 
@@ -72,6 +74,8 @@ def _inputs(x: np.ndarray, place: dict, where: str) -> np.ndarray:
         wanted = f"(N, {', '.join(map(str, shape))})"
         dtypes = "float32" if is_float else "int8 or uint8 (or real numbers)"
         raise ModelError(f"{where} is {x.dtype} {x.shape}, the network takes {dtypes} {wanted}")
+    if x.dtype.kind == "f" and not np.all(np.isfinite(x)):
+        raise ModelError(f"{where} holds a number that is not finite; leave such samples out")
     x = x.reshape(len(x), *shape)
     if is_float:
         return x.astype(np.float32)
@@ -86,6 +90,8 @@ def _check_labels(y: np.ndarray, meta: dict, count: int, where: str) -> None:
     if y.shape != shape or (y.dtype.kind not in "fiu" if loss == "mse" else not np.issubdtype(y.dtype, np.integer)):
         each = f" {shape[1:]}" if shape[1:] else ""
         raise ModelError(f"{where} is {y.dtype} {y.shape}, expected {count} {kind} labels{each}")
+    if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
+        raise ModelError(f"{where} holds a number that is not finite; leave such samples out")
     limit = meta["classes"] if loss == "cross_entropy" else 2
     if loss != "mse" and count and (y.min() < 0 or y.max() >= limit):
         raise ModelError(f"{where} goes from {y.min()} to {y.max()}, the network has {limit} classes")

@@ -139,7 +139,7 @@ def _holds_program(path: Path) -> bool:
             return not any(name.rsplit("/", 1)[-1] == "data.pkl" for name in archive.namelist()) or any(
                 "archive_format" in name or name.endswith("models/model.json") for name in archive.namelist()
             )
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
         return path.suffix in (".pt2", ".pt")
 
 

@@ -7,6 +7,7 @@ import io
 import logging
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def _samples(path: Path, name: str, shape: Sequence) -> np.ndarray:
             samples = archive[key]
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; give an .npz with samples") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError):
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError):
         raise ModelError(f"{path}: no .npz file of numbers; save one by np.savez(path, {name}=samples)") from None
     if samples.dtype.kind not in "fiu" or samples.ndim < 1 or len(samples) == 0:
         raise ModelError(f"{path}: holds {samples.dtype} {samples.shape}; samples are numbers, (N, ...)")

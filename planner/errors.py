@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 
 class McutrainError(Exception):
-    """Base of every error that a user can cause or must act on; the command line prints its one line."""
+    """Base of every error that a user can cause or must act on; the command line prints it. What a file holds may stand
+    in the message: nothing of it moves a terminal's cursor."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() or c == "\n" else "?" for c in message))
 
 
 class ModelError(McutrainError):

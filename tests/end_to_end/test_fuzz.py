@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import mcutrain
 from benchmarks import fuzz
 from benchmarks.fuzz_seeds import Seed, all_seeds, mutants
+from planner.errors import ModelError
 from tests.end_to_end import misbehaving
 
+pytestmark = pytest.mark.slow
 COUNT = 50
 FORMATS = ("tflite", "onnx", "relay", "pickle", "relax")
 FAILURES = {  # importers of misbehaving.py: what the worker must say
@@ -71,6 +74,17 @@ def test_damaged_files_are_imported_or_refused(kind: str, found: dict[str, list[
     counts = Counter(v.outcome for v in found[kind])
     assert [f"{v.name}: {v.why}" for v in found[kind] if v.outcome == "failed"] == []
     assert counts["imported"] >= 3 and counts["refused"] >= 20 and counts.total() == COUNT
+
+
+def test_an_attribute_of_another_kind_is_refused(data: Path, tmp_path: Path) -> None:
+    """Found by the benchmark: strides of a convolution that refer to no number, and padding that is nested."""
+    content = (data / "relay/tvm/qnn_int8_nhwc/bound.json").read_text()
+    for old, new in (("[329, 330]", "[0, 330]"), ("[246, 247]", "[246, 54]")):
+        assert f'"data": {old}' in content
+        path = tmp_path / "model.json"
+        path.write_text(content.replace(f'"data": {old}', f'"data": {new}'))
+        with pytest.raises(ModelError, match=r"qnn\.conv2d .*attributes that it cannot have .*save the model anew"):
+            mcutrain.load(path)
 
 
 def test_every_run_has_the_same_mutants(seeds: dict[str, list[Seed]], data: Path) -> None:

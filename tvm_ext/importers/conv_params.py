@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from planner.errors import ModelError
-from tvm_ext.fixed_point import multiplier  # noqa: F401
 from tvm_ext.importers.fields import array, integer, scale, take
 
 INT32_MAX = 2**31 - 1

@@ -176,7 +176,8 @@ def _weight(state: Import, node: Node, axis: int) -> tuple[np.ndarray, np.ndarra
     """(weight, float32 scales of its outputs along `axis`): int8 with scales, or float64 without."""
     known = state.known(node, 1)
     if not isinstance(known, Weight):
-        return state.constant(node, 1, "weight").astype(np.float64), None
+        with np.errstate(invalid="ignore"):  # what is not finite is refused where it counts
+            return state.constant(node, 1, "weight").astype(np.float64), None
     if known.ints.dtype == np.uint8 and np.all(known.zero == 128):
         ints = (known.ints.astype(np.int16) - 128).astype(np.int8)
     elif known.ints.dtype == np.int8 and np.all(known.zero == 0):
@@ -203,7 +204,8 @@ def _bias(state: Import, node: Node, index: int, count: int, x: Real,
     array = as_array(known)
     if array is None or array.size not in (1, count) or array.ndim > 2:
         raise ModelError(f"{node.name}: its bias must be a constant of {count} numbers; export the model anew")
-    real = np.broadcast_to(array.astype(np.float64).reshape(-1), count).copy()
+    with np.errstate(invalid="ignore"):
+        real = np.broadcast_to(array.astype(np.float64).reshape(-1), count).copy()
     if not np.all(np.isfinite(real)):
         raise ModelError(f"{node.name}: its bias is not finite; train the model anew")
     if not isinstance(known, Weight) or known.ints.dtype != np.int32 or w_scales is None or x.own is None:

@@ -164,8 +164,8 @@ class NetworkBuilder:
 
     def concat(self, name: str, values: Sequence[Value]) -> Value:
         """Along the channels; all of one quantisation (requantise them before)."""
-        if len({(tuple(v.shape[:3]), v.quantisation, v.order) for v in values}) != 1:
-            raise ModelError(f"{name}: joins values that differ in more than their channels")
+        if len({(tuple(v.shape[:3]), v.order) for v in values}) != 1 or not all(_alike(values[0], v) for v in values):
+            raise ModelError(f"{name}: joins values that differ in more than their channels; requantise or resize them")
         return self._emit("concat", list(values), values[0].quantisation, name, _dtype(values[0]))
 
     def pad(self, name: str, x: Value, padding: tuple[int, int, int, int]) -> Value:
@@ -192,6 +192,7 @@ class NetworkBuilder:
     def finish(self, name: str, output: Value, head: Head | None = None) -> Model:
         """The model whose output layer is what made `output`; `head` may put another in its place (heads.py)."""
         head = head or Head()
+        _check_end(self.input, output, head)
         var, logits_scale, logits_zero = with_head(self, output, head)
         main = live(NETWORK, self.builder.finish(NETWORK, [var], list(self.builder.params.values())))
         quantisation = self.input.quantisation
@@ -250,6 +251,14 @@ class NetworkBuilder:
         return attrs
 
 
+def _check_end(x: Value, output: Value, head: Head) -> None:
+    """That head and loss fit the network."""
+    if head.loss == "autoencoder" and (head.kind == "float" or x.features != output.features):
+        raise ModelError(f"no autoencoder: {x.features} inputs, {output.features} outputs; use another loss")
+    if head.raw_logits and head.loss != "cross_entropy":
+        raise ModelError(f"raw logits have no meaning for the loss {head.loss}; use dequantized ones")
+
+
 def expect(its_scale: float, its_zero: int, scale_before: float, zero_before: int, where: str) -> None:
     """A layer's input must be quantised as the layer before wrote it."""
     if its_zero != zero_before or abs(its_scale - scale_before) > 1e-6 * scale_before:
@@ -269,6 +278,14 @@ def _float(x: Value, name: str) -> Value:
     if x.quantisation is not None:
         raise ModelError(f"{name}: a float32 layer reads int8; quantise it, too, or nothing at all")
     return x
+
+
+def _alike(a: Value, b: Value) -> bool:
+    """Whether both have one quantisation, but for the rounding of a scale."""
+    if a.quantisation is None or b.quantisation is None:
+        return a.quantisation is b.quantisation
+    p, q = a.quantisation, b.quantisation
+    return p.zero == q.zero and abs(p.scale - q.scale) <= 1e-6 * q.scale
 
 
 def _dtype(x: Value) -> dict[str, str]:

@@ -191,4 +191,11 @@ def pad(state: Import, node: Node) -> Real:
 
     if not x.is_quantised:
         return state.stored(padded(x.make(None, -INF, INF, node.name)), x.layout, node.name)
-    return lazy(x, shape, x.layout, node.name, commutes=padded)
+    whole = lazy(x, shape, x.layout, node.name, commutes=padded)
+
+    def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
+        if not lo <= 0 <= hi:
+            raise ModelError(f"{reader}: clamps to [{lo:g}, {hi:g}] behind padding by 0; clamp before it")
+        return whole.make(q, lo, hi, reader)
+
+    return whole.changed(make=make)

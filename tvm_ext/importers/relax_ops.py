@@ -203,6 +203,10 @@ def pad(reader: _Reader, name: str, call: relax.Call, args: list[Given]) -> Give
 
 
 def batch_norm(reader: _Reader, name: str, call: relax.Call, args: list[Given]) -> Given:
+    rank, attrs = len(shape_of(call.args[0])), call.attrs
+    channels = 3 if reader.is_nhwc and rank == 4 else 1
+    if int(attrs.axis) % rank != channels or not (attrs.center and attrs.scale):
+        raise ModelError(f"{name}: normalises axis {int(attrs.axis)}; only the channels, with scale and centre")
     inputs = [reader.operand(a, f"{name}.{i}") for i, a in enumerate(args)]
     return reader.add("BatchNormalization", name, inputs, {"epsilon": float(call.attrs.epsilon)})
 

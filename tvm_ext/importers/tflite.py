@@ -85,6 +85,8 @@ def load(
     walk(rest, state.values, {op: _bound(handler, state) for op, handler in HANDLERS.items()}, path, WAYS_OUT)
     try:
         loss = loss or ("binary_cross_entropy" if last == "LOGISTIC" else "cross_entropy")
+        if last in ("SOFTMAX", "LOGISTIC") and head == "model" and loss in ("mse", "autoencoder"):
+            raise ModelError(f"ends with a {last}, and the loss {loss} works on what stands before it")
         if softmax and (last != "SOFTMAX" or head != "model" or logits == "raw"):
             raise ModelError("inference cannot end in a softmax: the file, or the new head, has none")
         model = _finish(state, Path(path).stem, output, Head(head, classes, loss, logits == "raw"))

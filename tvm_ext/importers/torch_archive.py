@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ ADMITTED = re.compile(
     r"|data/(?:weights|constants)/(?:[\w-]+_config\.json|weight_\d+|tensor_\d+)"
 )
 # Of sizes that stay open: sums and products of symbols s0 or u0 and numbers; nothing else that is called
-EXPRESSION = re.compile(r"(?:Symbol\('[us]\d+'(?:, (?:positive|nonnegative|integer)=(?:True|False))*\)|[us0-9 +*-])+")
+EXPRESSION = re.compile(
+    r"(?:Symbol\('[us]\d+'(?:, (?:positive|nonnegative|integer)=(?:True|False))*\)"
+    r"|[us]\d{1,6}|\d{1,9}|[ +-]|(?<![* ])\*(?![* ]))+"  # no power: it would never end
+)
 SAVE = "save it anew by torch.export.save(torch.export.export(model, inputs), path)"
 
 
@@ -33,7 +37,7 @@ def read(path: Path) -> Any:
         content = _checked(path)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; give the path of an exported program") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, RecursionError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, RecursionError, NotImplementedError, RuntimeError):
         raise ModelError(f"{path}: no exported program, or truncated; {SAVE}") from None
     except ModelError as error:
         raise ModelError(f"{path}: {error}; {SAVE}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.errors import ModelError
+from planner.errors import ModelError, UnsupportedError
 from tvm_ext.importers import relax_module
 from tvm_ext.importers.relay.ast import Call, Constant, Module, Var, postorder, substitute
 from tvm_ext.importers.relay.quantised import build
@@ -38,7 +38,10 @@ def load(
         return relax_module.load(relax, classes, head, logits, loss, named, name)
     except ModelError as error:
         text = str(error)
-        raise ModelError(text if str(path) in text else f"{path}: {text.removeprefix(f'{name}: ')}") from None
+        told = text if str(path) in text else f"{path}: {text.removeprefix(f'{name}: ')}"
+        if isinstance(error, UnsupportedError):
+            raise UnsupportedError(told, error.problems) from None
+        raise ModelError(told) from None
 
 
 def _with_parameters(module: Module) -> tuple[Module, dict[str, np.ndarray]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from planner.errors import ModelError
 from tvm_ext.importers.heads import Head
-from tvm_ext.importers.network import NetworkBuilder, Quantisation, Value
+from tvm_ext.importers.network import NetworkBuilder, Value
 from tvm_ext.importers.relay.ast import Call, Constant, Expr, Function, Module, Tuple, Var, children, postorder
-from tvm_ext.importers.relay.quantised_ops import RULES, Known, Sums, Wide, scalar
+from tvm_ext.importers.relay.quantised_ops import RULES, Known, Sums, Wide, quantisation
 from tvm_ext.importers.walk import walk
 from tvm_ext.model import Model
 
@@ -44,7 +44,7 @@ def build(module: Module, name: str, where: object, classes: int | None, head: s
     walk(reader.steps, reader.values, {op: reader.bound(rule) for op, rule in RULES.items()}, where)
     try:
         output = reader.result(function.body)
-        final = Head(head, classes, loss or "cross_entropy", logits == "raw")
+        final = Head(head, classes, loss or _loss(function.body), logits == "raw")
         return reader.network.finish(name, output, final)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
@@ -52,7 +52,7 @@ def build(module: Module, name: str, where: object, classes: int | None, head: s
 
 class Reader:
     def __init__(self, function: Function) -> None:
-        nodes = list(postorder(function.body))
+        nodes, self.body = list(postorder(function.body)), function.body
         self.users = Counter(id(c) for node in nodes for c in children(node))
         self.values: dict[int, Known] = {id(n): n.value for n in nodes if isinstance(n, Constant)}
         self.is_nhwc = _layout(nodes) == "NHWC"
@@ -76,10 +76,10 @@ class Reader:
         places = at.get(first.op if first is not None and isinstance(first.op, str) else "")
         if places is None:
             raise ModelError(f"the input {x.name} is read by {first.op if first else 'nothing'}, not by qnn.quantize")
-        scale, zero = (scalar(first, i) for i in places)
+        own = quantisation(first, *places)
         shape = list(x.type.shape)
         shape = [shape[i] for i in (0, 2, 3, 1)] if len(shape) == 4 and not self.is_nhwc else shape
-        network = NetworkBuilder([1, 1, 1, shape[1]] if len(shape) == 2 else shape, Quantisation(scale, int(zero)))
+        network = NetworkBuilder([1, 1, 1, shape[1]] if len(shape) == 2 else shape, own)
         if shape[0] != 1:
             raise ModelError(f"the input {x.name} has a batch of {shape[0]}; training takes one sample at a time")
         self.values[id(x)] = network.input
@@ -121,8 +121,10 @@ class Reader:
         known = self.known(expr)
         if isinstance(known, Sums) and known.is_requantised:
             known = self.values[id(expr)] = self.made(known)
-        if isinstance(known, Wide):
+        if isinstance(known, Wide) and (not known.is_real or expr is self.body):
             known = known.value
+        elif isinstance(known, Wide):
+            raise ModelError("works on real numbers inside an integer network; quantise them again before it")
         if not isinstance(known, Value):
             raise ModelError("an int32 result is used as int8; requantise it first")
         return known
@@ -133,6 +135,12 @@ class Reader:
 
     def is_only_user(self, expr: Expr) -> bool:
         return self.users[id(expr)] == 1
+
+
+def _loss(body: Expr) -> str:
+    """Behind a sigmoid the one that holds it."""
+    is_binary = isinstance(body, Call) and body.op == "sigmoid"
+    return "binary_cross_entropy" if is_binary else "cross_entropy"
 
 
 def _layout(nodes: list[Expr]) -> str:

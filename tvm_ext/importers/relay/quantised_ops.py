@@ -13,6 +13,7 @@ import numpy as np
 
 from planner.errors import ModelError
 from tvm_ext.importers.conv_params import ConvParams
+from tvm_ext.importers.fields import LARGEST_SCALE, SMALLEST_SCALE
 from tvm_ext.importers.network import Quantisation, Value, Window, expect
 from tvm_ext.importers.relay.ast import Call, Constant
 
@@ -56,12 +57,17 @@ def scalar(call: Call, index: int) -> float:
     return float(value.reshape(-1)[0])
 
 
-def _quantisation(call: Call, scale: int, zero: int) -> Quantisation:
-    return Quantisation(scalar(call, scale), int(scalar(call, zero)))
+def quantisation(call: Call, scale: int, zero: int) -> Quantisation:
+    its_scale, its_zero = scalar(call, scale), scalar(call, zero)
+    if not SMALLEST_SCALE <= its_scale <= LARGEST_SCALE:
+        raise ModelError(f"a scale of {its_scale:.6g}; must be positive and finite")
+    if not -128 <= its_zero <= 127:
+        raise ModelError(f"a zero point of {its_zero:.6g}; must be an int8")
+    return Quantisation(its_scale, int(its_zero))
 
 
 def quantize(reader: Reader, name: str, call: Call) -> Known:
-    q, value = _quantisation(call, 1, 2), reader.result(call.args[0])
+    q, value = quantisation(call, 1, 2), reader.result(call.args[0])
     expect(q.scale, q.zero, value.quantisation.scale, value.quantisation.zero, name)
     return value
 
@@ -93,7 +99,7 @@ def _sums(reader: Reader, name: str, call: Call, weight: np.ndarray, more: dict)
         raise ModelError(f"the weight is {weight.dtype}; only int8")
     if np.any(_array(call, 3, "kernel zero point")):
         raise ModelError("its weight has a zero point; quantise weights symmetrically")
-    q, x = _quantisation(call, 4, 2), reader.result(call.args[0])
+    q, x = quantisation(call, 4, 2), reader.result(call.args[0])
     outputs = len(weight)
     scales = np.broadcast_to(_array(call, 5, "kernel scale").astype(np.float64).reshape(-1), (outputs,))
     layer = ConvParams(weight, np.zeros(outputs, np.int32), scales, q.scale, q.zero, 1.0, 0, **more)
@@ -116,9 +122,9 @@ def requantize(reader: Reader, name: str, call: Call) -> Known:
         raise ModelError(f"rounding {call.attrs['rounding']}; only UPWARD, TVM's default")
     if call.attrs.get("out_dtype") not in (None, "int8"):
         raise ModelError(f"requantises to {call.attrs['out_dtype']}; only int8")
-    known, out = reader.known(call.args[0]), _quantisation(call, 3, 4)
+    known, out = reader.known(call.args[0]), quantisation(call, 3, 4)
     if not isinstance(known, Sums) or known.is_requantised:
-        value, own = reader.result(call.args[0]), _quantisation(call, 1, 2)
+        value, own = reader.result(call.args[0]), quantisation(call, 1, 2)
         expect(own.scale, own.zero, value.quantisation.scale, value.quantisation.zero, name)
         return reader.network.requantise(name, value, out, ROUNDING)
     if np.any(_array(call, 2, "input zero point")):
@@ -148,14 +154,17 @@ def relu(reader: Reader, name: str, call: Call) -> Known:
 def add(reader: Reader, name: str, call: Call) -> Known:
     values = [reader.result(a) for a in call.args[:2]]
     for value, places in zip(values, ((2, 3), (4, 5)), strict=True):
-        q = _quantisation(call, *places)
+        q = quantisation(call, *places)
         expect(q.scale, q.zero, value.quantisation.scale, value.quantisation.zero, name)
-    return reader.network.add(name, *values, _quantisation(call, 6, 7), ROUNDING)
+    return reader.network.add(name, *values, quantisation(call, 6, 7), ROUNDING)
 
 
 def concatenate(reader: Reader, name: str, call: Call) -> Known:
-    out, axis = _quantisation(call, 3, 4), int(call.attrs["axis"])
+    out, axis = quantisation(call, 3, 4), int(call.attrs["axis"])
     values = [reader.result(f) for f in call.args[0].fields]
+    for value, scale, zero in zip(values, *(call.args[i].fields for i in (1, 2)), strict=True):
+        own = quantisation(replace(call, args=(scale, zero)), 0, 1)
+        expect(own.scale, own.zero, value.quantisation.scale, value.quantisation.zero, name)
     if axis not in ((3, -1) if reader.is_nhwc else (1,)) and not all(v.order for v in values):
         raise ModelError(f"joins along axis {axis}; only along the channels")
     return reader.network.concat(name, [
@@ -196,7 +205,7 @@ def _window(attrs: dict) -> Window:
 
 def flatten(reader: Reader, name: str, call: Call) -> Known:
     known = reader.known(call.args[0])
-    value = reader.result(call.args[0])
+    value = known.value if isinstance(known, Wide) else reader.result(call.args[0])
     shape = getattr(call.type, "shape", None)
     if call.op == "reshape" and shape is None:
         shape = [n for n in call.attrs["newshape"] if n != 1]
@@ -210,6 +219,8 @@ def pad(reader: Reader, name: str, call: Call) -> Known:
     value, width = reader.result(call.args[0]), call.attrs["pad_width"]
     if scalar(call, 1) != value.quantisation.zero or str(call.attrs.get("pad_mode", "constant")) != "constant":
         raise ModelError(f"pads with something else than its zero point {value.quantisation.zero}")
+    if any(any(width[i]) for i in ((0, 3) if reader.is_nhwc else (0, 1))):
+        raise ModelError("pads the batch or the channels; only the image")
     rows, columns = (width[1], width[2]) if reader.is_nhwc else (width[2], width[3])
     return reader.network.pad(name, value, (rows[0], columns[0], rows[1], columns[1]))
 
