@@ -60,7 +60,8 @@ def walk(
             problems.append(_problem(node, str(error)))
             unknown.update(node.outputs)
     if problems:
-        message = _message(problems, where, sorted(handlers) if is_any_unsupported else ())
+        supported = sorted(op for op in handlers if op[0].isalpha()) if is_any_unsupported else ()
+        message = _message(problems, where, supported)
         raise UnsupportedError(message, tuple(problems))
 
 

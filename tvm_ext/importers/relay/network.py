@@ -38,7 +38,9 @@ def load(
         return relax_module.load(relax, classes, head, logits, loss, named, name)
     except ModelError as error:
         text = str(error)
-        told = text if str(path) in text else f"{path}: {text.removeprefix(f'{name}: ')}"
+        text = text.removeprefix(f"{path}: ").removeprefix(f"{name}: ")
+        at = module.functions["main"].at if "main" in module.functions else ""
+        told = text if str(path) in text else f"{path}, {at}, @main: {text}" if at else f"{path}: {text}"
         if isinstance(error, UnsupportedError):
             raise UnsupportedError(told, error.problems) from None
         raise ModelError(told) from None
