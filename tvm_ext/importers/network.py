@@ -255,7 +255,7 @@ def _check_end(x: Value, output: Value, head: Head) -> None:
     """That head and loss fit the network."""
     if head.loss == "autoencoder" and (head.kind == "float" or x.features != output.features):
         raise ModelError(f"no autoencoder: {x.features} inputs, {output.features} outputs; use another loss")
-    if head.raw_logits and head.loss != "cross_entropy":
+    if head.raw_logits and head.loss in ("mse", "autoencoder"):
         raise ModelError(f"raw logits have no meaning for the loss {head.loss}; use dequantized ones")
 
 

@@ -96,8 +96,12 @@ def test_heads_and_losses(tmp_path: Path) -> None:
     m = TfliteModel(3)
     logits = everything(m)
     path = m.save(tmp_path, m.softmax(logits))
-    raw = load(path, logits="raw", loss="mse")
-    assert (raw.logits_scale, raw.logits_zero, raw.loss) == (1.0, 0, "mse")
+    raw = load(path, logits="raw")
+    assert (raw.logits_scale, raw.logits_zero, raw.loss) == (1.0, 0, "cross_entropy")
+    with pytest.raises(ModelError, match="ends with a SOFTMAX, and the loss mse works on what stands before it"):
+        load(path, loss="mse")
+    with pytest.raises(ModelError, match="raw logits have no meaning for the loss mse"):
+        load(m.save(tmp_path, logits), logits="raw", loss="mse")
     m = TfliteModel()
     path = m.save(tmp_path, m.softmax(classifier(m)))
     fresh = load(path, 3, "float")
