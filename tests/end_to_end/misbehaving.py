@@ -42,12 +42,19 @@ def nameless(path: Path) -> None:
     raise ModelError("damaged")
 
 
+def unescaped(message: str) -> ModelError:
+    """As an error would be whose class forgot to replace what is not printable."""
+    error = ModelError("")
+    error.args = (message,)
+    return error
+
+
 def control_characters(path: Path) -> None:
-    refuse(path, "the layer \x1b[31mred")
+    raise unescaped(f"{path}: the layer \x1b[31mred")
 
 
 def lone_surrogate(path: Path) -> None:
-    refuse(path, "the layer \udc80")
+    raise unescaped(f"{path}: the layer \udc80")
 
 
 def nested_traceback(path: Path) -> None:

@@ -27,7 +27,7 @@ GROWTH = 200 << 20  # bytes of the process over all mutants together; one bad le
 def outcome(path: Path) -> str:
     """Of an import: "refused", or "read" if it also becomes kernels."""
     try:
-        model = load(path, loss="mse")
+        model = load(path)
     except ModelError as error:
         message = str(error)
     else:
