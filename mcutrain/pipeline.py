@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `
 Progress = Callable[[str], None]
 DEFAULT_BUDGET = "256KB"
 FIRMWARE_BYTES = 1024  # of the budget, kept at plan time; the verify firmware's stack, data and bss measure about 600
-RUNTIME_FILES = ("include/*.h", "src/*.c", "src/*.h", "link.ld.in")
+RUNTIME_FILES = ("include/*.h", "kernels/*.c", "kernels/*.h", "src/*.c", "src/*.h", "link.ld.in")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from planner.errors import BudgetError
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime_c"  # beside this package, in the tree and when installed
 INCLUDE = RUNTIME / "include"
 VERIFY_MAIN = RUNTIME / "src" / "verify_main.c"
+KERNEL_SOURCES = tuple(sorted((RUNTIME / "kernels").glob("*.c")))  # what the emitted kernels call
 RUNTIME_SOURCES = tuple(RUNTIME / "src" / f"{name}.c" for name in ("startup", "mpu", "semihost", "timer", "memory"))
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Wshadow")
@@ -89,7 +90,8 @@ def build_firmware(
         (*board.defines, *defines),
     )
     out_elf.parent.mkdir(parents=True, exist_ok=True)
-    objects = compile_all(compiler, (*sources, *RUNTIME_SOURCES), build_dir or out_elf.parent / "build")
+    every = (*sources, *KERNEL_SOURCES, *RUNTIME_SOURCES)
+    objects = compile_all(compiler, every, build_dir or out_elf.parent / "build")
     trial = out_elf.with_suffix(".trial.elf")
     try:
         _link(compiler, objects, board, trial, _UNLIMITED, 0)
@@ -234,6 +236,6 @@ def host_flags() -> tuple[str, ...]:
 
 
 __all__ = [
-    "INCLUDE", "RUNTIME", "RUNTIME_SOURCES", "VERIFY_MAIN", "Image", "build_firmware", "build_host",
+    "INCLUDE", "KERNEL_SOURCES", "RUNTIME", "RUNTIME_SOURCES", "VERIFY_MAIN", "Image", "build_firmware", "build_host",
     "find_compiler", "host_flags", "parse_callgraph",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.toolchain import RUNTIME, build_host, host_flags
+from mcutrain.toolchain import KERNEL_SOURCES, RUNTIME, build_host, host_flags
 from planner.errors import DeviceError, OutputError
 
 
@@ -55,8 +55,9 @@ class Library:
 def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
     """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
     A changed source, flag or processor makes another file."""
-    sources = [*sorted((directory / "codegen/host/src").glob("*.c")), RUNTIME / "src" / "host_twin.c"]
-    headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted((RUNTIME / "include").glob("*.h"))
+    emitted = sorted((directory / "codegen/host/src").glob("*.c"))
+    sources = [*emitted, *KERNEL_SOURCES, RUNTIME / "src" / "host_twin.c"]
+    headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted(RUNTIME.glob("*/*.h"))
     digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())

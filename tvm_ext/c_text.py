@@ -2,6 +2,7 @@
 
 LIB1 = """/* Kernels of {prefix}: one per distinct op, shape and attributes. Printed by TVM's C code generator. */
 #include "{prefix}_kernels.h"
+#include "mcu_kernels.h"
 #include "mcu_math.h"
 
 {functions}"""

@@ -85,11 +85,12 @@ def _raw_pointers(func: tirx.PrimFunc) -> tirx.PrimFunc:
 def _finish(text: str, kernel: Kernel, name: str, comment: str) -> CFunction:
     signature, body = text.split("{", 1)
     arguments = [a.strip() for a in signature[signature.index("(") + 1 : signature.rindex(")")].split(",")]
-    written = set(_written(body))
+    written, read = set(_written(body)), kernel.inputs + len(kernel.tables)
     declared = []
-    for argument in arguments:
+    for number, argument in enumerate(arguments):
         ctype, variable = argument.rsplit(" ", 1)
-        constant = ctype.endswith("*") and variable not in written
+        # what stands behind the inputs may be written by a micro-kernel
+        constant = ctype.endswith("*") and variable not in written and number < read
         declared.append(f"const {ctype} {variable}" if constant else f"{ctype} {variable}")
     head = f"void {name}({', '.join(declared)})"
     body = re.sub(r"\b(\w+)_ptr\b", r"\1", body)  # TVM's name for a local array

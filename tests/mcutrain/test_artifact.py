@@ -64,6 +64,10 @@ def out(compiled: mcutrain.Artifact) -> Path:
     return compiled.directory
 
 
+def sources(out: Path) -> list[Path]:
+    return [p for folder in ("codegen/host/src", "runtime/kernels") for p in sorted((out / folder).glob("*.c"))]
+
+
 def includes(out: Path) -> list[str]:
     """What a user of the folder puts on the include path: nothing from this repository."""
     return [f"-I{out / folder}" for folder in ("codegen/host/include", "codegen/host/src", "runtime/include")]
@@ -78,7 +82,8 @@ def test_layout(out: Path) -> None:
         "metadata.json", "plan.csv", "report.json", "report.html", "parameters/tiny.params", "src/tiny.relax",
         "codegen/host/src/tiny_lib0.c", "codegen/host/src/tiny_lib1.c", "codegen/host/src/tvmgen_tiny_kernels.h",
         "codegen/host/include/tvmgen_tiny.h", "codegen/host/include/mcu_model.h",
-        "runtime/include/mcu_runtime.h", "runtime/include/mcu_math.h", "runtime/link.ld.in",
+        "runtime/include/mcu_runtime.h", "runtime/include/mcu_math.h", "runtime/include/mcu_kernels.h",
+        "runtime/link.ld.in",
         "runtime/src/startup.c", "runtime/src/verify_main.c",
     }  # fmt: skip
     present = files(out)
@@ -149,7 +154,7 @@ def test_plan_csv_is_the_plan(compiled: mcutrain.Artifact, out: Path) -> None:
 
 
 def test_c_is_clean_for_the_host(out: Path, tmp_path: Path) -> None:
-    for source in sorted((out / "codegen/host/src").glob("*.c")):
+    for source in sources(out):
         command = ["gcc", *HOST_FLAGS, *includes(out), "-c", source, "-o", tmp_path / "x.o"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
@@ -159,7 +164,7 @@ def test_c_is_clean_for_the_host(out: Path, tmp_path: Path) -> None:
 def test_c_is_clean_for_arm(board: str, out: Path, tmp_path: Path) -> None:
     target = boards.get(board)
     defines = [f"-D{macro}" for macro in target.defines]
-    for source in sorted((out / "codegen/host/src").glob("*.c")):
+    for source in sources(out):
         command = ["arm-none-eabi-gcc", *HOST_FLAGS, *target.cpu_flags, *defines, *includes(out), "-c", source]
         done = subprocess.run([*command, "-o", tmp_path / "x.o"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
@@ -176,9 +181,8 @@ def test_a_program_of_twenty_lines_trains(language: str, out: Path, twin: mcutra
     compile_one = [compiler, *flags, *includes(out), "-c", main, "-o", tmp_path / "main.o"]
     subprocess.run(compile_one, check=True)
     macros = ["-DMCU_HAS_FMA=1"]
-    sources = sorted((out / "codegen/host/src").glob("*.c"))
     subprocess.run(
-        ["gcc", *HOST_FLAGS, *macros, *includes(out), *sources, tmp_path / "main.o", "-lm", "-o", tmp_path / "main"],
+        ["gcc", *HOST_FLAGS, *macros, *includes(out), *sources(out), tmp_path / "main.o", "-lm", "-o", tmp_path / "main"],
         check=True,
     )
     image = tiny.image(3)

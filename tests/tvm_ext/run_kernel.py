@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.toolchain import build_host
+from mcutrain.toolchain import KERNEL_SOURCES, build_host
 from tvm_ext.codegen import c_functions
 from tvm_ext.kernels.build import Kernel
 
@@ -28,12 +28,13 @@ def prepare(kernels: Iterable[Kernel]) -> None:
         return
     names = [f"kernel{i}" for i in range(len(fresh))]
     functions = c_functions(fresh, names, ["under test"] * len(fresh))
-    text = '#include "mcu_math.h"\n' + "\n".join(f"{f.prototype}\n{f.definition}" for f in functions)
+    headers = '#include "mcu_kernels.h"\n#include "mcu_math.h"\n'
+    text = headers + "\n".join(f"{f.prototype}\n{f.definition}" for f in functions)
     library = Path(_CACHE.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.so"
     if not library.exists():
         source = library.with_suffix(".c")
         source.write_text(text)
-        warnings = build_host([source], [], library, ["MCU_HAS_FMA=1"], library.with_suffix(".objects"))
+        warnings = build_host([source, *KERNEL_SOURCES], [], library, ["MCU_HAS_FMA=1"], Path(_CACHE.name) / "objects")
         assert not warnings, warnings
     loaded = ctypes.CDLL(str(library))
     for kernel, name in zip(fresh, names, strict=True):

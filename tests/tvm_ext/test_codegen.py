@@ -13,7 +13,7 @@ import pytest
 import tvm
 
 from mcutrain import pipeline
-from mcutrain.toolchain import build_host
+from mcutrain.toolchain import KERNEL_SOURCES, build_host
 from planner import stream
 from planner.errors import ModelError
 from planner.model import Graph, Plan, Stream
@@ -85,7 +85,7 @@ class Built:
             (folder / path).write_text(text, encoding="utf-8")
         sources = sorted((folder / "codegen/host/src").glob("*.c"))
         include = [folder / "codegen/host/include", folder / "codegen/host/src"]
-        self.warnings = build_host(sources, include, folder / "lib.so", ["MCU_HAS_FMA=1"])
+        self.warnings = build_host([*sources, *KERNEL_SOURCES], include, folder / "lib.so", ["MCU_HAS_FMA=1"])
         self.library, self.prefix = ctypes.CDLL(str(folder / "lib.so")), f"tvmgen_{name}"
 
     def train_step(self, x: np.ndarray, label: int) -> tuple[int, float, np.ndarray]:

@@ -106,6 +106,16 @@ def store(buffer: tirx.Buffer, index: object, value: object) -> None:
     T.buffer_store(buffer, value, [index])
 
 
+def at(buffer: tirx.Buffer, index: object) -> tirx.Expr:
+    """The address of an element, for call()."""
+    return T.address_of(buffer[T.int32(index) if isinstance(index, int) else index])
+
+
+def call(name: str, *arguments: object) -> None:
+    """A call of a micro-kernel of mcu_kernels.h."""
+    T.evaluate(T.call_extern("void", name, *(T.int32(a) if isinstance(a, int) else a for a in arguments)))
+
+
 def i32(value: tirx.Expr) -> tirx.Expr:
     return T.Cast("int32", value)
 
@@ -166,6 +176,11 @@ def multiplied(x: tirx.Expr, multiplier: object, shift: object, rounding: str) -
 
 def store_clamped(y: tirx.Buffer, index: object, value: tirx.Expr, lo: int, hi: int) -> None:
     store(y, index, T.Cast("int8", T.max(T.min(value, T.int32(hi)), T.int32(lo))))
+
+
+def clear(mask: tirx.Buffer, start: tirx.Expr, nbytes: int) -> None:
+    with loop("i", 0, nbytes) as i:
+        store(mask, start + i, T.uint8(0))
 
 
 def set_mask_bit(mask: tirx.Buffer, row: tirx.Expr, element: tirx.Expr, value: tirx.Expr, lo: int, hi: int) -> None:

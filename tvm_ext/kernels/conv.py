@@ -1,4 +1,4 @@
-"""Forward convolution, dense over channels: columns of a pixel block are widened once, then met by every filter.
+"""Forward convolution, dense over channels: columns of a block of pixels are widened once, then met by every filter.
 
     acc[o] = bias[o] + sum over (tap, c) of (x[tap, c] - z_x) * w[o, tap, c]
     y[o]   = clamp(round_even(float(acc[o]) * scale[o]) + z_y, lo, hi)          (NUMERICS, "Forward")
@@ -6,31 +6,29 @@
 or, where the attribute `rounding` says so, with an integer multiplier and shift in the place of scale.
 
 Channels that train lie in SRAM and the others in flash: columns are gathered as [taps][frozen] then [taps][trained].
+The loops over rows and blocks stand here; what happens to a block is in runtime_c/kernels/mcu_conv.c.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from tvm.tirx.script import builder as T
+from tvm import tirx
 
 from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
     Kernel,
+    at,
+    call,
+    clear,
     function,
-    i32,
-    largest_divisor,
-    let,
-    local,
     loop,
     overlap_distance,
     requantisation_table,
-    requantised,
     ring_row,
-    set_mask_bit,
-    store,
-    store_clamped,
     suffix_minimum,
 )
+
+BLOCK = 4  # pixels that meet a filter together
 
 
 def split_channels(attrs: dict, in_channels: int) -> list[list[int]]:
@@ -50,46 +48,47 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     """shapes: of x (1, H, W, I), then weights, bias, requantisation table."""
     x_shape, out_channels = shapes[0], shapes[1][0]
     _, out_h, out_w, _ = window_output_shape(x_shape, out_channels, attrs)
-    _, in_h, in_w, in_c = x_shape
+    _, in_h, _, in_c = x_shape
     taps = attrs["kernel"][0] * attrs["kernel"][1]
     groups = split_channels(attrs, in_c)
     widths = [taps * len(g) for g in groups]
-    pixels, filters = largest_divisor(out_w, (2, 1)), largest_divisor(out_channels, (2, 1))
+    columns_bytes, window_bytes = _scratch(groups, widths, attrs, min(BLOCK, out_w))
     mask_row = (out_w * out_channels + 7) // 8
     with function() as f:
         x = f.buffer("x", int(np.prod(x_shape)), "int8")
         weights = [f.buffer(f"w{i}", out_channels * n, "int8") for i, n in enumerate(widths)]
         bias, table = f.buffer("bias", out_channels, "int32"), requantisation_table(f, out_channels, attrs)
-        tables = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(groups)] if len(groups) > 1 else None
+        tables = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(groups)] if len(groups) > 1 else []
         y = f.buffer("y", out_h * out_w * out_channels, "int8")
         mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
-        columns = f.buffer("columns", pixels * sum(widths), "int16")
+        columns = f.buffer("columns", (columns_bytes + window_bytes) // 2, "int16")
         y0, y1 = f.rows()
-        accumulators = local("acc", pixels * filters, "int32")
+        suffix = f"_{attrs.get('rounding', 'even')}{'_mask' if with_mask else ''}"
+
+        def block(oy: tirx.Expr, ox: object, pixels: int) -> None:
+            _widen(x, columns, columns_bytes // 2, tables, widths, x_shape, attrs, (oy, ox), pixels)
+            first = (ring_row(oy, attrs.get("ring_out", 0)) * out_w + ox) * out_channels
+            pair = [(at(w, 0), n) for w, n in zip(weights, widths, strict=True)]
+            pair += [(at(weights[0], 0), 0)] * (2 - len(pair))
+            arguments = [at(columns, 0), *pair[0], *pair[1], at(bias, 0), at(table, 0), at(y, first), out_channels]
+            arguments += [attrs["out_zero"], attrs["lo"], attrs["hi"]]
+            masked = (at(mask, oy * mask_row), ox * out_channels) if with_mask else ()
+            call(f"mcu_conv{pixels}{suffix}", *arguments, *masked)
+
         with loop("oy", y0, y1) as oy:
-            y_row = ring_row(oy, attrs.get("ring_out", 0))
-            if with_mask:
-                with loop("i", 0, mask_row) as i:
-                    store(mask, oy * mask_row + i, T.uint8(0))
-            with loop("block", 0, out_w // pixels) as block:
-                for p in range(pixels):
-                    _gather(x, columns, tables, groups, x_shape, attrs, oy, block * pixels + p, p)
-                with loop("ob", 0, out_channels // filters) as ob:
-                    _dot_products(accumulators, weights, bias, columns, widths, ob, pixels, filters)
-                    for p in range(pixels):
-                        for j in range(filters):
-                            o = ob * filters + j
-                            acc = accumulators[p * filters + j]
-                            v = let("v", requantised(acc, table, o, attrs))
-                            element = (block * pixels + p) * out_channels + o
-                            store_clamped(y, y_row * (out_w * out_channels) + element, v, attrs["lo"], attrs["hi"])
-                            if with_mask:
-                                set_mask_bit(mask, oy * mask_row, element, v, attrs["lo"], attrs["hi"])
+            if with_mask and out_channels % 8:
+                clear(mask, oy * mask_row, mask_row)
+            if out_w // BLOCK:
+                with loop("block", 0, out_w // BLOCK) as b:
+                    block(oy, b * BLOCK, BLOCK)
+            if out_w % BLOCK:
+                with loop("ox", out_w // BLOCK * BLOCK, out_w) as ox:
+                    block(oy, ox, 1)
     return Kernel(
         f.func,
         channel_tables(groups),
-        scratch=2 * pixels * sum(widths),
-        overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs, pixels)),),
+        scratch=columns_bytes + window_bytes,
+        overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs)),),
         macs=out_h * out_w * out_channels * sum(widths),
         rows=out_h,
         reads=((0, in_h, attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
@@ -98,61 +97,41 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     )
 
 
-def _gather(x, columns, tables, groups, x_shape, attrs, oy, ox, pixel) -> None:
-    """Widen the window of one output pixel into columns[pixel]: x - z_x as int16, 0 where the window is padding."""
+def _is_pointwise(attrs: dict) -> bool:
+    """Whether the inputs of a pixel lie side by side in x: no window is gathered."""
+    return attrs["kernel"] == [1, 1] and not any(attrs["padding"]) and not attrs["trained_channels"]
+
+
+def _scratch(groups: list[list[int]], widths: list[int], attrs: dict, pixels: int) -> tuple[int, int]:
+    """Bytes of the int16 columns of a block, and of the gathered windows behind them."""
+    columns = 2 * pixels * sum((n + 3) // 4 * 4 for n in widths)
+    return columns, 0 if _is_pointwise(attrs) else (pixels * max(widths) + 3) // 4 * 4
+
+
+def _widen(x, columns, windows: int, tables, widths, x_shape, attrs, position: tuple, pixels: int) -> None:
+    """Columns of `pixels` output pixels from `position` (oy, ox) on; windows: where in `columns` these are gathered."""
     _, in_h, in_w, in_c = x_shape
-    (kh, kw), (sy, sx), (top, left, *_), zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
-    base = pixel * kh * kw * in_c
-    for index, group in enumerate(groups):
-        n = len(group)
-        with loop("ky", 0, kh) as ky, loop("kx", 0, kw) as kx:
-            iy, ix = oy * sy + ky - top, ox * sx + kx - left
-            row = ring_row(iy, attrs.get("ring_in", 0))
-            source, target = (row * in_w + ix) * in_c, base + (ky * kw + kx) * n
-            if not any(attrs["padding"]):
-                _copy(x, columns, tables, index, n, source, target, zero)
-            else:
-                with T.If(T.And(T.And(iy >= 0, iy < in_h), T.And(ix >= 0, ix < in_w))):
-                    with T.Then():
-                        _copy(x, columns, tables, index, n, source, target, zero)
-                    with T.Else(), loop("c", 0, n) as c:
-                        store(columns, target + c, T.int16(0))
-        base += kh * kw * n
+    (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
+    (oy, ox), zero, ring, start = position, attrs["in_zero"], attrs.get("ring_in", 0), 0
+    if _is_pointwise(attrs):
+        source = at(x, (ring_row(oy * sy, ring) * in_w + ox * sx) * in_c)
+        call(f"mcu_columns{pixels}", at(columns, 0), source, sx * in_c, in_c, zero)
+        return
+    geometry = [at(x, 0), in_h, in_w, in_c, ring, kh, kw, oy * sy - top, ox * sx - left, sx, pixels, zero]
+    for i, n in enumerate(widths):
+        listed = [at(tables[i], 0), n // (kh * kw)] if tables else []
+        call("mcu_windows_listed" if tables else "mcu_windows", at(columns, windows), *geometry, *listed)
+        call(f"mcu_columns{pixels}", at(columns, start), at(columns, windows), n, n, zero)
+        start += pixels * ((n + 3) // 4 * 4)
 
 
-def _copy(x, columns, tables, index, n, source, target, zero) -> None:
-    with loop("c", 0, n) as c:
-        channel = c if tables is None else i32(tables[index][c])
-        store(columns, target + c, T.Cast("int16", i32(x[source + channel]) - T.int32(zero)))
-
-
-def _dot_products(accumulators, weights, bias, columns, widths, ob, pixels, filters) -> None:
-    """acc[p, j] = bias + columns[p] . w[ob * filters + j] for a block of pixels and filters."""
-    for p in range(pixels):
-        for j in range(filters):
-            store(accumulators, p * filters + j, bias[ob * filters + j])
-    base = 0
-    for w, width in zip(weights, widths, strict=True):
-        unroll = largest_divisor(width, (4, 3, 2, 1))
-        with loop("k", 0, width // unroll) as k:
-            for u in range(unroll):
-                step = k * unroll + u
-                filter_values = [let("wv", i32(w[(ob * filters + j) * width + step])) for j in range(filters)]
-                for p in range(pixels):
-                    xv = let("xv", i32(columns[p * sum(widths) + base + step]))
-                    for j in range(filters):
-                        index = p * filters + j
-                        store(accumulators, index, accumulators[index] + filter_values[j] * xv)
-        base += width
-
-
-def _distance(x_shape, out_h, out_w, out_channels, attrs, pixels) -> int:
+def _distance(x_shape, out_h, out_w, out_channels, attrs) -> int:
     """Of y over x: a block's window is read whole before the block is written."""
     _, in_h, in_w, in_c = x_shape
     (sy, sx), (top, left, *_) = attrs["stride"], attrs["padding"]
-    oy, ox = np.divmod(np.arange(out_h * out_w), out_w)
-    first_read = (np.maximum(oy * sy - top, 0) * in_w + np.maximum(ox * sx - left, 0)) * in_c
-    block_read = first_read.reshape(-1, pixels).min(axis=1)
-    still_read = suffix_minimum(block_read)
+    row_blocks = [*range(0, out_w // BLOCK * BLOCK, BLOCK), *range(out_w // BLOCK * BLOCK, out_w)]
+    begins = np.add.outer(np.arange(out_h) * out_w, row_blocks).ravel()  # first pixel of each block
+    oy, ox = np.divmod(begins, out_w)
+    still_read = suffix_minimum((np.maximum(oy * sy - top, 0) * in_w + np.maximum(ox * sx - left, 0)) * in_c)
     still_read[0] = in_h * in_w * in_c  # the first block is read before anything is written
-    return overlap_distance(np.arange(len(block_read)) * pixels * out_channels, still_read)
+    return overlap_distance(begins * out_channels, still_read)

@@ -1,0 +1,397 @@
+/* Forward convolution over channels: columns of int16, and every filter against a block of them.
+ *
+ * Columns with DSP instructions: for each four inputs of the block, the pairs (0, 2) of all pixels, then the pairs
+ * (1, 3): the order in which sxtb16 takes weights apart, so that neither side is ever shuffled. */
+#include "mcu_core.h"
+
+INLINE int32_t padded(int32_t n) {
+    return (n + 3) & ~3;
+}
+
+#if MCU_DSP
+INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
+    const uint32_t minus = both_lanes(-zero);
+    lanes *to = (lanes *)(void *)columns;
+    for (int32_t k = 0; k + 4 <= n; k += 4) {
+        UNROLL for (int32_t p = 0; p < pixels; p++) {
+            const uint32_t bytes = load_word(x + p * stride);
+            to[p] = add_bytes_02(minus, bytes);
+            to[pixels + p] = add_bytes_13(minus, bytes);
+        }
+        x += 4;
+        to += 2 * pixels;
+    }
+    if ((n & 3) != 0) {
+        int16_t *lane = (int16_t *)(void *)to;
+        for (int32_t p = 0; p < pixels; p++) {
+            to[p] = 0;
+            to[pixels + p] = 0;
+            for (int32_t k = 0; k < (n & 3); k++) {
+                lane[(k & 1) * 2 * pixels + 2 * p + (k >> 1)] = (int16_t)(x[p * stride + k] - zero);
+            }
+        }
+    }
+}
+
+/* The last 1 to 3 weights of a filter as a word. */
+INLINE uint32_t last_weights(const int8_t *w, int32_t n) {
+    uint32_t word = (uint8_t)w[0];
+    if (n > 1) {
+        word |= (uint32_t)(uint8_t)w[1] << 8;
+    }
+    if (n > 2) {
+        word |= (uint32_t)(uint8_t)w[2] << 16;
+    }
+    return word;
+}
+
+/* Four weights of a filter, in lr, and the columns of 4 pixels that they meet. The compiler would not load these with
+ * one instruction. */
+#define PRODUCTS                                                                                                       \
+    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
+    "sxtb16 r12, lr\n\t"                                                                                               \
+    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
+    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
+    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
+    "smlad %[d], r12, r11, %[d]\n\t"                                                                                   \
+    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
+    "sxtb16 r12, lr, ror #8\n\t"                                                                                       \
+    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
+    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
+    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
+    "smlad %[d], r12, r11, %[d]\n\t"
+#define STEP "ldr lr, [%[w]], #4\n\t" PRODUCTS
+
+INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
+    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3], steps = n >> 2;
+    const lanes *x = (const lanes *)(const void *)columns;
+    if (steps != 0) {
+        __asm__ volatile("1:\n\t" STEP "subs %[steps], #1\n\t"
+                         "bne 1b"
+                         : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
+                           [steps] "+l"(steps)
+                         :
+                         : "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
+    }
+    if ((n & 3) != 0) {
+        const uint32_t word = last_weights(w, n & 3);
+        __asm__ volatile("mov lr, %[w]\n\t" PRODUCTS
+                         : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [x] "+r"(x)
+                         : [w] "r"(word)
+                         : "r8", "r9", "r10", "r11", "r12", "lr", "memory");
+    }
+    acc[0] = a;
+    acc[1] = b;
+    acc[2] = c;
+    acc[3] = d;
+}
+
+#if MCU_ARM_FPU
+/* What plain_filters works on; it loads five of these, and stores three, with one instruction. */
+struct filters {
+    const float *scale;
+    int8_t *y, *y2; /* of pixels 0 and 2 */
+    int32_t stride, zero;
+    const int32_t *bias;
+    const int16_t *columns;
+    int32_t blocks, steps, rest; /* 16 inputs each, 4 inputs each, the last 1 to 3 */
+    const int8_t *end;           /* of the weights */
+};
+
+/* All filters against 4 pixels where scales are floats, nothing is clamped but at the ends of int8, and no mask is
+ * wanted: the loop where most of an inference is spent. Behind each filter's weights up to three bytes are read, which
+ * meet columns of zeros. */
+__attribute__((noinline, optimize("omit-frame-pointer"))) static void plain_filters(struct filters *f,
+                                                                                    const int8_t *w) {
+    int32_t a, b, c, d, steps;
+    const lanes *x;
+    __asm__ volatile("1:\n\t"
+                     "ldr r12, [%[f], #20]\n\t"
+                     "ldrd %[x], %[steps], [%[f], #24]\n\t"
+                     "ldr %[a], [r12], #4\n\t"
+                     "str r12, [%[f], #20]\n\t"
+                     "mov %[b], %[a]\n\t"
+                     "mov %[c], %[a]\n\t"
+                     "mov %[d], %[a]\n\t"
+                     "b 3f\n"
+                     "2:\n\t" STEP STEP STEP STEP
+                     "3:\n\t"
+                     "subs %[steps], #1\n\t"
+                     "bpl 2b\n\t"
+                     "ldr %[steps], [%[f], #32]\n\t"
+                     "cbz %[steps], 5f\n"
+                     "4:\n\t" STEP "subs %[steps], #1\n\t"
+                     "bne 4b\n"
+                     "5:\n\t"
+                     "ldr %[steps], [%[f], #36]\n\t"
+                     "cbz %[steps], 6f\n\t"
+                     "ldr lr, [%[w]]\n\t"
+                     "add %[w], %[steps]\n\t" PRODUCTS "6:\n\t"
+                     "ldmia %[f], {r8, r9, r10, r11, r12}\n\t"
+                     "vldmia r8!, {s4}\n\t"
+                     "vmov s0, s1, %[a], %[b]\n\t"
+                     "vmov s2, s3, %[c], %[d]\n\t"
+                     "vcvt.f32.s32 s0, s0\n\t"
+                     "vcvt.f32.s32 s1, s1\n\t"
+                     "vcvt.f32.s32 s2, s2\n\t"
+                     "vcvt.f32.s32 s3, s3\n\t"
+                     "vmul.f32 s0, s0, s4\n\t"
+                     "vmul.f32 s1, s1, s4\n\t"
+                     "vmul.f32 s2, s2, s4\n\t"
+                     "vmul.f32 s3, s3, s4\n\t"
+                     "vcvtr.s32.f32 s0, s0\n\t"
+                     "vcvtr.s32.f32 s1, s1\n\t"
+                     "vcvtr.s32.f32 s2, s2\n\t"
+                     "vcvtr.s32.f32 s3, s3\n\t"
+                     "vmov %[a], %[b], s0, s1\n\t"
+                     "vmov %[c], %[d], s2, s3\n\t"
+                     "qadd %[a], %[a], r12\n\t"
+                     "qadd %[b], %[b], r12\n\t"
+                     "qadd %[c], %[c], r12\n\t"
+                     "qadd %[d], %[d], r12\n\t"
+                     "ssat %[a], #8, %[a]\n\t"
+                     "ssat %[b], #8, %[b]\n\t"
+                     "ssat %[c], #8, %[c]\n\t"
+                     "ssat %[d], #8, %[d]\n\t"
+                     "strb %[b], [r9, r11]\n\t"
+                     "strb %[a], [r9], #1\n\t"
+                     "strb %[d], [r10, r11]\n\t"
+                     "strb %[c], [r10], #1\n\t"
+                     "stmia %[f], {r8, r9, r10}\n\t"
+                     "ldr r12, [%[f], #40]\n\t"
+                     "cmp %[w], r12\n\t"
+                     "bne 1b"
+                     : [a] "=&l"(a), [b] "=&l"(b), [c] "=&l"(c), [d] "=&l"(d), [steps] "=&l"(steps), [x] "=&l"(x),
+                       [w] "+l"(w)
+                     : [f] "l"(f)
+                     : "r8", "r9", "r10", "r11", "r12", "lr", "s0", "s1", "s2", "s3", "s4", "cc", "memory");
+}
+
+/* How many filters plain_filters has done: all, or all but the last where that one's weights are followed by nothing. */
+INLINE int32_t most_filters(MCU_CONV_ARGUMENTS(void), enum rounding rounding, const uint8_t *mask) {
+    const int32_t count = (n0 & 3) != 0 ? filters - 1 : filters;
+    if (rounding != EVEN || mask != 0 || n1 != 0 || lo != -128 || hi != 127 || count == 0) {
+        return 0;
+    }
+    (void)w1;
+    struct filters f = {table, y,           y + 2 * filters,  filters, zero,          bias, columns,
+                        n0 >> 4, (n0 >> 2) & 3, n0 & 3, w0 + count * n0};
+    plain_filters(&f, w0);
+    return count;
+}
+#endif
+
+/* Two filters and 1 pixel. */
+INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
+    int32_t a = acc[0], b = acc[1];
+    const lanes *x = (const lanes *)(const void *)columns;
+    for (int32_t steps = n >> 2; steps != 0; steps--) {
+        const uint32_t one = load_word(w), two = load_word(other);
+        a = dot_lanes(dot_lanes(a, bytes_02(one), x[0]), bytes_13(one), x[1]);
+        b = dot_lanes(dot_lanes(b, bytes_02(two), x[0]), bytes_13(two), x[1]);
+        w += 4;
+        other += 4;
+        x += 2;
+    }
+    if ((n & 3) != 0) {
+        const uint32_t one = last_weights(w, n & 3), two = last_weights(other, n & 3);
+        a = dot_lanes(dot_lanes(a, bytes_02(one), x[0]), bytes_13(one), x[1]);
+        b = dot_lanes(dot_lanes(b, bytes_02(two), x[0]), bytes_13(two), x[1]);
+    }
+    acc[0] = a;
+    acc[1] = b;
+}
+
+#else
+/* [input][pixel] where one load after the other comes from memory, [pixel][input] where vectors do. */
+#if defined(__arm__) && !MCU_MVE
+#define COLUMN(k, p, n, pixels) ((k) * (pixels) + (p))
+#else
+#define COLUMN(k, p, n, pixels) ((p) * padded(n) + (k))
+#endif
+
+INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
+    for (int32_t p = 0; p < pixels; p++) {
+        for (int32_t k = 0; k < n; k++) {
+            columns[COLUMN(k, p, n, pixels)] = (int16_t)(x[p * stride + k] - zero);
+        }
+    }
+}
+
+INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
+    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
+    for (int32_t k = 0; k < n; k++) {
+        const int32_t weight = w[k];
+        a += weight * columns[COLUMN(k, 0, n, 4)];
+        b += weight * columns[COLUMN(k, 1, n, 4)];
+        c += weight * columns[COLUMN(k, 2, n, 4)];
+        d += weight * columns[COLUMN(k, 3, n, 4)];
+    }
+    acc[0] = a;
+    acc[1] = b;
+    acc[2] = c;
+    acc[3] = d;
+}
+
+INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
+    int32_t a = acc[0], b = acc[1];
+    for (int32_t k = 0; k < n; k++) {
+        a += w[k] * columns[k];
+        b += other[k] * columns[k];
+    }
+    acc[0] = a;
+    acc[1] = b;
+}
+#endif
+
+void mcu_columns4(int16_t *columns, const void *x, int32_t stride, int32_t n, int32_t zero) {
+    widen(columns, x, stride, n, zero, 4);
+}
+
+void mcu_columns1(int16_t *columns, const void *x, int32_t stride, int32_t n, int32_t zero) {
+    widen(columns, x, stride, n, zero, 1);
+}
+
+INLINE void copy(int8_t *to, const int8_t *from, int32_t n) {
+    for (; n >= 4; n -= 4, to += 4, from += 4) {
+        __builtin_memcpy(to, from, 4);
+    }
+    for (; n > 0; n--) {
+        *to++ = *from++;
+    }
+}
+
+INLINE int is_inside(int32_t position, int32_t extent) {
+    return (uint32_t)position < (uint32_t)extent;
+}
+
+INLINE const int8_t *pixel_at(const int8_t *x, int32_t in_w, int32_t channels, int32_t ring, int32_t y, int32_t column) {
+    return x + ((ring != 0 ? y % ring : y) * in_w + column) * channels;
+}
+
+void mcu_windows(MCU_WINDOW_ARGUMENTS) {
+    int8_t *to = window;
+    for (int32_t p = 0; p < pixels; p++, ix += step) {
+        const int has_columns = ix >= 0 && ix + kw <= in_w;
+        for (int32_t y = iy; y < iy + kh; y++) {
+            const int has_row = is_inside(y, in_h);
+            if (has_row && has_columns) {
+                copy(to, pixel_at(x, in_w, channels, ring, y, ix), kw * channels);
+                to += kw * channels;
+                continue;
+            }
+            for (int32_t column = ix; column < ix + kw; column++) {
+                if (has_row && is_inside(column, in_w)) {
+                    copy(to, pixel_at(x, in_w, channels, ring, y, column), channels);
+                    to += channels;
+                } else {
+                    for (int32_t i = 0; i < channels; i++) {
+                        *to++ = (int8_t)zero;
+                    }
+                }
+            }
+        }
+    }
+}
+
+void mcu_windows_listed(MCU_WINDOW_ARGUMENTS, const int16_t *list, int32_t n) {
+    int8_t *to = window;
+    for (int32_t p = 0; p < pixels; p++, ix += step) {
+        for (int32_t y = iy; y < iy + kh; y++) {
+            for (int32_t column = ix; column < ix + kw; column++) {
+                const int inside = is_inside(y, in_h) && is_inside(column, in_w);
+                const int8_t *pixel = inside ? pixel_at(x, in_w, channels, ring, y, column) : 0;
+                for (int32_t i = 0; i < n; i++) {
+                    *to++ = inside ? pixel[list[i]] : (int8_t)zero;
+                }
+            }
+        }
+    }
+}
+
+/* Bits of one filter and the block's pixels, gathered over 8 filters in a byte a pixel. */
+struct bits {
+    uint8_t *mask;
+    int32_t first; /* of pixel 0, filter 0 */
+    uint32_t bytes;
+};
+
+/* inside: a bit at the top of a byte a pixel. */
+INLINE void set_bits(struct bits *bits, int32_t o, int32_t filters, int32_t pixels, uint32_t inside) {
+    if ((filters & 7) != 0) {
+        for (int32_t p = 0; p < pixels; p++) {
+            const int32_t bit = bits->first + p * filters + o;
+            bits->mask[bit >> 3] |= (uint8_t)((inside >> (8 * p + 7) & 1u) << (bit & 7));
+        }
+        return;
+    }
+    /* eight filters later a bit has moved from the top of its byte to the bottom */
+    bits->bytes = bits->bytes >> 1 | inside;
+    if ((o & 7) == 7) {
+        for (int32_t p = 0; p < pixels; p++) {
+            bits->mask[(bits->first + p * filters + o) >> 3] = (uint8_t)(bits->bytes >> (8 * p));
+        }
+    }
+}
+
+INLINE void conv4(MCU_CONV_ARGUMENTS(void), enum rounding rounding, uint8_t *mask, int32_t bit) {
+    struct bits bits = {mask, bit, 0};
+    const int16_t *second = columns + 4 * padded(n0);
+    int32_t first = 0;
+#if MCU_DSP && MCU_ARM_FPU
+    first = most_filters(columns, w0, n0, w1, n1, bias, table, y, filters, zero, lo, hi, rounding, mask);
+    w0 += first * n0;
+#endif
+    for (int32_t o = first; o < filters; o++) {
+        int32_t acc[4] = {bias[o], bias[o], bias[o], bias[o]};
+        uint32_t inside = 0;
+        dot4(acc, columns, w0, n0);
+        w0 += n0;
+        if (n1 != 0) {
+            dot4(acc, second, w1, n1);
+            w1 += n1;
+        }
+        UNROLL for (int32_t p = 0; p < 4; p++) {
+            const int32_t v = requantised(acc[p], table, o, filters, zero, rounding), limited = clamped(v, lo, hi);
+            y[p * filters + o] = (int8_t)limited;
+            inside |= (uint32_t)(v == limited) << (8 * p + 7);
+        }
+        if (mask != 0) {
+            set_bits(&bits, o, filters, 4, inside);
+        }
+    }
+}
+
+INLINE void conv1(MCU_CONV_ARGUMENTS(void), enum rounding rounding, uint8_t *mask, int32_t bit) {
+    struct bits bits = {mask, bit, 0};
+    const int16_t *second = columns + padded(n0);
+    for (int32_t o = 0; o < filters; o += 2) {
+        const int32_t next = o + 1 < filters ? 1 : 0; /* of an odd last filter the second sum is its own */
+        int32_t acc[2] = {bias[o], bias[o + next]};
+        dot1(acc, columns, w0, w0 + next * n0, n0);
+        dot1(acc, second, w1, w1 + next * n1, n1);
+        w0 += 2 * n0;
+        w1 += 2 * n1;
+        for (int32_t i = 0; i <= next; i++) {
+            const int32_t v = requantised(acc[i], table, o + i, filters, zero, rounding), limited = clamped(v, lo, hi);
+            y[o + i] = (int8_t)limited;
+            if (mask != 0) {
+                set_bits(&bits, o + i, filters, 1, (uint32_t)(v == limited) << 7);
+            }
+        }
+    }
+}
+
+#define CONV(block, name, value, table_type)                                                                           \
+    void mcu_conv##block##_##name(MCU_CONV_ARGUMENTS(table_type)) {                                                    \
+        conv##block(columns, w0, n0, w1, n1, bias, table, y, filters, zero, lo, hi, value, 0, 0);                      \
+    }                                                                                                                  \
+    void mcu_conv##block##_##name##_mask(MCU_CONV_ARGUMENTS(table_type), uint8_t *mask, int32_t bit) {                 \
+        conv##block(columns, w0, n0, w1, n1, bias, table, y, filters, zero, lo, hi, value, mask, bit);                 \
+    }
+CONV(4, even, EVEN, float)
+CONV(4, tflite, TFLITE, int32_t)
+CONV(4, upward, UPWARD, int32_t)
+CONV(1, even, EVEN, float)
+CONV(1, tflite, TFLITE, int32_t)
+CONV(1, upward, UPWARD, int32_t)

@@ -1,0 +1,101 @@
+/* What the micro-kernels share: the instructions of each kind of core behind names, and requantisation. */
+#ifndef MCU_CORE_H
+#define MCU_CORE_H
+
+#include "mcu_kernels.h"
+#include "mcu_math.h"
+
+#if defined(__ARM_FEATURE_MVE)
+#define MCU_MVE 1 /* Helium: vectors of 128 bits */
+#else
+#define MCU_MVE 0
+#endif
+#if defined(__ARM_FEATURE_DSP) && !MCU_MVE
+#define MCU_DSP 1 /* two 16 bit products and their sum in one instruction */
+#else
+#define MCU_DSP 0
+#endif
+
+#define UNROLL _Pragma("GCC unroll 8") /* arrays of a few accumulators become registers */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Two int16 lanes of memory that others see as int16. */
+typedef uint32_t __attribute__((may_alias)) lanes;
+
+/* Four bytes from any address. */
+INLINE uint32_t load_word(const int8_t *from) {
+    uint32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    return word;
+}
+
+#if MCU_DSP
+/* Two int16 lanes in a word: bytes 0 and 2 (1 and 3) of x, sign-extended; `add` with them. */
+INLINE uint32_t bytes_02(uint32_t x) {
+    uint32_t pair;
+    __asm__("sxtb16 %0, %1" : "=r"(pair) : "r"(x));
+    return pair;
+}
+INLINE uint32_t bytes_13(uint32_t x) {
+    uint32_t pair;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(x));
+    return pair;
+}
+INLINE uint32_t add_bytes_02(uint32_t add, uint32_t x) {
+    uint32_t pair;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(pair) : "r"(add), "r"(x));
+    return pair;
+}
+INLINE uint32_t add_bytes_13(uint32_t add, uint32_t x) {
+    uint32_t pair;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(pair) : "r"(add), "r"(x));
+    return pair;
+}
+/* acc + a.low * b.low + a.high * b.high */
+INLINE int32_t dot_lanes(int32_t acc, uint32_t a, uint32_t b) {
+    int32_t sum;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+/* Both lanes hold `value`. */
+INLINE uint32_t both_lanes(int32_t value) {
+    return ((uint32_t)value & 0xFFFFu) * 0x00010001u;
+}
+#endif
+
+enum rounding { EVEN, TFLITE, UPWARD };
+
+/* acc of channel o in steps of the output, before the clamp. */
+INLINE int32_t requantised(int32_t acc, const void *table, int32_t o, int32_t channels, int32_t zero,
+                           enum rounding rounding) {
+    if (rounding == EVEN) {
+        const float v = (float)acc * ((const float *)table)[o];
+#if MCU_ARM_FPU
+        float converted;
+        int32_t sum;
+        __asm__("vcvtr.s32.f32 %0, %1" : "=t"(converted) : "t"(v));
+        __asm__("qadd %0, %1, %2" : "=r"(sum) : "r"((int32_t)mcu_bits(converted)), "r"(zero));
+        return sum; /* saturated where mcu_round_even is clamped: the clamp that follows sees no difference */
+#else
+        return mcu_round_even(v) + zero;
+#endif
+    }
+    const int32_t multiplier = ((const int32_t *)table)[o], shift = ((const int32_t *)table)[channels + o];
+    const int32_t v =
+        rounding == TFLITE ? mcu_multiply_tflite(acc, multiplier, shift) : mcu_multiply_upward(acc, multiplier, shift);
+    return v + zero;
+}
+
+INLINE int32_t clamped(int32_t v, int32_t lo, int32_t hi) {
+#if defined(__ARM_FEATURE_SAT)
+    int32_t byte;
+    __asm__("ssat %0, #8, %1" : "=r"(byte) : "r"(v));
+    if (lo == -128 && hi == 127) {
+        return byte;
+    }
+    v = byte;
+#endif
+    return v < lo ? lo : v > hi ? hi : v;
+}
+
+#endif
