@@ -48,6 +48,16 @@ MCU_CONV_PROTOTYPES(1, even, float)
 MCU_CONV_PROTOTYPES(1, tflite, int32_t)
 MCU_CONV_PROTOTYPES(1, upward, int32_t)
 
+/* mcu_conv4_even of the range -128 .. 127, of at least 4 inputs a weight argument; `mask` is the byte where the block's
+ * bits begin, for a multiple of 8 filters. split: there are two weight arguments. */
+#define MCU_CONV_FULL_ARGUMENTS                                                                                        \
+    const int16_t *columns, const int8_t *w0, int32_t n0, const int8_t *w1, int32_t n1, const int32_t *bias,           \
+        const float *table, int8_t *y, int32_t filters, int32_t zero
+void mcu_conv4_full(MCU_CONV_FULL_ARGUMENTS);
+void mcu_conv4_full_split(MCU_CONV_FULL_ARGUMENTS);
+void mcu_conv4_full_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask);
+void mcu_conv4_full_split_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask);
+
 #ifdef __cplusplus
 }
 #endif

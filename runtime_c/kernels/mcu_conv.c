@@ -86,101 +86,6 @@ INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_
     acc[3] = d;
 }
 
-#if MCU_ARM_FPU
-/* What plain_filters works on; it loads five of these, and stores three, with one instruction. */
-struct filters {
-    const float *scale;
-    int8_t *y, *y2; /* of pixels 0 and 2 */
-    int32_t stride, zero;
-    const int32_t *bias;
-    const int16_t *columns;
-    int32_t blocks, steps, rest; /* 16 inputs each, 4 inputs each, the last 1 to 3 */
-    const int8_t *end;           /* of the weights */
-};
-
-/* All filters against 4 pixels where scales are floats, nothing is clamped but at the ends of int8, and no mask is
- * wanted: the loop where most of an inference is spent. Behind each filter's weights up to three bytes are read, which
- * meet columns of zeros. */
-__attribute__((noinline, optimize("omit-frame-pointer"))) static void plain_filters(struct filters *f,
-                                                                                    const int8_t *w) {
-    int32_t a, b, c, d, steps;
-    const lanes *x;
-    __asm__ volatile("1:\n\t"
-                     "ldr r12, [%[f], #20]\n\t"
-                     "ldrd %[x], %[steps], [%[f], #24]\n\t"
-                     "ldr %[a], [r12], #4\n\t"
-                     "str r12, [%[f], #20]\n\t"
-                     "mov %[b], %[a]\n\t"
-                     "mov %[c], %[a]\n\t"
-                     "mov %[d], %[a]\n\t"
-                     "b 3f\n"
-                     "2:\n\t" STEP STEP STEP STEP
-                     "3:\n\t"
-                     "subs %[steps], #1\n\t"
-                     "bpl 2b\n\t"
-                     "ldr %[steps], [%[f], #32]\n\t"
-                     "cbz %[steps], 5f\n"
-                     "4:\n\t" STEP "subs %[steps], #1\n\t"
-                     "bne 4b\n"
-                     "5:\n\t"
-                     "ldr %[steps], [%[f], #36]\n\t"
-                     "cbz %[steps], 6f\n\t"
-                     "ldr lr, [%[w]]\n\t"
-                     "add %[w], %[steps]\n\t" PRODUCTS "6:\n\t"
-                     "ldmia %[f], {r8, r9, r10, r11, r12}\n\t"
-                     "vldmia r8!, {s4}\n\t"
-                     "vmov s0, s1, %[a], %[b]\n\t"
-                     "vmov s2, s3, %[c], %[d]\n\t"
-                     "vcvt.f32.s32 s0, s0\n\t"
-                     "vcvt.f32.s32 s1, s1\n\t"
-                     "vcvt.f32.s32 s2, s2\n\t"
-                     "vcvt.f32.s32 s3, s3\n\t"
-                     "vmul.f32 s0, s0, s4\n\t"
-                     "vmul.f32 s1, s1, s4\n\t"
-                     "vmul.f32 s2, s2, s4\n\t"
-                     "vmul.f32 s3, s3, s4\n\t"
-                     "vcvtr.s32.f32 s0, s0\n\t"
-                     "vcvtr.s32.f32 s1, s1\n\t"
-                     "vcvtr.s32.f32 s2, s2\n\t"
-                     "vcvtr.s32.f32 s3, s3\n\t"
-                     "vmov %[a], %[b], s0, s1\n\t"
-                     "vmov %[c], %[d], s2, s3\n\t"
-                     "qadd %[a], %[a], r12\n\t"
-                     "qadd %[b], %[b], r12\n\t"
-                     "qadd %[c], %[c], r12\n\t"
-                     "qadd %[d], %[d], r12\n\t"
-                     "ssat %[a], #8, %[a]\n\t"
-                     "ssat %[b], #8, %[b]\n\t"
-                     "ssat %[c], #8, %[c]\n\t"
-                     "ssat %[d], #8, %[d]\n\t"
-                     "strb %[b], [r9, r11]\n\t"
-                     "strb %[a], [r9], #1\n\t"
-                     "strb %[d], [r10, r11]\n\t"
-                     "strb %[c], [r10], #1\n\t"
-                     "stmia %[f], {r8, r9, r10}\n\t"
-                     "ldr r12, [%[f], #40]\n\t"
-                     "cmp %[w], r12\n\t"
-                     "bne 1b"
-                     : [a] "=&l"(a), [b] "=&l"(b), [c] "=&l"(c), [d] "=&l"(d), [steps] "=&l"(steps), [x] "=&l"(x),
-                       [w] "+l"(w)
-                     : [f] "l"(f)
-                     : "r8", "r9", "r10", "r11", "r12", "lr", "s0", "s1", "s2", "s3", "s4", "cc", "memory");
-}
-
-/* How many filters plain_filters has done: all, or all but the last where that one's weights are followed by nothing. */
-INLINE int32_t most_filters(MCU_CONV_ARGUMENTS(void), enum rounding rounding, const uint8_t *mask) {
-    const int32_t count = (n0 & 3) != 0 ? filters - 1 : filters;
-    if (rounding != EVEN || mask != 0 || n1 != 0 || lo != -128 || hi != 127 || count == 0) {
-        return 0;
-    }
-    (void)w1;
-    struct filters f = {table, y,           y + 2 * filters,  filters, zero,          bias, columns,
-                        n0 >> 4, (n0 >> 2) & 3, n0 & 3, w0 + count * n0};
-    plain_filters(&f, w0);
-    return count;
-}
-#endif
-
 /* Two filters and 1 pixel. */
 INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
     int32_t a = acc[0], b = acc[1];
@@ -337,12 +242,7 @@ INLINE void set_bits(struct bits *bits, int32_t o, int32_t filters, int32_t pixe
 INLINE void conv4(MCU_CONV_ARGUMENTS(void), enum rounding rounding, uint8_t *mask, int32_t bit) {
     struct bits bits = {mask, bit, 0};
     const int16_t *second = columns + 4 * padded(n0);
-    int32_t first = 0;
-#if MCU_DSP && MCU_ARM_FPU
-    first = most_filters(columns, w0, n0, w1, n1, bias, table, y, filters, zero, lo, hi, rounding, mask);
-    w0 += first * n0;
-#endif
-    for (int32_t o = first; o < filters; o++) {
+    for (int32_t o = 0; o < filters; o++) {
         int32_t acc[4] = {bias[o], bias[o], bias[o], bias[o]};
         uint32_t inside = 0;
         dot4(acc, columns, w0, n0);

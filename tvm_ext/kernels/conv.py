@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from tvm import tirx
+from tvm.tirx.script import builder as T
 
 from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
@@ -71,9 +72,15 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
             pair = [(at(w, 0), n) for w, n in zip(weights, widths, strict=True)]
             pair += [(at(weights[0], 0), 0)] * (2 - len(pair))
             arguments = [at(columns, 0), *pair[0], *pair[1], at(bias, 0), at(table, 0), at(y, first), out_channels]
-            arguments += [attrs["out_zero"], attrs["lo"], attrs["hi"]]
-            masked = (at(mask, oy * mask_row), ox * out_channels) if with_mask else ()
-            call(f"mcu_conv{pixels}{suffix}", *arguments, *masked)
+            arguments += [attrs["out_zero"]]
+            bit = ox * out_channels
+            if pixels == BLOCK and _is_full(widths, out_channels, attrs, with_mask):
+                masked = [at(mask, oy * mask_row + T.truncdiv(bit, T.int32(8)))] if with_mask else []
+                name = f"mcu_conv4_full{'_split' if len(groups) > 1 else ''}{'_mask' if with_mask else ''}"
+                call(name, *arguments, *masked)
+            else:
+                masked = [at(mask, oy * mask_row), bit] if with_mask else []
+                call(f"mcu_conv{pixels}{suffix}", *arguments, attrs["lo"], attrs["hi"], *masked)
 
         with loop("oy", y0, y1) as oy:
             if with_mask and out_channels % 8:
@@ -95,6 +102,12 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
     )
+
+
+def _is_full(widths: list[int], out_channels: int, attrs: dict, with_mask: bool) -> bool:
+    """Whether the faster kernel for the whole range of int8 serves."""
+    whole_range = attrs.get("rounding", "even") == "even" and (attrs["lo"], attrs["hi"]) == (-128, 127)
+    return whole_range and min(widths) >= 4 and not (with_mask and out_channels % 8)
 
 
 def _is_pointwise(attrs: dict) -> bool:
