@@ -22,7 +22,8 @@ void mcu_columns4(int16_t *columns, const void *x, int32_t stride, int32_t n, in
 void mcu_columns1(int16_t *columns, const void *x, int32_t stride, int32_t n, int32_t zero);
 
 /* The kh x kw windows of `pixels` neighbours, `step` columns apart, the first at (iy, ix) of x (in_h, in_w, channels),
- * each [ky][kx][channel]; `zero` outside. x may be a ring of `ring` rows (0: whole). */
+ * each [ky][kx][channel], filled up to a multiple of 4 bytes; `zero` outside. x may be a ring of `ring` rows (0:
+ * whole). */
 #define MCU_WINDOW_ARGUMENTS                                                                                           \
     void *window, const int8_t *x, int32_t in_h, int32_t in_w, int32_t channels, int32_t ring, int32_t kh, int32_t kw, \
         int32_t iy, int32_t ix, int32_t step, int32_t pixels, int32_t zero

@@ -170,32 +170,51 @@ INLINE int is_inside(int32_t position, int32_t extent) {
     return (uint32_t)position < (uint32_t)extent;
 }
 
-INLINE const int8_t *pixel_at(const int8_t *x, int32_t in_w, int32_t channels, int32_t ring, int32_t y, int32_t column) {
-    return x + ((ring != 0 ? y % ring : y) * in_w + column) * channels;
+/* Rarely more than a few bytes: no call of memset. */
+INLINE void fill(int8_t *to, int32_t value, int32_t n) {
+    for (volatile int8_t *byte = to, *end = to + n; byte < end; byte++) {
+        *byte = (int8_t)value;
+    }
+}
+
+INLINE const int8_t *row_at(const int8_t *x, int32_t in_w, int32_t channels, int32_t ring, int32_t y) {
+    return x + (ring != 0 ? y % ring : y) * in_w * channels;
+}
+
+/* A window's part in one row: columns ix .. ix + kw of `row`. */
+INLINE void window_row(int8_t *to, const int8_t *row, int32_t in_w, int32_t channels, int32_t kw, int32_t ix,
+                       int32_t zero) {
+    if (ix >= 0 && ix + kw <= in_w) {
+        copy(to, row + ix * channels, kw * channels);
+        return;
+    }
+    const int32_t before = ix < 0 ? -ix : 0, behind = ix + kw > in_w ? ix + kw - in_w : 0;
+    const int32_t inside = kw - before - behind;
+    if (inside <= 0) {
+        fill(to, zero, kw * channels);
+        return;
+    }
+    fill(to, zero, before * channels);
+    copy(to + before * channels, row + (ix + before) * channels, inside * channels);
+    fill(to + (before + inside) * channels, zero, behind * channels);
 }
 
 void mcu_windows(MCU_WINDOW_ARGUMENTS) {
+    const int32_t part = kw * channels, stride = padded(kh * part);
     int8_t *to = window;
-    for (int32_t p = 0; p < pixels; p++, ix += step) {
-        const int has_columns = ix >= 0 && ix + kw <= in_w;
-        for (int32_t y = iy; y < iy + kh; y++) {
-            const int has_row = is_inside(y, in_h);
-            if (has_row && has_columns) {
-                copy(to, pixel_at(x, in_w, channels, ring, y, ix), kw * channels);
-                to += kw * channels;
-                continue;
-            }
-            for (int32_t column = ix; column < ix + kw; column++) {
-                if (has_row && is_inside(column, in_w)) {
-                    copy(to, pixel_at(x, in_w, channels, ring, y, column), channels);
-                    to += channels;
-                } else {
-                    for (int32_t i = 0; i < channels; i++) {
-                        *to++ = (int8_t)zero;
-                    }
-                }
+    for (int32_t y = iy; y < iy + kh; y++, to += part) {
+        const int has_row = is_inside(y, in_h);
+        const int8_t *row = has_row ? row_at(x, in_w, channels, ring, y) : 0;
+        for (int32_t p = 0; p < pixels; p++) {
+            if (has_row) {
+                window_row(to + p * stride, row, in_w, channels, kw, ix + p * step, zero);
+            } else {
+                fill(to + p * stride, zero, part);
             }
         }
+    }
+    for (int32_t p = 0; p < pixels; p++) {
+        fill(to + p * stride, zero, stride - kh * part);
     }
 }
 
@@ -203,14 +222,20 @@ void mcu_windows_listed(MCU_WINDOW_ARGUMENTS, const int16_t *list, int32_t n) {
     int8_t *to = window;
     for (int32_t p = 0; p < pixels; p++, ix += step) {
         for (int32_t y = iy; y < iy + kh; y++) {
-            for (int32_t column = ix; column < ix + kw; column++) {
-                const int inside = is_inside(y, in_h) && is_inside(column, in_w);
-                const int8_t *pixel = inside ? pixel_at(x, in_w, channels, ring, y, column) : 0;
+            for (int32_t column = ix; column < ix + kw; column++, to += n) {
+                if (!is_inside(y, in_h) || !is_inside(column, in_w)) {
+                    fill(to, zero, n);
+                    continue;
+                }
+                const int8_t *pixel = row_at(x, in_w, channels, ring, y) + column * channels;
                 for (int32_t i = 0; i < n; i++) {
-                    *to++ = inside ? pixel[list[i]] : (int8_t)zero;
+                    to[i] = pixel[list[i]];
                 }
             }
         }
+        const int32_t behind = padded(kh * kw * n) - kh * kw * n;
+        fill(to, zero, behind);
+        to += behind;
     }
 }
 

@@ -117,8 +117,12 @@ def _is_pointwise(attrs: dict) -> bool:
 
 def _scratch(groups: list[list[int]], widths: list[int], attrs: dict, pixels: int) -> tuple[int, int]:
     """Bytes of the int16 columns of a block, and of the gathered windows behind them."""
-    columns = 2 * pixels * sum((n + 3) // 4 * 4 for n in widths)
-    return columns, 0 if _is_pointwise(attrs) else (pixels * max(widths) + 3) // 4 * 4
+    columns = 2 * pixels * sum(map(_padded, widths))
+    return columns, 0 if _is_pointwise(attrs) else pixels * _padded(max(widths))
+
+
+def _padded(n: int) -> int:
+    return (n + 3) // 4 * 4
 
 
 def _widen(x, columns, windows: int, tables, widths, x_shape, attrs, position: tuple, pixels: int) -> None:
@@ -134,8 +138,9 @@ def _widen(x, columns, windows: int, tables, widths, x_shape, attrs, position: t
     for i, n in enumerate(widths):
         listed = [at(tables[i], 0), n // (kh * kw)] if tables else []
         call("mcu_windows_listed" if tables else "mcu_windows", at(columns, windows), *geometry, *listed)
-        call(f"mcu_columns{pixels}", at(columns, start), at(columns, windows), n, n, zero)
-        start += pixels * ((n + 3) // 4 * 4)
+        filled = _padded(n)
+        call(f"mcu_columns{pixels}", at(columns, start), at(columns, windows), filled, filled, zero)
+        start += pixels * filled
 
 
 def _distance(x_shape, out_h, out_w, out_channels, attrs) -> int:
