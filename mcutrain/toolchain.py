@@ -22,7 +22,7 @@ VERIFY_MAIN = RUNTIME / "src" / "verify_main.c"
 KERNEL_SOURCES = tuple(sorted((RUNTIME / "kernels").glob("*.c")))  # what the emitted kernels call
 RUNTIME_SOURCES = tuple(RUNTIME / "src" / f"{name}.c" for name in ("startup", "mpu", "semihost", "timer", "memory"))
 
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Wshadow")
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror=double-promotion")
 COMMON_FLAGS = ("-std=c11", "-ffp-contract=off", *WARNINGS)
 SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
 ARENA_ALIGN = 16  # bytes: the largest alignment of anything in RAM

@@ -1,38 +1,7 @@
-/* Forward convolution over channels: columns of int16, and every filter against a block of them.
- *
- * Columns with DSP instructions: for each four inputs of the block, the pairs (0, 2) of all pixels, then the pairs
- * (1, 3): the order in which sxtb16 takes weights apart, so that neither side is ever shuffled. */
-#include "mcu_core.h"
-
-INLINE int32_t padded(int32_t n) {
-    return (n + 3) & ~3;
-}
+/* Forward convolution over channels: every filter against a block of columns. */
+#include "mcu_columns.h"
 
 #if MCU_DSP
-INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
-    const uint32_t minus = both_lanes(-zero);
-    lanes *to = (lanes *)(void *)columns;
-    for (int32_t k = 0; k + 4 <= n; k += 4) {
-        UNROLL for (int32_t p = 0; p < pixels; p++) {
-            const uint32_t bytes = load_word(x + p * stride);
-            to[p] = add_bytes_02(minus, bytes);
-            to[pixels + p] = add_bytes_13(minus, bytes);
-        }
-        x += 4;
-        to += 2 * pixels;
-    }
-    if ((n & 3) != 0) {
-        int16_t *lane = (int16_t *)(void *)to;
-        for (int32_t p = 0; p < pixels; p++) {
-            to[p] = 0;
-            to[pixels + p] = 0;
-            for (int32_t k = 0; k < (n & 3); k++) {
-                lane[(k & 1) * 2 * pixels + 2 * p + (k >> 1)] = (int16_t)(x[p * stride + k] - zero);
-            }
-        }
-    }
-}
-
 /* The last 1 to 3 weights of a filter as a word. */
 INLINE uint32_t last_weights(const int8_t *w, int32_t n) {
     uint32_t word = (uint8_t)w[0];
@@ -44,23 +13,6 @@ INLINE uint32_t last_weights(const int8_t *w, int32_t n) {
     }
     return word;
 }
-
-/* Four weights of a filter, in lr, and the columns of 4 pixels that they meet. The compiler would not load these with
- * one instruction. */
-#define PRODUCTS                                                                                                       \
-    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
-    "sxtb16 r12, lr\n\t"                                                                                               \
-    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
-    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
-    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
-    "smlad %[d], r12, r11, %[d]\n\t"                                                                                   \
-    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
-    "sxtb16 r12, lr, ror #8\n\t"                                                                                       \
-    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
-    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
-    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
-    "smlad %[d], r12, r11, %[d]\n\t"
-#define STEP "ldr lr, [%[w]], #4\n\t" PRODUCTS
 
 INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
     int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3], steps = n >> 2;
@@ -108,21 +60,25 @@ INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const 
 }
 
 #else
-/* [input][pixel] where one load after the other comes from memory, [pixel][input] where vectors do. */
-#if defined(__arm__) && !MCU_MVE
-#define COLUMN(k, p, n, pixels) ((k) * (pixels) + (p))
-#else
-#define COLUMN(k, p, n, pixels) ((p) * padded(n) + (k))
-#endif
-
-INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
-    for (int32_t p = 0; p < pixels; p++) {
-        for (int32_t k = 0; k < n; k++) {
-            columns[COLUMN(k, p, n, pixels)] = (int16_t)(x[p * stride + k] - zero);
+#if MCU_MVE
+INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
+    const int16_t *x[4] = {columns, columns + padded(n), columns + 2 * padded(n), columns + 3 * padded(n)};
+    int32_t k = 0;
+    for (; k + 8 <= n; k += 8) {
+        const int16x8_t weights = vldrbq_s16(w + k);
+        UNROLL for (int32_t p = 0; p < 4; p++) {
+            acc[p] = vmladavaq_s16(acc[p], vld1q_s16(x[p] + k), weights);
+        }
+    }
+    if (k < n) {
+        const mve_pred16_t rest = vctp16q((uint32_t)(n - k));
+        const int16x8_t weights = vldrbq_z_s16(w + k, rest);
+        UNROLL for (int32_t p = 0; p < 4; p++) {
+            acc[p] = vmladavaq_s16(acc[p], vldrhq_z_s16(x[p] + k, rest), weights);
         }
     }
 }
-
+#else
 INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
     int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
     for (int32_t k = 0; k < n; k++) {
@@ -137,6 +93,7 @@ INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_
     acc[2] = c;
     acc[3] = d;
 }
+#endif
 
 INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
     int32_t a = acc[0], b = acc[1];
@@ -148,96 +105,6 @@ INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const 
     acc[1] = b;
 }
 #endif
-
-void mcu_columns4(int16_t *columns, const void *x, int32_t stride, int32_t n, int32_t zero) {
-    widen(columns, x, stride, n, zero, 4);
-}
-
-void mcu_columns1(int16_t *columns, const void *x, int32_t stride, int32_t n, int32_t zero) {
-    widen(columns, x, stride, n, zero, 1);
-}
-
-INLINE void copy(int8_t *to, const int8_t *from, int32_t n) {
-    for (; n >= 4; n -= 4, to += 4, from += 4) {
-        __builtin_memcpy(to, from, 4);
-    }
-    for (; n > 0; n--) {
-        *to++ = *from++;
-    }
-}
-
-INLINE int is_inside(int32_t position, int32_t extent) {
-    return (uint32_t)position < (uint32_t)extent;
-}
-
-/* Rarely more than a few bytes: no call of memset. */
-INLINE void fill(int8_t *to, int32_t value, int32_t n) {
-    for (volatile int8_t *byte = to, *end = to + n; byte < end; byte++) {
-        *byte = (int8_t)value;
-    }
-}
-
-INLINE const int8_t *row_at(const int8_t *x, int32_t in_w, int32_t channels, int32_t ring, int32_t y) {
-    return x + (ring != 0 ? y % ring : y) * in_w * channels;
-}
-
-/* A window's part in one row: columns ix .. ix + kw of `row`. */
-INLINE void window_row(int8_t *to, const int8_t *row, int32_t in_w, int32_t channels, int32_t kw, int32_t ix,
-                       int32_t zero) {
-    if (ix >= 0 && ix + kw <= in_w) {
-        copy(to, row + ix * channels, kw * channels);
-        return;
-    }
-    const int32_t before = ix < 0 ? -ix : 0, behind = ix + kw > in_w ? ix + kw - in_w : 0;
-    const int32_t inside = kw - before - behind;
-    if (inside <= 0) {
-        fill(to, zero, kw * channels);
-        return;
-    }
-    fill(to, zero, before * channels);
-    copy(to + before * channels, row + (ix + before) * channels, inside * channels);
-    fill(to + (before + inside) * channels, zero, behind * channels);
-}
-
-void mcu_windows(MCU_WINDOW_ARGUMENTS) {
-    const int32_t part = kw * channels, stride = padded(kh * part);
-    int8_t *to = window;
-    for (int32_t y = iy; y < iy + kh; y++, to += part) {
-        const int has_row = is_inside(y, in_h);
-        const int8_t *row = has_row ? row_at(x, in_w, channels, ring, y) : 0;
-        for (int32_t p = 0; p < pixels; p++) {
-            if (has_row) {
-                window_row(to + p * stride, row, in_w, channels, kw, ix + p * step, zero);
-            } else {
-                fill(to + p * stride, zero, part);
-            }
-        }
-    }
-    for (int32_t p = 0; p < pixels; p++) {
-        fill(to + p * stride, zero, stride - kh * part);
-    }
-}
-
-void mcu_windows_listed(MCU_WINDOW_ARGUMENTS, const int16_t *list, int32_t n) {
-    int8_t *to = window;
-    for (int32_t p = 0; p < pixels; p++, ix += step) {
-        for (int32_t y = iy; y < iy + kh; y++) {
-            for (int32_t column = ix; column < ix + kw; column++, to += n) {
-                if (!is_inside(y, in_h) || !is_inside(column, in_w)) {
-                    fill(to, zero, n);
-                    continue;
-                }
-                const int8_t *pixel = row_at(x, in_w, channels, ring, y) + column * channels;
-                for (int32_t i = 0; i < n; i++) {
-                    to[i] = pixel[list[i]];
-                }
-            }
-        }
-        const int32_t behind = padded(kh * kw * n) - kh * kw * n;
-        fill(to, zero, behind);
-        to += behind;
-    }
-}
 
 /* Bits of one filter and the block's pixels, gathered over 8 filters in a byte a pixel. */
 struct bits {
@@ -264,23 +131,41 @@ INLINE void set_bits(struct bits *bits, int32_t o, int32_t filters, int32_t pixe
     }
 }
 
+/* Requantises, clamps and stores filter o of 4 pixels; a bit at the top of a byte a pixel where the clamp changed
+ * nothing. */
+INLINE uint32_t store4(const int32_t acc[4], const void *table, int8_t *y, int32_t o, int32_t filters, int32_t zero,
+                       int32_t lo, int32_t hi, enum rounding rounding) {
+#if MCU_MVE
+    if (rounding == EVEN) {
+        int32x4_t v = {acc[0], acc[1], acc[2], acc[3]};
+        v = vqaddq_n_s32(vcvtnq_s32_f32(vmulq_n_f32(vcvtq_f32_s32(v), ((const float *)table)[o])), zero);
+        const int32x4_t limited = vminq_s32(vmaxq_s32(v, vdupq_n_s32(lo)), vdupq_n_s32(hi));
+        vstrbq_scatter_offset_s32(y + o, vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)filters), limited);
+        const uint32_t equal = vcmpeqq_s32(v, limited); /* four bits a lane */
+        return (equal & 1u) << 7 | (equal & 0x10u) << 11 | (equal & 0x100u) << 15 | (equal & 0x1000u) << 19;
+    }
+#endif
+    uint32_t inside = 0;
+    UNROLL for (int32_t p = 0; p < 4; p++) {
+        const int32_t v = requantised(acc[p], table, o, filters, zero, rounding), limited = clamped(v, lo, hi);
+        y[p * filters + o] = (int8_t)limited;
+        inside |= (uint32_t)(v == limited) << (8 * p + 7);
+    }
+    return inside;
+}
+
 INLINE void conv4(MCU_CONV_ARGUMENTS(void), enum rounding rounding, uint8_t *mask, int32_t bit) {
     struct bits bits = {mask, bit, 0};
     const int16_t *second = columns + 4 * padded(n0);
     for (int32_t o = 0; o < filters; o++) {
         int32_t acc[4] = {bias[o], bias[o], bias[o], bias[o]};
-        uint32_t inside = 0;
         dot4(acc, columns, w0, n0);
         w0 += n0;
         if (n1 != 0) {
             dot4(acc, second, w1, n1);
             w1 += n1;
         }
-        UNROLL for (int32_t p = 0; p < 4; p++) {
-            const int32_t v = requantised(acc[p], table, o, filters, zero, rounding), limited = clamped(v, lo, hi);
-            y[p * filters + o] = (int8_t)limited;
-            inside |= (uint32_t)(v == limited) << (8 * p + 7);
-        }
+        const uint32_t inside = store4(acc, table, y, o, filters, zero, lo, hi, rounding);
         if (mask != 0) {
             set_bits(&bits, o, filters, 4, inside);
         }

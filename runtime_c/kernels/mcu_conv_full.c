@@ -1,7 +1,7 @@
 /* Forward convolution over channels, of 4 pixels, where scales are floats and the clamp is int8's own range: where most
  * of an inference is spent. On cores with DSP instructions and an FPU all filters run in one loop of assembly, since the
  * compiler keeps neither the sums in registers nor the columns in one load. */
-#include "mcu_core.h"
+#include "mcu_columns.h"
 
 #if MCU_DSP && MCU_ARM_FPU
 /* What the loop works on, in the order of its loads and stores of several words. A segment is a weight argument. */
@@ -20,22 +20,6 @@ struct filters {
     struct segment second;
     uint32_t bits; /* a byte a pixel */
 };
-
-/* Four weights of a filter, in lr, and the columns of 4 pixels that they meet. */
-#define PRODUCTS                                                                                                       \
-    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
-    "sxtb16 r12, lr\n\t"                                                                                               \
-    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
-    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
-    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
-    "smlad %[d], r12, r11, %[d]\n\t"                                                                                   \
-    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
-    "sxtb16 r12, lr, ror #8\n\t"                                                                                       \
-    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
-    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
-    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
-    "smlad %[d], r12, r11, %[d]\n\t"
-#define STEP "ldr lr, [%[w]], #4\n\t" PRODUCTS
 
 /* The sums start at the bias; %[n] holds the blocks of the first segment. */
 #define BEGIN                                                                                                          \

@@ -7,6 +7,7 @@
 
 #if defined(__ARM_FEATURE_MVE)
 #define MCU_MVE 1 /* Helium: vectors of 128 bits */
+#include <arm_mve.h>
 #else
 #define MCU_MVE 0
 #endif
