@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,30 @@ class Artifact:
         return self.planned.report
 
 
+def lowered_step(
+    model: Model,
+    scheme: str | Policy | None = None,
+    momentum: float = 0.0,
+    accumulate: int = 1,
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> Lowered:
+    """The training step as kernel calls, not planned yet. The arguments are plan()'s. Raises PolicyError."""
+    from tvm_ext.lower import lower
+    from tvm_ext.training import inference, train
+
+    say = progress or (lambda _: None)
+    say("building the training graph")
+    scheme = default(model.layers) if scheme is None else scheme
+    if scheme == "inference":
+        training = inference(model)
+    else:
+        policy = named(scheme, model.layers) if isinstance(scheme, str) else scheme
+        training = train(model, policy, momentum, accumulate, seed)
+    say("lowering to kernels")
+    return lower(training)
+
+
 def plan(
     model: Model,
     scheme: str | Policy | None = None,
@@ -77,21 +101,11 @@ def plan(
     stream: run ops row by row, or by blocks of channels, where that lowers the peak. recompute: where the budget cannot
     hold otherwise, run cheap ops of the forward pass a second time instead of keeping what they made.
     Raises PolicyError and BudgetError (with what cannot live together)."""
-    from tvm_ext.lower import lower
     from tvm_ext.recomputed import with_recomputed
-    from tvm_ext.training import inference, train
 
     say = progress or (lambda _: None)
     budget = parse_bytes(budget)
-    say("building the training graph")
-    scheme = default(model.layers) if scheme is None else scheme
-    if scheme == "inference":
-        training = inference(model)
-    else:
-        policy = named(scheme, model.layers) if isinstance(scheme, str) else scheme
-        training = train(model, policy, momentum, accumulate, seed)
-    say("lowering to kernels")
-    lowered = lower(training)
+    lowered = lowered_step(model, scheme, momentum, accumulate, seed, say)
     graph = (lowered.train_step or lowered.infer).graph
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
     started = time.monotonic()
@@ -127,8 +141,11 @@ def compile(
     """Plan, and write C11 sources in Model Library Format to the folder `out` (and `out`.tar beside it).
 
     budget: by default the board's. name: the C name of the model, by default its file's. options: see plan().
+    For a board without an FPU the forward pass is turned into integers alone.
     Raises what plan() raises, and OutputError."""
     from tvm_ext.emit import c_name, emit
+    from tvm_ext.integer_forward import integer_forward
+    from tvm_ext.tuning import read_counts, tuned
 
     target = boards.get(board)
     budget = parse_bytes(target.sram_bytes if budget is None else budget)
@@ -136,7 +153,9 @@ def compile(
     if name != c_name(name):
         raise ModelError(f"name '{name}' is not a C identifier; try '{c_name(name)}'")
     check_replaceable(Path(out).absolute())  # before the long work, not behind it
+    model = model if target.has_fpu else integer_forward(model)
     planned = plan(model, scheme, budget, progress=progress, **options)
+    planned = replace(planned, lowered=tuned(planned.lowered, read_counts(target.core)))
     (progress or (lambda _: None))("writing C")
     source = emit(planned.lowered, planned.plan, name)
     planned.report.update(board=board, name=name)

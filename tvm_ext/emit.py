@@ -14,12 +14,14 @@ from tvm_ext import c_text
 from tvm_ext.codegen import C_TYPES, CFunction, c_array, c_functions, comment
 from tvm_ext.interface import header, model_header, public
 from tvm_ext.kernels.build import Kernel
+from tvm_ext.kernels.conv import wide
 from tvm_ext.lower import Call, Lowered
 from tvm_ext.placement import Placement, placements
 from tvm_ext.row_loops import loop_nest
 from tvm_ext.streamed import with_rings
 
 KERNELS_A_FILE = 32
+WIDE = ":wide"  # behind the name of a constant in that layout
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
     body = [_entry(prefix, "infer", infer, kernel_names, lowered, names, tables)]
     if train is not None:
         body.append(_entry(prefix, "train", train, kernel_names, lowered, names, tables))
-    parameters = [_parameter(n, v, names, "parameter") for n, v in lowered.constants.items()]
+    parameters = _constants(lowered, names)
     parameters += [_parameter(n, v, names, "initial state") for n, v in lowered.state.items() if np.any(v)]
     lib0 = c_text.LIB0.format(
         prefix=prefix,
@@ -113,6 +115,25 @@ class _Tables:
             self._known[key] = f"channels_{len(self._known)}"
             self.definitions.append(c_array(self._known[key], table, "channel numbers"))
         return self._known[key]
+
+
+def _constants(lowered: Lowered, names: _Names) -> list[str]:
+    """Each constant in the layouts in which kernels read it."""
+    steps = [step for step in (lowered.infer, lowered.train_step) if step]
+    used = {
+        (name, i in lowered.kernels[call.kernel].wide)
+        for step in steps
+        for call in step.calls
+        for i, name in enumerate(call.op.inputs)
+    }
+    arrays = []
+    for name, value in lowered.constants.items():
+        if (name, False) in used:
+            arrays.append(_parameter(name, value, names, "parameter"))
+        if (name, True) in used:
+            text = _parameter(name + WIDE, wide(value), names, "widened parameter")
+            arrays.append(text.replace("static const", "_Alignas(4) static const", 1))
+    return arrays
 
 
 def _parameter(name: str, value: np.ndarray, names: _Names, what: str) -> str:
@@ -181,7 +202,7 @@ def _arguments(call: Call, placement: Placement, kernel: Kernel, names: _Names, 
         ctype = C_TYPES[placement.step.values[name].dtype] if name not in call.op.scratch else "int16_t"
         return f"AT({ctype}, {placement.offsets[name]})"
 
-    arguments = [address(n) for n in call.op.inputs]
+    arguments = [names[n + WIDE] if i in kernel.wide else address(n) for i, n in enumerate(call.op.inputs)]
     arguments += [tables.name(t) for t in kernel.tables]
     return arguments + [address(n) for n in (*call.op.outputs, *call.op.scratch)]
 

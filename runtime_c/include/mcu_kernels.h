@@ -59,6 +59,13 @@ void mcu_conv4_full_split(MCU_CONV_FULL_ARGUMENTS);
 void mcu_conv4_full_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask);
 void mcu_conv4_full_split_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask);
 
+/* mcu_conv4_full with weights that were widened and laid out beforehand, which costs twice the flash: each filter's are
+ * filled up to a multiple of 4, in the order 0, 2, 1, 3 of every four; the array is aligned to 4 bytes. */
+#define MCU_CONV_WIDE_ARGUMENTS                                                                                        \
+    const int16_t *columns, const int16_t *w, int32_t n, const int32_t *bias, const float *table, int8_t *y,           \
+        int32_t filters, int32_t zero
+void mcu_conv4_wide(MCU_CONV_WIDE_ARGUMENTS);
+
 #ifdef __cplusplus
 }
 #endif

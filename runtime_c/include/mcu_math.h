@@ -94,22 +94,66 @@ static inline int32_t mcu_round_even(float v) {
 #endif
 }
 
+/* 1: 64 bit products from 16 bit halves, for cores without a product of 32 by 32 bits into 64 (Armv6-M). */
+#ifndef MCU_NARROW_PRODUCT
+#if defined(__ARM_ARCH_6M__)
+#define MCU_NARROW_PRODUCT 1
+#else
+#define MCU_NARROW_PRODUCT 0
+#endif
+#endif
+
+/* x * multiplier in two words: the upper one, and *low. multiplier in [0, 2^31). */
+static inline int32_t mcu_product(int32_t x, int32_t multiplier, uint32_t *low) {
+#if MCU_NARROW_PRODUCT
+    const uint32_t a = (uint32_t)x, b = (uint32_t)multiplier;
+    const uint32_t lowest = (a & 0xFFFFu) * (b & 0xFFFFu);
+    const uint32_t middle = (a >> 16) * (b & 0xFFFFu) + (lowest >> 16);
+    const uint32_t other = (a & 0xFFFFu) * (b >> 16) + (middle & 0xFFFFu);
+    const uint32_t high = (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16);
+    *low = (other << 16) | (lowest & 0xFFFFu);
+    return (int32_t)(high - (x < 0 ? b : 0u)); /* a stands for x + 2^32 there */
+#else
+    const int64_t product = (int64_t)x * multiplier;
+    *low = (uint32_t)product;
+    return (int32_t)(product >> 32);
+#endif
+}
+
 /* x * multiplier / 2^31 * 2^shift as TFLite's reference kernels round it: halves up behind the product, halves away
  * from zero behind a shift to the right. multiplier in [0, 2^31), shift -31 .. 30, x * 2^shift inside int32. */
 static inline int32_t mcu_multiply_tflite(int32_t x, int32_t multiplier, int32_t shift) {
     const int32_t left = shift > 0 ? shift : 0;
     const int32_t right = left - shift;
-    const int64_t product = (int64_t)(int32_t)((uint32_t)x << left) * multiplier;
-    const int32_t high = (int32_t)((product + (1 << 30)) >> 31);
+    const int32_t lifted = (int32_t)((uint32_t)x << left);
+#if MCU_NARROW_PRODUCT
+    uint32_t low;
+    const uint32_t upper = (uint32_t)mcu_product(lifted, multiplier, &low);
+    const int32_t high = (int32_t)((upper << 1) + (((low >> 30) + 1u) >> 1));
+#else
+    const int32_t high = (int32_t)(((int64_t)lifted * multiplier + (1 << 30)) >> 31);
+#endif
     const int32_t mask = (int32_t)((1u << right) - 1u);
     const int32_t threshold = (mask >> 1) + (high < 0 ? 1 : 0);
     return (high >> right) + ((high & mask) > threshold ? 1 : 0);
 }
 
-/* The same product rounded once, halves up: TVM's fixed-point multiplication. */
+/* The same product rounded once, halves up: TVM's fixed-point multiplication. On 32 bit cores in two words: of a factor
+ * below a half, which most are, the upper one is enough. */
 static inline int32_t mcu_multiply_upward(int32_t x, int32_t multiplier, int32_t shift) {
     const int32_t places = 31 - shift;
+#if defined(__arm__) || MCU_NARROW_PRODUCT
+    uint32_t low;
+    const int32_t high = mcu_product(x, multiplier, &low);
+    if (places > 32) {
+        return (high + (1 << (places - 33))) >> (places - 32);
+    }
+    const uint32_t half = 1u << (places - 1);
+    const uint32_t carried = (uint32_t)high + (low + half < low ? 1u : 0u);
+    return (int32_t)(places == 32 ? carried : (carried << (32 - places)) | ((low + half) >> places));
+#else
     return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (places - 1))) >> places);
+#endif
 }
 
 /* e^x. Below ln(FLT_MIN) = -87.3365: 0 (no denormals); above ln(FLT_MAX) = 88.7228: FLT_MAX, never infinity; NaN: NaN.

@@ -18,21 +18,15 @@ INLINE int32_t padded(int32_t n) {
 #endif
 
 #if MCU_DSP
-/* Four weights of a filter, in lr, and the columns of 4 pixels that they meet. The compiler would not load these with
- * one instruction. */
-#define PRODUCTS                                                                                                       \
+/* The columns of 4 pixels met by a pair of weights, in `w`. The compiler would not load them with one instruction. */
+#define MET_BY(w)                                                                                                      \
     "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
-    "sxtb16 r12, lr\n\t"                                                                                               \
-    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
-    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
-    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
-    "smlad %[d], r12, r11, %[d]\n\t"                                                                                   \
-    "ldmia %[x]!, {r8, r9, r10, r11}\n\t"                                                                              \
-    "sxtb16 r12, lr, ror #8\n\t"                                                                                       \
-    "smlad %[a], r12, r8, %[a]\n\t"                                                                                    \
-    "smlad %[b], r12, r9, %[b]\n\t"                                                                                    \
-    "smlad %[c], r12, r10, %[c]\n\t"                                                                                   \
-    "smlad %[d], r12, r11, %[d]\n\t"
+    "smlad %[a], " w ", r8, %[a]\n\t"                                                                                  \
+    "smlad %[b], " w ", r9, %[b]\n\t"                                                                                  \
+    "smlad %[c], " w ", r10, %[c]\n\t"                                                                                 \
+    "smlad %[d], " w ", r11, %[d]\n\t"
+/* ... by the four weights in lr. */
+#define PRODUCTS "sxtb16 r12, lr\n\t" MET_BY("r12") "sxtb16 r12, lr, ror #8\n\t" MET_BY("r12")
 #define STEP "ldr lr, [%[w]], #4\n\t" PRODUCTS
 #endif
 

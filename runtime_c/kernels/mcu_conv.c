@@ -128,6 +128,7 @@ INLINE void set_bits(struct bits *bits, int32_t o, int32_t filters, int32_t pixe
         for (int32_t p = 0; p < pixels; p++) {
             bits->mask[(bits->first + p * filters + o) >> 3] = (uint8_t)(bits->bytes >> (8 * p));
         }
+        bits->bytes = 0; /* or they would move on into the byte of the pixel before */
     }
 }
 

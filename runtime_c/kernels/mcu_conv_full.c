@@ -49,6 +49,19 @@ struct filters {
     "ldr lr, [%[w], #-4]\n\t"                                                                                          \
     "lsr lr, lr, %[n]\n\t" PRODUCTS "6:\n\t"
 
+/* Weights that lie in memory as pairs, filled up to a multiple of 4. */
+#define WIDE_STEP "ldrd r12, lr, [%[w]], #8\n\t" MET_BY("r12") MET_BY("lr")
+#define WIDE                                                                                                           \
+    "b 3f\n"                                                                                                           \
+    "2:\n\t" WIDE_STEP WIDE_STEP WIDE_STEP WIDE_STEP "3:\n\t"                                                         \
+    "subs %[n], #1\n\t"                                                                                               \
+    "bpl 2b\n\t"                                                                                                      \
+    "ldr %[n], [%[f], #32]\n\t"                                                                                       \
+    "cbz %[n], 5f\n"                                                                                                   \
+    "4:\n\t" WIDE_STEP "subs %[n], #1\n\t"                                                                           \
+    "bne 4b\n"                                                                                                         \
+    "5:\n\t"
+
 /* The other segment's weights change places with the first one's, in memory. */
 #define SECOND                                                                                                         \
     "ldr r12, [%[f], #48]\n\t"                                                                                         \
@@ -120,12 +133,12 @@ struct filters {
     "str r12, [%[f], #68]\n\t"
 
 /* Runs the filters up to f->end and returns where their weights end. */
-#define LOOP(name, second_segment, stored)                                                                             \
+#define LOOP(name, sums, stored)                                                                                       \
     __attribute__((noinline, optimize("omit-frame-pointer"))) static const int8_t *name(struct filters *f,             \
                                                                                         const int8_t *w) {             \
         int32_t a, b, c, d, n;                                                                                         \
         const lanes *x;                                                                                                \
-        __asm__ volatile("1:\n\t" BEGIN SEGMENT("32", "36", "40") second_segment SCALED stored                         \
+        __asm__ volatile("1:\n\t" BEGIN sums SCALED stored                                                               \
                          "stmia %[f], {r8, r9, r10}\n\t"                                                               \
                          "ldr r12, [%[f], #44]\n\t"                                                                    \
                          "cmp %[w], r12\n\t"                                                                           \
@@ -136,10 +149,12 @@ struct filters {
                          : "r8", "r9", "r10", "r11", "r12", "lr", "s0", "s1", "s2", "s3", "s4", "cc", "memory");       \
         return w;                                                                                                      \
     }
-LOOP(one_segment, "", STORED)
-LOOP(two_segments, SECOND, STORED)
-LOOP(one_segment_bits, "", STORED_WITH_BITS)
-LOOP(two_segments_bits, SECOND, STORED_WITH_BITS)
+#define FIRST SEGMENT("32", "36", "40")
+LOOP(one_segment, FIRST, STORED)
+LOOP(two_segments, FIRST SECOND, STORED)
+LOOP(one_segment_bits, FIRST, STORED_WITH_BITS)
+LOOP(two_segments_bits, FIRST SECOND, STORED_WITH_BITS)
+LOOP(wide_segment, WIDE, STORED)
 
 INLINE struct segment segment_of(int32_t n) {
     return (struct segment){n >> 4, (n >> 2) & 3, n & 3, 32 - 8 * (n & 3)};
@@ -160,6 +175,13 @@ void mcu_conv4_full_split(MCU_CONV_FULL_ARGUMENTS) {
     two_segments(&f, w0);
 }
 
+void mcu_conv4_wide(MCU_CONV_WIDE_ARGUMENTS) {
+    const int8_t *bytes = (const int8_t *)w;
+    struct filters f = filters_of(columns, bytes, 2 * padded(n), bytes, 0, bias, table, y, filters, zero);
+    f.first = segment_of(padded(n));
+    wide_segment(&f, bytes);
+}
+
 INLINE void with_bits(struct filters *f, const int8_t *w, int32_t n, uint8_t *mask,
                       const int8_t *(*run)(struct filters *, const int8_t *)) {
     const int32_t row = f->stride >> 3;
@@ -169,6 +191,7 @@ INLINE void with_bits(struct filters *f, const int8_t *w, int32_t n, uint8_t *ma
         UNROLL for (int32_t p = 0; p < 4; p++) {
             mask[p * row] = (uint8_t)(f->bits >> (8 * p));
         }
+        f->bits = 0;
     }
 }
 
@@ -190,6 +213,20 @@ void mcu_conv4_full(MCU_CONV_FULL_ARGUMENTS) {
 
 void mcu_conv4_full_split(MCU_CONV_FULL_ARGUMENTS) {
     mcu_conv4_even(columns, w0, n0, w1, n1, bias, table, y, filters, zero, -128, 127);
+}
+
+void mcu_conv4_wide(MCU_CONV_WIDE_ARGUMENTS) {
+    const int32_t row = padded(n);
+    for (int32_t o = 0; o < filters; o++, w += row) {
+        for (int32_t p = 0; p < 4; p++) {
+            int32_t acc = bias[o];
+            for (int32_t k = 0; k < row; k += 4) { /* what lies behind the last input meets weights of 0 */
+                acc += w[k] * columns[COLUMN(k, p, n, 4)] + w[k + 1] * columns[COLUMN(k + 2, p, n, 4)] +
+                       w[k + 2] * columns[COLUMN(k + 1, p, n, 4)] + w[k + 3] * columns[COLUMN(k + 3, p, n, 4)];
+            }
+            y[p * filters + o] = (int8_t)clamped(requantised(acc, table, o, filters, zero, EVEN), -128, 127);
+        }
+    }
 }
 
 void mcu_conv4_full_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask) {

@@ -33,6 +33,9 @@ OBLONG = [
     conv_case(64, 6, 7, 4, 4, (3, 5), (1, 2), depthwise=True, padding=(2, 1, 0, 3)),
     conv_case(65, 8, 8, 3, 3, 3, 2, depthwise=True, trained=(0, 2), padding=(0, 0, 1, 1)),
 ]
+# what micro-kernels tell apart: blocks of 4 pixels, one left over, inputs that fill no word, bits of several bytes
+BLOCKS = [(3, 4, 24, 16), (2, 8, 7, 24, 3), (2, 5, 9, 8), (3, 4, 20, 16, 1, (2, 3, 5, 9, 11, 17)), (1, 12, 3, 40),
+          (2, 8, 5, 17), (2, 4, 33, 32, 3, tuple(range(0, 33, 2)))]  # fmt: skip
 CLAMPS = [(-128, 127), (-20, 35), (4, 5)]
 
 
@@ -74,6 +77,20 @@ def test_convolution(size: int) -> None:
             for i, (h, w, n_in, n_out, k, s, trained) in enumerate(DENSE[size])
         ]
     )
+
+
+def block_cases() -> list[ConvCase]:
+    """Over the whole range of int8, which has a form of its own, and a part of it."""
+    cases = []
+    for i, (h, w, n_in, n_out, *more) in enumerate(BLOCKS):
+        kernel = next((m for m in more if isinstance(m, int)), 1)
+        trained = next((m for m in more if isinstance(m, tuple)), ())
+        cases += [conv_case(70 + i, h, w, n_in, n_out, kernel, 1, trained=trained, clamp=clamp) for clamp in CLAMPS[:2]]
+    return cases
+
+
+def test_blocks_of_pixels() -> None:
+    check_all(block_cases())
 
 
 @pytest.mark.parametrize("size", DEPTHWISE)

@@ -188,6 +188,12 @@ class NetworkBuilder:
         """The same values, counted as a vector in this order."""
         return replace(x, order=x.order or order)
 
+    def stand_in(self, shape: Sequence[int], quantisation: Quantisation | None) -> Value:
+        """An activation that nothing computes, [1, H, W, C]: what the layers behind a refused one are judged on. A
+        network that holds it is never finished."""
+        dtype = "float32" if quantisation is None else "int8"
+        return Value(relax.Var("refused", relax.TensorType(list(shape), dtype)), quantisation)
+
     # ------------------------------------------------------------------ the end
     def finish(self, name: str, output: Value, head: Head | None = None) -> Model:
         """The model whose output layer is what made `output`; `head` may put another in its place (heads.py)."""

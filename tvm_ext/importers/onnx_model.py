@@ -148,7 +148,24 @@ def _graph(model: onnx.ModelProto) -> OpGraph:
     sources = {node.outputs[0]: node for node in raw}
     names = layer_names([_told_by_source(node, sources) for node in raw])
     nodes = tuple(Node(n.op, name, n.inputs, n.outputs, n.attrs) for n, name in zip(raw, names, strict=True))
-    return OpGraph(nodes, constants, inputs, tuple(info.name for info in model.graph.output))
+    outputs = tuple(info.name for info in model.graph.output)
+    return OpGraph(nodes, constants, inputs, outputs, lambda: _shapes(model))
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Of the tensors whose sizes ONNX infers; an open batch is 1."""
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # it serves the list of what is refused alone: without shapes that is shorter
+        graph = model.graph
+    found = {}
+    for info in (*graph.value_info, *graph.output):
+        dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
+        if dims and all(n > 0 for n in dims[1:]):
+            found[info.name] = (dims[0] or 1, *dims[1:])
+    return found
 
 
 def _told_by_source(node: Node, sources: dict[str, Node]) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.errors import ModelError
 from tvm_ext.importers.network import NetworkBuilder, Quantisation
@@ -27,16 +27,12 @@ def without_final(graph: OpGraph) -> tuple[OpGraph, Node | None]:
     while name in made and passed <= len(graph.nodes):
         node, passed = made[name], passed + 1
         if node.op in FINAL and node.inputs:
-            shorter = OpGraph(graph.nodes, graph.constants, graph.inputs, (node.inputs[0],))
-            return OpGraph(tuple(needed(shorter)), *_rest(shorter)), node
+            shorter = replace(graph, outputs=(node.inputs[0],))
+            return replace(shorter, nodes=tuple(needed(shorter))), node
         if node.op not in PASSES or not node.inputs:
             break
         name = node.inputs[0]
-    return OpGraph(tuple(needed(graph)), *_rest(graph)), None
-
-
-def _rest(graph: OpGraph) -> tuple:
-    return graph.constants, graph.inputs, graph.outputs
+    return replace(graph, nodes=tuple(needed(graph))), None
 
 
 @dataclass(frozen=True)

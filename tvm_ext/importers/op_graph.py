@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,12 +44,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class OpGraph:
-    """nodes: in an order in which every tensor is written before it is read. constants: by tensor name."""
+    """nodes: in an order in which every tensor is written before it is read. constants: by tensor name. shapes: makes
+    the outer dimensions of computed tensors, batch 1 first, as far as the file tells them; asked once a node is refused."""
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, np.ndarray]
     inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...]
+    shapes: Callable[[], Mapping[str, tuple[int, ...]]] = dict
 
     def readers(self) -> Counter[str]:
         """How often each tensor is read; the end of the network counts as one reader."""

@@ -6,7 +6,9 @@ that the clamp becomes the integer range of the operator. Requantisation is "eve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 import numpy as np
 
@@ -16,14 +18,14 @@ from tvm_ext.importers.linear import conv, dense
 from tvm_ext.importers.network import Quantisation, Value
 from tvm_ext.importers.op_begin import begin, without_final
 from tvm_ext.importers.op_constants import FOLDS, dequantised, folded, quantised
-from tvm_ext.importers.op_graph import Node, OpGraph
+from tvm_ext.importers.op_graph import LARGEST_ACTIVATION, Node, OpGraph
 from tvm_ext.importers.op_import import Import
 from tvm_ext.importers.op_pointwise import add, arithmetic, batch_norm, cast, clip, relu
 from tvm_ext.importers.op_pools import average_pool, global_average_pool, max_pool, reduce_mean
 from tvm_ext.importers.op_shapes import HANDLERS as MOVES
 from tvm_ext.importers.op_shapes import concat, moved, pad
-from tvm_ext.importers.qlinear import without_qlinear
-from tvm_ext.importers.reals import INF, Known, Real, Stored, alike, quantisation_of, stored_real
+from tvm_ext.importers.qlinear import RESULT, without_qlinear
+from tvm_ext.importers.reals import CANONICAL, INF, Known, Real, Stored, alike, quantisation_of, stored_real
 from tvm_ext.importers.walk import walk
 from tvm_ext.model import Model
 
@@ -59,7 +61,8 @@ def build(graph: OpGraph, name: str, where: object, head: Head | None = None, lo
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
     handlers = HANDLERS | {node.op: refused for node in nodes if "problem" in node.attrs}
-    walk(nodes, state.values, {op: _bound(state, handler) for op, handler in handlers.items()}, where, WAYS_OUT)
+    bound = {op: _bound(state, handler) for op, handler in handlers.items()}
+    walk(nodes, state.values, bound, where, WAYS_OUT, partial(_stand_in, state, cache(graph.shapes)))
     loss = loss or ("binary_cross_entropy" if final is not None and final.op == "Sigmoid" else head.loss)
     try:
         _check_final(final, head, loss)
@@ -77,6 +80,21 @@ def _bound(state: Import, handler: Callable[[Import, Node], Known]) -> Callable[
         return [state.settled(result, node) if isinstance(result, Real) else result]
 
     return run
+
+
+def _stand_in(state: Import, shapes: Callable[[], Mapping[str, tuple[int, ...]]], node: Node) -> list[Known]:
+    """An activation in the shape of a refused operator's result, its axes in the order of the first operand's."""
+    dims = shapes().get(node.outputs[0].removesuffix(RESULT), ())
+    if not 2 <= len(dims) <= 4 or dims[0] != 1 or min(dims) < 1 or math.prod(dims) > LARGEST_ACTIVATION:
+        return []
+    before = getattr(state.values.get(node.inputs[0]) if node.inputs else None, "layout", "")
+    layout = before if len(before) == len(dims) else CANONICAL[len(dims)]
+    sizes = dict(zip(layout, dims, strict=True))
+    shape = (1, *(sizes.get(letter, 1) for letter in "HWC"))
+    if node.op == "QuantizeLinear":
+        return [Stored(state.network.stand_in(shape, _quantisation(state, node)), layout)]
+    own = Quantisation(1.0, 0) if state.network.input.quantisation else None
+    return [Real(layout, shape, lambda q, *_: state.network.stand_in(shape, q), own is not None, own)]
 
 
 def quantize_linear(state: Import, node: Node) -> Known:

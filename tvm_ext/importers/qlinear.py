@@ -4,11 +4,13 @@ QuantizeLinear, so that one translation serves both ways of writing a quantised 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from tvm_ext.importers.op_graph import Node, OpGraph
 
+RESULT = "/result"  # behind a tensor's name: the same before it is quantised
 Make = Callable[..., tuple[list[Node], dict[str, np.ndarray]]]
 
 
@@ -23,7 +25,7 @@ def without_qlinear(graph: OpGraph) -> OpGraph:
             constants |= more
         else:
             nodes.append(node)
-    return OpGraph(tuple(nodes), constants, graph.inputs, graph.outputs)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
 def _operand(node: Node, index: int) -> str:
@@ -42,7 +44,7 @@ def _taken_apart(op: str, node: Node, operands: list[Node], extra: tuple[str, ..
     inputs = (*(o.outputs[0] for o in operands), *extra)
     if not _operand(node, out):  # QGemm may give float32
         return [*operands, Node(op, node.name, inputs, node.outputs, attrs)]
-    result = f"{node.outputs[0]}/result"
+    result = f"{node.outputs[0]}{RESULT}"
     steps = (result, _operand(node, out), _operand(node, out + 1))
     computed = Node(op, node.name, inputs, (result,), attrs)
     return [*operands, computed, Node("QuantizeLinear", node.name, steps, node.outputs)]

@@ -6,6 +6,7 @@ which tensors of four dimensions are NCHW, however the module lays them out."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,12 +89,12 @@ class _Reader:
     def graph(self, where: object) -> tuple[OpGraph, str | None]:
         steps = [_Step(_op(v) or BOUND, var.name, _variables(v), (var,), v) for var, v in bindings_of(self.function)]
         handlers = dict.fromkeys((*OPS, *LOSSES, BOUND), self._ruled)
-        walk(steps, self.known, handlers, where)
+        walk(steps, self.known, handlers, where, stand_in=lambda step: [Given(f"{step.name}:0")])
         (output, *_more) = [self._given(leaf) for leaf in flatten(self.function.body.body)]
         if output.name is None or _more:
             raise ModelError(f"{where}: a network has one result that depends on its input")
         inputs = tuple(Tensor(p.name, self._outer(_shape(p)), _dtype(p)) for p in self.inputs)
-        return OpGraph(tuple(self.nodes), self.constants, inputs, (output.name,)), self.loss
+        return OpGraph(tuple(self.nodes), self.constants, inputs, (output.name,), self._shapes), self.loss
 
     # ------------------------------------------------------------------ what comes in
     def _parameters(self, params: Mapping[str, np.ndarray]) -> list[relax.Var]:
@@ -132,6 +133,14 @@ class _Reader:
 
     def _outer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(shape[i] for i in (0, 3, 1, 2)) if self.is_nhwc and len(shape) == 4 else tuple(shape)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all tensors whose every dimension is a number, by their names in the graph."""
+        found = {}
+        for var, _ in bindings_of(self.function):
+            with suppress(ModelError):
+                found[f"{var.name}:0"] = self._outer(_shape(var))
+        return found
 
     # ------------------------------------------------------------------ one binding
     def _ruled(self, step: _Step) -> list[Given]:

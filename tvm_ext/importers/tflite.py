@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from planner.errors import ModelError
@@ -82,7 +83,8 @@ def load(
         state, rest = _begin(graph, steps, output)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    walk(rest, state.values, {op: _bound(handler, state) for op, handler in HANDLERS.items()}, path, WAYS_OUT)
+    handlers = {op: _bound(handler, state) for op, handler in HANDLERS.items()}
+    walk(rest, state.values, handlers, path, WAYS_OUT, partial(_stand_in, state))
     try:
         loss = loss or ("binary_cross_entropy" if last == "LOGISTIC" else "cross_entropy")
         if last in ("SOFTMAX", "LOGISTIC") and head == "model" and loss in ("mse", "autoencoder"):
@@ -103,6 +105,15 @@ def _bound(handler: Callable[[Import, Step], Value], state: Import) -> Callable[
         return [value]
 
     return run
+
+
+def _stand_in(state: Import, step: Step) -> list[Value]:
+    """An activation as the file describes the output of a refused operator; none where it is no image or vector."""
+    tensor = state.output(step)
+    shape = list(tensor.shape)
+    if not 2 <= len(shape) <= 4 or shape[0] != 1 or min(shape) < 1 or tensor.size > LARGEST_ACTIVATION:
+        return []
+    return [state.network.stand_in([1] * (4 - len(shape)) + shape, quantisation(tensor, step.name))]
 
 
 def _logits(graph: Graph) -> tuple[int, str]:

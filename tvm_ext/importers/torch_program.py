@@ -79,7 +79,8 @@ def graph_of(program: torch.export.ExportedProgram) -> OpGraph:
             refs[node.name] = _called(rows, node, refs)
     names = layer_names(rows.nodes)
     nodes = tuple(Node(n.op, name, n.inputs, n.outputs, n.attrs) for n, name in zip(rows.nodes, names, strict=True))
-    return OpGraph(nodes, rows.constants, tuple(tensors), tuple(_name(refs, name) for name in outputs))
+    shapes = {node.name: _shape(node) for node in program.graph.nodes}
+    return OpGraph(nodes, rows.constants, tuple(tensors), tuple(_name(refs, name) for name in outputs), lambda: shapes)
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, np.ndarray]:

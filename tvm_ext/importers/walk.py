@@ -36,18 +36,21 @@ def walk(
     handlers: Mapping[str, Callable[[N], Sequence[V]]],
     where: object,
     ways_out: Mapping[str, str] | None = None,
+    stand_in: Callable[[N], Sequence[V]] | None = None,
 ) -> None:
     """Run the handler of each node in turn; what it returns becomes values[key] of the node's outputs, in their order.
 
     values: holds the network's inputs at the start, everything at the end; handlers read their inputs from it.
-    A handler raises ModelError for what it cannot express. A node behind a failed one is passed over in silence.
+    A handler raises ModelError for what it cannot express. stand_in: values of the refused node's outputs that have
+    their shapes, as far as the file tells them, so that the nodes behind are judged, too; a node that reads what nothing
+    stands in for is judged by its kind alone, whether there is a handler for it.
     ways_out: for operators without a handler, what to do about them. where: the file, for the message.
     Raises UnsupportedError with a line for each problem."""
     problems: list[Problem] = []
     unknown: set[Hashable] = set()
     is_any_unsupported = False
     for node in nodes:
-        if any(key in unknown for key in node.inputs):
+        if node.op in handlers and any(key in unknown for key in node.inputs):
             unknown.update(node.outputs)
             continue
         try:
@@ -58,11 +61,19 @@ def walk(
             values.update(zip(node.outputs, handlers[node.op](node), strict=False))
         except ModelError as error:
             problems.append(_problem(node, str(error)))
-            unknown.update(node.outputs)
+            values.update(zip(node.outputs, _standing_in(node, stand_in), strict=False))
+            unknown.update(key for key in node.outputs if key not in values)
     if problems:
         supported = sorted(op for op in handlers if op[0].isalpha()) if is_any_unsupported else ()
         message = _message(problems, where, supported)
         raise UnsupportedError(message, tuple(problems))
+
+
+def _standing_in(node: N, stand_in: Callable[[N], Sequence[V]] | None) -> Sequence[V]:
+    try:
+        return stand_in(node) if stand_in else ()
+    except ModelError:  # what was refused may be the very thing that it is made of
+        return ()
 
 
 def _problem(node: Node, message: str) -> Problem:

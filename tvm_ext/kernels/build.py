@@ -29,6 +29,7 @@ class Kernel:
     by_channel: (blocks, input indices read block by block, accumulates) of each way to run over blocks of channels
         (planner.model.ChannelForm). The variant for it is made with the attribute `axis` = "channels": its y0, y1 are
         blocks of channel_block() channels, and a tensor with a ring lies there as [ring][positions][block].
+    wide: input indices of constant weights that are passed in the layout of conv.wide().
     """
 
     func: tirx.PrimFunc
@@ -42,6 +43,7 @@ class Kernel:
     by_channel: tuple[tuple[int, tuple[int, ...], bool], ...] = ()
     inputs: int = 0
     outputs: int = 1
+    wide: tuple[int, ...] = ()
 
 
 class Frame:

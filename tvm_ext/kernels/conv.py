@@ -30,6 +30,7 @@ from tvm_ext.kernels.build import (
 )
 
 BLOCK = 4  # pixels that meet a filter together
+WIDE = "wide"  # attribute `weights`: laid out by wide()
 
 
 def split_channels(attrs: dict, in_channels: int) -> list[list[int]]:
@@ -57,7 +58,11 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     mask_row = (out_w * out_channels + 7) // 8
     with function() as f:
         x = f.buffer("x", int(np.prod(x_shape)), "int8")
-        weights = [f.buffer(f"w{i}", out_channels * n, "int8") for i, n in enumerate(widths)]
+        is_wide = attrs.get("weights") == WIDE
+        weights = [
+            f.buffer(f"w{i}", out_channels * (_padded(n) if is_wide else n), "int16" if is_wide else "int8")
+            for i, n in enumerate(widths)
+        ]
         bias, table = f.buffer("bias", out_channels, "int32"), requantisation_table(f, out_channels, attrs)
         tables = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(groups)] if len(groups) > 1 else []
         y = f.buffer("y", out_h * out_w * out_channels, "int8")
@@ -74,7 +79,9 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
             arguments = [at(columns, 0), *pair[0], *pair[1], at(bias, 0), at(table, 0), at(y, first), out_channels]
             arguments += [attrs["out_zero"]]
             bit = ox * out_channels
-            if pixels == BLOCK and _is_full(widths, out_channels, attrs, with_mask):
+            if is_wide:
+                call("mcu_conv4_wide", at(columns, 0), *pair[0], *arguments[5:])
+            elif pixels == BLOCK and _is_full(widths, out_channels, attrs, with_mask):
                 masked = [at(mask, oy * mask_row + T.truncdiv(bit, T.int32(8)))] if with_mask else []
                 name = f"mcu_conv4_full{'_split' if len(groups) > 1 else ''}{'_mask' if with_mask else ''}"
                 call(name, *arguments, *masked)
@@ -101,7 +108,23 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         reads=((0, in_h, attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
+        wide=(1,) if attrs.get("weights") == WIDE else (),
     )
+
+
+def can_be_wide(shapes: list[list[int]], attrs: dict) -> bool:
+    """Whether mcu_conv4_wide does all of a layer's pixels. Its weights must be constants that nobody else reads."""
+    out_w, widths = window_output_shape(shapes[0], shapes[1][0], attrs)[2], [int(np.prod(shapes[1][1:]))]
+    is_whole = not attrs["depthwise"] and not attrs["trained_channels"] and out_w % BLOCK == 0
+    return is_whole and _is_full(widths, shapes[1][0], attrs, with_mask=False)
+
+
+def wide(weights: np.ndarray) -> np.ndarray:
+    """int8 [O, ...] as mcu_conv4_wide reads it: int16 [O, n], n filled up to a multiple of 4, every four in the order
+    0, 2, 1, 3."""
+    rows = weights.reshape(len(weights), -1).astype(np.int16)
+    rows = np.pad(rows, ((0, 0), (0, _padded(rows.shape[1]) - rows.shape[1])))
+    return rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(len(rows), -1)
 
 
 def _is_full(widths: list[int], out_channels: int, attrs: dict, with_mask: bool) -> bool:

@@ -196,9 +196,16 @@ def qmean(shapes: list[list[int]], attrs: dict) -> Kernel:
             store(acc, 0, T.int32(0))
             with loop("p", 0, positions) as p:
                 store(acc, 0, acc[0] + i32(x[p * channels + c]))
-            store_clamped(y, c, round_even(as_float(acc[0]) / f32(positions)), -128, 127)
+            store(y, c, T.Cast("int8", _even_quotient(acc[0], positions)))
     # of a single channel, all is read before anything is written
     return Kernel(f.func, overlaps=((0, 0, 0 if channels > 1 else -positions),), inputs=1)
+
+
+def _even_quotient(total: tirx.Expr, n: int) -> tirx.Expr:
+    """total / n of the sum of n int8 values, halves to even, by integers alone."""
+    lifted = let("lifted", total + 128 * n)  # not negative, and 128 keeps even what is even
+    whole, rest = T.truncdiv(lifted, T.int32(n)), T.truncmod(lifted, T.int32(n))
+    return whole - 128 + i32(2 * rest + T.bitwise_and(whole, T.int32(1)) > n)
 
 
 def spread(shapes: list[list[int]], attrs: dict) -> Kernel:
