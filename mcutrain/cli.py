@@ -35,9 +35,11 @@ from mcutrain.cli_options import (
     Softmax,
     Stream,
 )
+from mcutrain.cli_profile import profile
 from mcutrain.cli_quantise import quantize
 from mcutrain.cli_refusal import OVER_BUDGET, refusing
 from mcutrain.cli_train import train
+from mcutrain.cli_tune import tune
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.report import render_html, render_text
 from mcutrain.report_view import finite
@@ -201,7 +203,7 @@ def _show(content: dict, as_json: bool) -> None:
         render_text(content, output)
 
 
-for command in (inspect, quantize, plan, compile, verify, report, train, boards):
+for command in (inspect, quantize, plan, compile, verify, profile, report, train, tune, boards):
     app.command()(command)
 
 

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from mcutrain import profile_view
 from mcutrain import report_streams as streams
 from mcutrain import report_view as view
+from mcutrain.profile_svg import render_svg
 from mcutrain.report_text import render_text
 from mcutrain.report_view import Report, ReportError
 from mcutrain.units import format_bytes
 
 __all__ = ["ReportError", "render_html", "render_json", "render_text"]
 
+_FLASH_ROWS = 20  # of functions, and of layers
 _DRAWN_TENSOR = ("name", "kind", "nbytes", "offset", "first", "last")
 
 
@@ -58,6 +62,8 @@ def render_html(report: Report) -> str:
         arena_lines=view.arena_closing(report).lines(),
         trained_lines=view.trained_closing(report).lines(),
         flash_lines=view.flash_closing(report).lines() if report["flash"] else [],
+        flash_parts=_flash_parts(report),
+        profile=_profile(report),
         bounds=_bound_rows(report),
         given=streams.given(report),
         runs=streams.runs(report),
@@ -137,6 +143,43 @@ def _bound_rows(report: Report) -> list[dict[str, Any]]:
     rows = streams.bounds(report)
     most = max(row.nbytes for row in rows)
     return [{"said": row, "bar": round(100 * row.nbytes / most, 1) if most else 0} for row in rows]
+
+
+def _flash_parts(report: Report) -> dict[str, Any] | None:
+    """Rows and last lines of the table of flash by function and layer; None before `verify`."""
+    if not (parts := report.get("flash_parts")):
+        return None
+    closing = profile_view.flash_closing(parts)
+    return {
+        "rows": profile_view.flash_rows(parts, _FLASH_ROWS, report["name"]),
+        "total": max(closing.actual, 1),
+        "lines": closing.lines(),
+    }
+
+
+def _profile(report: Report) -> dict[str, Any] | None:
+    """What the page shows of a profile; None where there is none. The picture's names are escaped where it is drawn."""
+    if not (profile := report.get("profile")):
+        return None
+    calls = [
+        {
+            **call,
+            "title": profile_view.title(call),
+            "mix": profile_view.mix_rows(call),
+            "ops": [
+                {**op, "at": i, "per_mac": profile_view.per_mac(op), "share": 100 * profile_view.share(op, call),
+                 "short": profile_view.short_name(op["kernel"] or "", report["name"])}
+                for i, op in enumerate(call["ops"])
+            ],
+            "functions": [
+                {**f, "share": 100 * profile_view.share(f, call),
+                 "short": profile_view.short_name(f["name"], report["name"])}
+                for f in call["functions"]
+            ],
+        }
+        for call in reversed(profile["calls"])
+    ]  # fmt: skip
+    return {"calls": calls, "how": profile_view.how(profile), "picture": Markup(render_svg(profile))}
 
 
 def _drawn(report: Report) -> dict[str, Any]:

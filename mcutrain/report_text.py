@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcutrain import profile_view
 from mcutrain import report_streams as streams
 from mcutrain import report_view as view
 from mcutrain.report_view import Closing, Report
@@ -22,9 +23,9 @@ def render_text(report: Report, console: Console) -> None:
 
     Raises ReportError if `report` is malformed or contradicts itself."""
     view.check_report(report)
-    report = _encodable(view.printable(view.finite(report)), console.encoding)
+    report = encodable(view.printable(view.finite(report)), console.encoding)
     _print_verdict(report, console)
-    _title(console, "SRAM")
+    title_line(console, "SRAM")
     console.print(_budget_table(report))
     _print_plan(report, console)
     if report["streams"]:
@@ -34,25 +35,28 @@ def render_text(report: Report, console: Console) -> None:
     _print_ops(report, console)
     if report["trained"]:
         with_bias = sum(layer["bias"] for layer in report["trained"])
-        _title(console, f"Trained: {len(report['trained'])} layers, {with_bias} with bias")
+        title_line(console, f"Trained: {len(report['trained'])} layers, {with_bias} with bias")
         console.print(_trained_table(report))
     if report["flash"]:
-        _title(console, "Flash")
+        title_line(console, "Flash")
         console.print(_flash_table(report))
+    if report.get("flash_parts"):
+        title_line(console, "Flash by function and layer")
+        console.print(_flash_parts_table(report))
     console.print()
     _print_runs(report, console)
 
 
-def _encodable(value: Any, encoding: str) -> Any:
+def encodable(value: Any, encoding: str) -> Any:
     """`value` with the characters spelt out that the console's encoding lacks."""
     if isinstance(value, dict):
-        return {key: _encodable(item, encoding) for key, item in value.items()}
+        return {key: encodable(item, encoding) for key, item in value.items()}
     if isinstance(value, list):
-        return [_encodable(item, encoding) for item in value]
+        return [encodable(item, encoding) for item in value]
     return value.encode(encoding, "backslashreplace").decode(encoding) if isinstance(value, str) else value
 
 
-def _short(text: str, cells: int) -> Text:
+def short(text: str, cells: int) -> Text:
     """`text` in at most `cells` columns: its middle goes, as layers mostly differ at the end of their names.
 
     Always a Text, never markup: a name like `[bold]` is shown as it is."""
@@ -66,7 +70,7 @@ def _short(text: str, cells: int) -> Text:
     return Text(f"{head}...{tail}")
 
 
-def _title(console: Console, text: str) -> None:
+def title_line(console: Console, text: str) -> None:
     console.print(Text(f"\n{text}", style="bold"))
 
 
@@ -74,7 +78,7 @@ def _line(console: Console, label: str, text: str, style: str = "") -> None:
     console.print(Text.assemble((f"{label:<10}", "bold"), (text, style)), soft_wrap=False)
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
     """A table whose columns marked with `>` are numbers: where room is short the texts fold and the numbers stay."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in columns:
@@ -97,12 +101,12 @@ def _print_verdict(report: Report, console: Console) -> None:
     names = (("network", "name"), ("model", "model"), ("scheme", "scheme"), ("board", "board"))
     for label, key in names:
         if report[key]:
-            _line(console, label, _short(report[key], 68).plain)
+            _line(console, label, short(report[key], 68).plain)
 
 
 def _budget_table(report: Report) -> Table:
     budget = report["budget_bytes"]
-    table = _table("part", ">bytes", ">of budget")
+    table = table_of("part", ">bytes", ">of budget")
     parts, free = view.budget_parts(report), view.free_part(report)
     parts = [*parts, *([free] if free else [])]
     for label, nbytes in [*((part.label, part.nbytes) for part in parts), ("budget", budget)]:
@@ -116,8 +120,8 @@ def _print_plan(report: Report, console: Console) -> None:
     took = "" if plan["seconds"] is None else f", {plan['seconds']:.1f} s"
     console.print()
     _line(console, "plan", f"allocation {plan['status']}, order {plan['order_status']}{took}")
-    _title(console, "Arena: how low could it be?")
-    table = _table("what", ">bytes", ">gap", "which means")
+    title_line(console, "Arena: how low could it be?")
+    table = table_of("what", ">bytes", ">gap", "which means")
     for bound in streams.bounds(report):
         gap = "" if bound.gap is None else f"{bound.gap:,}"
         table.add_row(bound.label, f"{bound.nbytes:,}", gap, bound.meaning)
@@ -128,10 +132,11 @@ def _print_plan(report: Report, console: Console) -> None:
 def _print_streams(report: Report, console: Console) -> None:
     """A line for each streamed run; the page lists its ops and rings."""
     runs = streams.runs(report)
-    _title(console, f"Streamed: {streams.counted(len(runs), 'run')} of ops, with a part of each tensor between them")
-    table = _table("run", "begins at layer", ">ring bytes", ">of whole")
+    counted = streams.counted(len(runs), "run")
+    title_line(console, f"Streamed: {counted} of ops, with a part of each tensor between them")
+    table = table_of("run", "begins at layer", ">ring bytes", ">of whole")
     for run in runs:
-        layer = _short(run.members[0].name.rsplit(":", 1)[0], 22)
+        layer = short(run.members[0].name.rsplit(":", 1)[0], 22)
         table.add_row(run.title, layer, f"{run.nbytes:,}", f"{run.whole_nbytes:,}")
     table.add_section()
     total, whole = (sum(getattr(run, key) for run in runs) for key in ("nbytes", "whole_nbytes"))
@@ -144,10 +149,10 @@ def _print_streams(report: Report, console: Console) -> None:
 def _print_recomputed(report: Report, console: Console) -> None:
     """What is computed again instead of kept."""
     macs, percent = streams.recomputed_macs(report)
-    _title(console, f"Computed again instead of kept: {streams.counted(len(report['recomputed']), 'op')}")
-    table = _table("op", "again as", ">MACs", ">bytes saved")
+    title_line(console, f"Computed again instead of kept: {streams.counted(len(report['recomputed']), 'op')}")
+    table = table_of("op", "again as", ">MACs", ">bytes saved")
     for entry in report["recomputed"]:
-        names = (_short(entry["op"], 25), _short(entry["again"], 25))
+        names = (short(entry["op"], 25), short(entry["again"], 25))
         table.add_row(*names, f"{entry['macs']:,}", f"{entry['saved_bytes']:,}")
     table.add_section()
     share = "" if percent is None else f"{percent:.1f}% of the step's MACs"
@@ -158,19 +163,19 @@ def _print_recomputed(report: Report, console: Console) -> None:
 def _print_ops(report: Report, console: Console) -> None:
     """The largest ops by instructions, or by bytes touched where nothing was measured."""
     if view.measured(report):
-        _title(console, f"Largest ops by {view.NOT_CYCLES}")
+        title_line(console, f"Largest ops by {view.NOT_CYCLES}")
         console.print(_measured_ops_table(report))
     else:
-        _title(console, "Largest ops by bytes touched (instructions not measured)")
+        title_line(console, "Largest ops by bytes touched (instructions not measured)")
         console.print(_planned_ops_table(report))
 
 
 def _measured_ops_table(report: Report) -> Table:
     ops, total = report["ops"], view.measured(report)
-    table = _table("layer", ">instructions", ">share", ">at", "op", "phase")
+    table = table_of("layer", ">instructions", ">share", ">at", "op", "phase")
     for i in _largest([op["instructions"] or 0 for op in ops]):
         count = ops[i]["instructions"] or 0
-        table.add_row(_short(ops[i]["name"], 22), f"{count:,}", f"{count / total:.1%}", *_which(ops[i], i))
+        table.add_row(short(ops[i]["name"], 22), f"{count:,}", f"{count / total:.1%}", *_which(ops[i], i))
     table.add_section()
     table.add_row(f"all {len(ops)} ops", f"{total:,}", "100.0%")
     return table
@@ -178,9 +183,9 @@ def _measured_ops_table(report: Report) -> Table:
 
 def _planned_ops_table(report: Report) -> Table:
     ops = report["ops"]
-    table = _table("layer", ">bytes", ">at", "op", "phase")
+    table = table_of("layer", ">bytes", ">at", "op", "phase")
     for i in _largest([view.op_bytes(op) for op in ops]):
-        table.add_row(_short(ops[i]["name"], 32), f"{view.op_bytes(ops[i]):,}", *_which(ops[i], i))
+        table.add_row(short(ops[i]["name"], 32), f"{view.op_bytes(ops[i]):,}", *_which(ops[i], i))
     _close(table, view.arena_closing(report))
     return table
 
@@ -191,15 +196,15 @@ def _largest(sizes: list[int]) -> list[int]:
 
 
 def _which(op: dict[str, Any], position: int) -> tuple[str, Text, Text]:
-    return str(position), _short(op["op"], 14), _short(op["phase"], 8)
+    return str(position), short(op["op"], 14), short(op["phase"], 8)
 
 
 def _trained_table(report: Report) -> Table:
     trained = report["trained"]
-    table = _table("layer", ">bytes", "bias", "weight")
+    table = table_of("layer", ">bytes", "bias", "weight")
     for layer in sorted(trained, key=lambda layer: -layer["nbytes"])[:_LARGEST]:
         bias = "yes" if layer["bias"] else "no"
-        table.add_row(_short(layer["layer"], 30), f"{layer['nbytes']:,}", bias, _short(layer["weight"], 24))
+        table.add_row(short(layer["layer"], 30), f"{layer['nbytes']:,}", bias, short(layer["weight"], 24))
     if len(trained) > _LARGEST:
         rest = sorted((layer["nbytes"] for layer in trained), reverse=True)[_LARGEST:]
         table.add_row(f"{len(rest)} smaller", f"{sum(rest):,}")
@@ -208,10 +213,20 @@ def _trained_table(report: Report) -> Table:
 
 
 def _flash_table(report: Report) -> Table:
-    table = _table("section", ">bytes")
+    table = table_of("section", ">bytes")
     for section in ("text", "rodata", "data"):
         table.add_row(section, f"{report['flash'][section]:,}")
     _close(table, view.flash_closing(report))
+    return table
+
+
+def _flash_parts_table(report: Report) -> Table:
+    """The largest functions and constants of the linked firmware."""
+    table = table_of("what", ">bytes", ">of all", "kind")
+    total = profile_view.flash_closing(report["flash_parts"]).actual
+    for what, kind, nbytes in profile_view.flash_rows(report["flash_parts"], _LARGEST, report["name"]):
+        table.add_row(short(what, 36), f"{nbytes:,}", f"{nbytes / max(total, 1):.1%}", kind)
+    _close(table, profile_view.flash_closing(report["flash_parts"]))
     return table
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mcutrain.profile_shape import CALLS, CYCLES, FLASH_PARTS, METHODS, MIX, PROFILE
 from mcutrain.units import format_bytes
 from planner.errors import McutrainError
 from planner.model import KINDS
@@ -99,8 +100,25 @@ def check_report(report: Report) -> None:
         _check_words(report[key], field, known, f"report.{key}")
     _check(report["losses"] or [], [(int, float, type(None))], "report.losses")
     _check(report.get("recomputed", []), _RECOMPUTED, "report.recomputed")
+    if report.get("flash_parts") is not None:
+        _check(report["flash_parts"], FLASH_PARTS, "report.flash_parts")
+    if report.get("profile") is not None:
+        check_profile(report["profile"])
     for i, stream in enumerate(report["streams"]):
         _check_stream(stream, len(report["ops"]), f"report.streams[{i}]")
+
+
+def check_profile(profile: dict[str, Any]) -> None:
+    """The same of the key `profile`."""
+    _check(profile, PROFILE, "report.profile")
+    if profile["cycles"] is not None:
+        _check(profile["cycles"], CYCLES, "report.profile.cycles")
+    _check_words([profile], "method", METHODS, "report.profile")
+    _check_words(profile["calls"], "what", tuple(CALLS), "report.profile.calls")
+    for i, call in enumerate(profile["calls"]):
+        _check_words(call["ops"], "phase", PHASES, f"report.profile.calls[{i}].ops")
+        if call["mix"] is not None:
+            _check(call["mix"], MIX, f"report.profile.calls[{i}].mix")
 
 
 def _check_words(items: list[dict[str, Any]], field: str, known: tuple[str, ...], where: str) -> None:

@@ -159,3 +159,8 @@ def with_measurement(report: dict, measurement: dict) -> dict:
     for op, count in zip(report["ops"], measurement["op_instructions"], strict=False):
         op["instructions"] = count
     return report
+
+
+def forward_layers(report: dict) -> tuple[str, ...]:
+    """The names of the layers, in the order in which the forward pass runs them."""
+    return tuple(dict.fromkeys(op["name"] for op in report["ops"] if op["phase"] == "forward"))

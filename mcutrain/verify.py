@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain import boards, emulator, labels
+from mcutrain.flash_map import flash_parts
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.metadata import read_metadata
 from mcutrain.report import render_html
-from mcutrain.reporting import with_measurement
+from mcutrain.reporting import forward_layers, with_measurement
 from mcutrain.toolchain import VERIFY_MAIN, Image, build_firmware
 from mcutrain.twin import Twin, host
 from planner.errors import ModelError, OutputError
@@ -52,7 +53,7 @@ def verify(
     board = boards.get(meta["board"])
     emulator.find_emulator()  # a missing tool is said before the minutes that a build can take
     say("building the firmware")
-    image = _build(out, board, meta["budget_bytes"], "firmware", ())
+    image = build(out, board, meta["budget_bytes"], "firmware", ())
     say("building the host twin")
     twin = host(out)
     rates = np.asarray(learning_rate, np.float32)
@@ -61,11 +62,11 @@ def verify(
     device = _run(image, meta, samples.images[:1], fed, rates, progress)
     equal = _equal(twin, meta, samples, steps, rates, device)
     say("building and running the profile")
-    profile = _build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",))
+    profile = build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",))
     one = Samples(fed.images[:1], fed.labels[:1])
     profiled = _run(profile, meta, samples.images[:1], one, rates, None)
     measurement = _measurement(meta, image, device, profiled, equal)
-    _complete_report(out, measurement)
+    _complete_report(out, measurement, image)
     return measurement
 
 
@@ -84,7 +85,7 @@ def run_on_device(
     out = Path(out)
     meta = read_metadata(out)
     emulator.find_emulator()
-    image = _build(out, boards.get(meta["board"]), meta["budget_bytes"], "firmware", ())
+    image = build(out, boards.get(meta["board"]), meta["budget_bytes"], "firmware", ())
     if samples is None:
         samples = Samples(images[:0], ())
     elif meta["train"] is None and len(samples.labels):
@@ -103,17 +104,18 @@ def random_samples(meta: dict, count: int) -> Samples:
     return Samples(images, labels.random(meta, source, count))
 
 
-def _build(out: Path, board: boards.Board, budget: int, name: str, defines: tuple[str, ...]) -> Image:
+def build(out: Path, board: boards.Board, budget: int, name: str, defines: tuple[str, ...]) -> Image:
+    """The firmware out/build/NAME.elf of the verify program. Raises BudgetError, ToolError and OutputError."""
     sources = [*sorted((out / "codegen/host/src").glob("*.c")), VERIFY_MAIN]
     include = [out / "codegen/host/include", out / "codegen/host/src"]
-    build = out / "build"
+    folder = out / "build"
     try:
-        build.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         return build_firmware(
-            sources, include, board, budget, build / f"{name}.elf", defines, build_dir=build / "objects"
+            sources, include, board, budget, folder / f"{name}.elf", defines, build_dir=folder / "objects"
         )
     except OSError as error:
-        raise OutputError(f"{build}: cannot be written: {error.strerror}; make room and the folder writable") from None
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; make room and the folder writable") from None
 
 
 def layout(meta: dict) -> emulator.Layout:
@@ -135,16 +137,21 @@ def _nbytes(place: dict) -> int:
 
 
 def _run(image: Image, meta: dict, images, samples: Samples, rates: np.ndarray, progress) -> emulator.Results:
-    sizes, steps = layout(meta), len(samples.labels)
-    rates = np.broadcast_to(rates, (steps, 2))
-    fed = [(rates[i], samples.images[i], labels.encode(meta, samples.labels[i])) for i in range(steps)]
+    work = write_samples(image, meta, images, samples, rates)
+    emulator.run(image.elf, image.board, work, RUN_SECONDS * (1 + len(images) + len(samples.labels)), progress)
+    return emulator.decode_results((work / emulator.RESULTS).read_bytes(), layout(meta))
+
+
+def write_samples(image: Image, meta: dict, images, samples: Samples, rates: np.ndarray) -> Path:
+    """Puts the samples that a run reads into the folder in which it works; returns that folder. Raises OutputError."""
+    rates = np.broadcast_to(rates, (len(samples.labels), 2))
+    fed = [(rates[i], samples.images[i], labels.encode(meta, label)) for i, label in enumerate(samples.labels)]
     work = image.elf.parent
     try:
-        (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(sizes, images, fed))
+        (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(layout(meta), images, fed))
     except OSError as error:
         raise OutputError(f"{work}: cannot write the samples: {error.strerror}") from None
-    emulator.run(image.elf, image.board, work, RUN_SECONDS * (1 + len(images) + steps), progress)
-    return emulator.decode_results((work / emulator.RESULTS).read_bytes(), sizes)
+    return work
 
 
 def _equal(twin: Twin, meta, samples, steps, rates, device: emulator.Results) -> bool:
@@ -188,7 +195,8 @@ def _measurement(meta: dict, image: Image, device, profiled, equal: bool) -> dic
     }
 
 
-def _complete_report(out: Path, measurement: dict) -> None:
+def _complete_report(out: Path, measurement: dict, image: Image) -> None:
     report = with_measurement(read_json(out / REPORT_JSON, "the report"), measurement)
+    report["flash_parts"] = flash_parts(image.elf, forward_layers(report), image.flash)
     replace_file(out / REPORT_JSON, to_json(report))
     replace_file(out / REPORT_HTML, render_html(report))
