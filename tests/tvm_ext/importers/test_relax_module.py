@@ -177,6 +177,9 @@ def test_all_unsupported_operators_are_told_at_once() -> None:
     with pytest.raises(ModelError) as error:
         load(m)
     assert "2 problems" in str(error.value) and "erf" in str(error.value) and "sort" in str(error.value)
+    m = module([x], lambda b: b.emit(R.sort(b.emit(R.nn.relu(b.emit(R.erf(x)))))))
+    with pytest.raises(ModelError, match=r"2 problems in the network\n  relax\.erf .*\n  relax\.sort "):
+        load(m)
 
 
 @pytest.mark.parametrize(

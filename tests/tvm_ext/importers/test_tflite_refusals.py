@@ -174,7 +174,7 @@ def test_another_operator(case: str, tmp_path: Path) -> None:
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
-    """One line each; what lies behind a problem is passed over, what lies beside it is not."""
+    """One line each, of what lies beside a problem and of what lies behind it."""
     m = TfliteModel()
     x = fill(m)
     a = m.conv(m.unary("HARD_SWISH", x), 6, name="model/behind")
@@ -191,6 +191,22 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "supported operators: ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, EXPAND_DIMS, "
         "FULLY_CONNECTED, MAX_POOL_2D, MEAN, PAD, PADV2, QUANTIZE, RELU, RELU6, RELU_0_TO_1, RELU_N1_TO_1, RESHAPE, "
         "SQUEEZE",
+    ]
+
+
+def test_a_chain_of_problems(tmp_path: Path) -> None:
+    """Behind a refused operator the file's own shapes stand in; what is right there is not called a problem."""
+    m = TfliteModel()
+    x = m.conv(m.unary("HARD_SWISH", fill(m)), 6, name="model/dilated")
+    vars(last(m).builtinOptions).update(dilationHFactor=3)
+    x = m.conv(m.pad(m.conv(x, 4, name="model/right"), BORDER), 3, kernel=(3, 3), padding="VALID", name="model/padded")
+    x = m.conv(m.unary("CEIL", x), 12, depthwise=True, name="model/multiplied")
+    path = m.save(tmp_path, m.dense(m.mean(x), 4))
+    assert [line.split(":")[0] for line in refusal(path).splitlines()[1:-1]] == [
+        "  HARD_SWISH hard_swish",
+        "  CONV_2D dilated",
+        "  CEIL ceil",
+        "  DEPTHWISE_CONV_2D multiplied",
     ]
 
 

@@ -121,9 +121,20 @@ def test_all_problems_at_once() -> None:
     with pytest.raises(ModelError) as caught:
         load(exported(Bad().eval(), (1, 3, 8, 8)))
     message = str(caught.value)
-    assert message.startswith("program: 2 problems in the network")
+    assert message.startswith("program: 3 problems in the network")
     assert "aten.hardswish.default hardswish: the operator is not supported; use ReLU or ReLU6" in message
+    assert "aten.gelu.default gelu: the operator is not supported; use ReLU or ReLU6" in message  # behind the first
     assert "Conv conv: dilation [2, 2]; train it without dilation" in message
+
+
+def test_a_chain_of_problems() -> None:
+    """Behind a refused operator the program's own shapes stand in; what is right there is not called a problem."""
+    layers = (nn.Hardswish(), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 6, 1), nn.GELU(), nn.Conv2d(6, 2, 3, groups=2))
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 5))
+    with pytest.raises(ModelError) as caught:
+        load(exported(net.eval(), (1, 4, 8, 8)))
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split()[1].removesuffix(":") for line in lines] == ["0.hardswish", "1", "3.gelu", "4"]
 
 
 class Pair(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -18,7 +19,7 @@ class Node:
     outputs: tuple[str, ...]
 
 
-def run(nodes: list[Node], **ways_out: str) -> dict[str, int]:
+def run(nodes: list[Node], stand_in: Callable[[Node], list[int]] | None = None, **ways_out: str) -> dict[str, int]:
     values = {"x": 1}
 
     def double(node: Node) -> list[int]:
@@ -26,7 +27,7 @@ def run(nodes: list[Node], **ways_out: str) -> dict[str, int]:
             raise ModelError("too much; use less")
         return [2 * values[node.inputs[0]]] * 2
 
-    walk(nodes, values, {"Double": double}, "a.model", ways_out)
+    walk(nodes, values, {"Double": double}, "a.model", ways_out, stand_in)
     return values
 
 
@@ -40,16 +41,38 @@ def test_values_reach_the_nodes_behind() -> None:
     assert run([Node("Double", "n", ("x",), ("a", "b"))]) == {"x": 1, "a": 2, "b": 2}
 
 
-def test_what_lies_behind_a_problem_is_passed_over() -> None:
+def test_what_lies_behind_a_problem_is_judged_by_its_kind() -> None:
     nodes = [*chain("Double", "Magic", "Double", "Odd"), Node("Odd", "side", ("v0",), ("w",))]
     with pytest.raises(ModelError) as refused:
         run(nodes, Odd="use Double")
     assert str(refused.value).splitlines() == [
-        "a.model: 2 problems in the network",
+        "a.model: 3 problems in the network",
         "  Magic n1: the operator is not supported; build the model without it",
+        "  Odd n3: the operator is not supported; use Double",
         "  Odd side: the operator is not supported; use Double",
         "supported operators: Double",
     ]
+
+
+def test_what_lies_behind_a_stand_in_is_judged_on_it() -> None:
+    """n1's is 4, so that n3 reads 8 and is refused; nothing stands in for n3, and n4 is passed over."""
+    nodes = chain("Double", "Magic", "Double", "Double", "Double", "Odd")
+    with pytest.raises(ModelError) as refused:
+        run(nodes, lambda node: [4] if node.op == "Magic" else [])
+    assert [line.split(":")[0] for line in str(refused.value).splitlines()[1:-1]] == [
+        "  Magic n1",
+        "  Double n3",
+        "  Odd n5",
+    ]
+
+
+def test_a_stand_in_that_cannot_be_made_is_none() -> None:
+    def fails(node: Node) -> list[int]:
+        raise ModelError(f"{node.name}: no shape")
+
+    with pytest.raises(ModelError) as refused:
+        run(chain("Magic", "Double"), fails)
+    assert str(refused.value).splitlines()[0] == "a.model: 1 problem in the network"
 
 
 def test_a_message_without_the_layer_gets_it() -> None:
