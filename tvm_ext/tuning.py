@@ -71,7 +71,7 @@ def read_counts(core: str, path: Path = TUNED) -> Counts:
     try:
         return json.loads(path.read_text()).get(core, {})
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: no table of instruction counts ({error}); remove it, or tune again") from None
+        raise ModelError(f"{path}: no table of instruction counts ({error}); remove it, and tune again") from None
 
 
 def _choices(lowered: Lowered) -> Sequence[Call]:
