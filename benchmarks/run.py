@@ -107,13 +107,12 @@ def _planning(tables: list[Figures], progress: Progress) -> list[Bar]:
 
 
 def _device(tables: list[Figures], progress: Progress) -> list[Bar]:
-    """The main board's bars, the other builds' SRAM, and the other boards for the comparison."""
-    measured = {}
-    for board, steps in (("stm32f746", on_device.STEPS), ("nrf52840", 2), ("mps2-an385", 2)):
-        measured[board, boards.get(board).core] = on_device.measure("mcunet-5fps", board, steps, progress)
-    tables.append(on_device.comparison(measured))
-    main = measured["stm32f746", "Cortex-M7"]
-    return on_device.main_board(main) + on_device.other_builds(main, progress)
+    """The bars of each board, the other builds' SRAM, and the comparison with the reference engine."""
+    measured = {
+        board: on_device.measure("mcunet-5fps", board, steps, progress) for board, steps in on_device.BOARDS.items()
+    }
+    tables.append(on_device.comparison({(board, boards.get(board).core): m for board, m in measured.items()}))
+    return on_device.main_boards(measured) + on_device.other_builds(measured[on_device.MAIN], progress)
 
 
 def _learning(progress: Progress) -> list[Bar]:

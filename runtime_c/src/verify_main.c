@@ -123,7 +123,10 @@ static void progress(const char *what, uint32_t done, uint32_t all) {
     semihost_print("\n");
 }
 
-static void infer(void) {
+/* The pieces of main that stay functions: in one frame they would lie under the model's calls, which need the stack. */
+#define PIECE __attribute__((noinline)) static void
+
+PIECE infer(void) {
     read_bytes(MCU_MODEL_ARENA + MCU_MODEL_INPUT_OFFSET, MCU_MODEL_INPUT_BYTES);
     begin_call(0, MCU_MODEL_INFER_OPS);
     end_call(MCU_MODEL_INFER(), "the model's inference failed");
@@ -131,7 +134,7 @@ static void infer(void) {
 }
 
 #if MCU_MODEL_TRAINS
-static void train(void) {
+PIECE train(void) {
     read_bytes(MCU_MODEL_ARENA + MCU_MODEL_HYPER_OFFSET, MCU_MODEL_HYPER_BYTES);
     read_bytes(MCU_MODEL_ARENA + MCU_MODEL_INPUT_OFFSET, MCU_MODEL_INPUT_BYTES);
     read_bytes(MCU_MODEL_ARENA + MCU_MODEL_LABEL_OFFSET, MCU_MODEL_LABEL_BYTES);
@@ -153,7 +156,7 @@ static uint32_t state_bytes(void) {
 }
 
 /* The trained state and the measurements. */
-static void write_tail(void) {
+PIECE write_tail(void) {
 #if MCU_MODEL_SEGMENTS > 0
     for (uint32_t i = 0; i < MCU_MODEL_SEGMENTS; i++) {
         write_bytes(MCU_MODEL_ARENA + mcu_model_segments[i].offset, mcu_model_segments[i].nbytes);
@@ -181,7 +184,7 @@ void mcu_gradient(uint32_t index, const void *gradient, size_t nbytes) {
 }
 #endif
 
-static void open_files(uint32_t header[3]) {
+PIECE open_files(uint32_t header[3]) {
     samples = semihost_open_read("samples.bin");
     results = semihost_open_write("results.bin");
     if (samples < 0 || results < 0) {
@@ -194,6 +197,9 @@ static void open_files(uint32_t header[3]) {
     if (header[0] != SAMPLES_MAGIC || (!MCU_MODEL_TRAINS && header[2] != 0u)) {
         stop(MCU_EXIT_FILE, "samples.bin is not for this program (wrong magic, or training steps for an inference model)");
     }
+    const uint32_t head[8] = {RESULTS_MAGIC,          RESULTS_VERSION, header[1],           header[2],
+                              MCU_MODEL_LOGITS_BYTES, state_bytes(),   MCU_MODEL_INFER_OPS, TRAIN_OPS};
+    write_bytes(head, sizeof head);
 }
 
 int main(void) {
@@ -203,9 +209,6 @@ int main(void) {
     ((volatile uint8_t *)mcu_ram_end)[MCU_TEST_OVERRUN] = 1; /* 0: one byte past the budget, -1: its last byte */
 #endif
     open_files(header);
-    const uint32_t head[8] = {RESULTS_MAGIC,          RESULTS_VERSION, header[1],           header[2],
-                              MCU_MODEL_LOGITS_BYTES, state_bytes(),   MCU_MODEL_INFER_OPS, TRAIN_OPS};
-    write_bytes(head, sizeof head);
     if (MCU_MODEL_INIT() != MCU_OK) {
         stop(MCU_EXIT_MODEL, "the model's initialisation failed");
     }
