@@ -66,6 +66,49 @@ void mcu_conv4_full_split_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask);
         int32_t filters, int32_t zero
 void mcu_conv4_wide(MCU_CONV_WIDE_ARGUMENTS);
 
+/* --- Gradients of inputs, float32 (mcu_backward.c, mcu_backward_depthwise.c) --------------------------------------
+ * Weights become floats once, in scratch memory, [n][channels], of neighbouring channels of the result; then all pixels
+ * meet them. */
+
+/* to[k][j] = w[k * step + j * channel_step]; 8: of 8 channels side by side. */
+void mcu_grad_weights8(float *to, const int8_t *w, int32_t step, int32_t n);
+void mcu_grad_weights(float *to, const int8_t *w, int32_t step, int32_t channel_step, int32_t n, int32_t channels);
+void mcu_grad_weights_float(float *to, const float *w, int32_t step, int32_t channel_step, int32_t n, int32_t channels);
+/* ... of two weight arguments: channel j is column places[j] of w0, or where that is negative, column -1 - places[j] of
+ * w1. */
+void mcu_grad_weights_split(float *to, const int8_t *w0, int32_t step0, const int8_t *w1, int32_t step1,
+                            const int16_t *places, int32_t n, int32_t channels);
+void mcu_grad_weights_split_float(float *to, const float *w0, int32_t step0, const float *w1, int32_t step1,
+                                  const int16_t *places, int32_t n, int32_t channels);
+
+/* out[p][j] = (begins ? 0 : out[p][j]) + sum over k of g[p][k] * w[k][j], k ascending. Steps are floats between pixels.
+ * Pixels are taken in twos: both are read before either is written. */
+#define MCU_POINTWISE_GRAD_ARGUMENTS                                                                                   \
+    float *out, int32_t out_step, const float *g, int32_t g_step, const float *w, int32_t n, int32_t pixels,           \
+        int32_t begins
+void mcu_pointwise_grad8(MCU_POINTWISE_GRAD_ARGUMENTS);
+void mcu_pointwise_grad(MCU_POINTWISE_GRAD_ARGUMENTS, int32_t channels);
+
+/* One row of the gradient of a depthwise convolution:
+ *     out[ix][j] = sum over (oy, ox) of g[oy][ox][j] * w[row - oy * sy][ix + left - ox * sx][j], oy and ox ascending,
+ * over the positions of g (out_h, out_w) whose window of kh x kw taps saw that pixel; row: its own row + padding.
+ * g may be a ring of `ring` rows (0: whole). */
+#define MCU_DEPTHWISE_GRAD_ARGUMENTS                                                                                   \
+    float *out, int32_t out_step, int32_t in_w, const float *g, int32_t g_step, int32_t out_h, int32_t out_w,          \
+        int32_t ring, const float *w, int32_t kh, int32_t kw, int32_t sy, int32_t sx, int32_t row, int32_t left
+void mcu_depthwise_grad8(MCU_DEPTHWISE_GRAD_ARGUMENTS);
+void mcu_depthwise_grad(MCU_DEPTHWISE_GRAD_ARGUMENTS, int32_t channels);
+
+/* --- Residual sum (mcu_add.c) ---------------------------------------------------------------------------------------
+ * y[i] = clamp(round_even(((a[i] - a_zero) * a_scale + (b[i] - b_zero) * b_scale) / y_scale) + zero, lo, hi) of n values,
+ * halves to even. _mask: and a bit each, from the first bit of `mask` on, where the clamp changed nothing. y may be a or
+ * b, or lie before them. */
+#define MCU_ADD_ARGUMENTS                                                                                              \
+    const int8_t *a, const int8_t *b, int8_t *y, int32_t n, int32_t a_zero, int32_t b_zero, float a_scale,             \
+        float b_scale, float y_scale, int32_t zero, int32_t lo, int32_t hi
+void mcu_add_even(MCU_ADD_ARGUMENTS);
+void mcu_add_even_mask(MCU_ADD_ARGUMENTS, uint8_t *mask);
+
 #ifdef __cplusplus
 }
 #endif

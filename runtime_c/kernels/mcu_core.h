@@ -17,6 +17,12 @@
 #define MCU_DSP 0
 #endif
 
+#if MCU_ARM_FPU && MCU_HAS_FMA
+#define MCU_VFMA 1 /* mcu_fma is one instruction, and one load or store moves several floats */
+#else
+#define MCU_VFMA 0
+#endif
+
 #define UNROLL _Pragma("GCC unroll 8") /* arrays of a few accumulators become registers */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -66,20 +72,24 @@ INLINE uint32_t both_lanes(int32_t value) {
 
 enum rounding { EVEN, TFLITE, UPWARD };
 
+/* The nearest integer to v, halves to even, and `zero`; right wherever a clamp to int8 follows: it saturates. */
+INLINE int32_t rounded(float v, int32_t zero) {
+#if MCU_ARM_FPU
+    float converted;
+    int32_t sum;
+    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(converted) : "t"(v));
+    __asm__("qadd %0, %1, %2" : "=r"(sum) : "r"((int32_t)mcu_bits(converted)), "r"(zero));
+    return sum;
+#else
+    return mcu_round_even(v) + zero;
+#endif
+}
+
 /* acc of channel o in steps of the output, before the clamp. */
 INLINE int32_t requantised(int32_t acc, const void *table, int32_t o, int32_t channels, int32_t zero,
                            enum rounding rounding) {
     if (rounding == EVEN) {
-        const float v = (float)acc * ((const float *)table)[o];
-#if MCU_ARM_FPU
-        float converted;
-        int32_t sum;
-        __asm__("vcvtr.s32.f32 %0, %1" : "=t"(converted) : "t"(v));
-        __asm__("qadd %0, %1, %2" : "=r"(sum) : "r"((int32_t)mcu_bits(converted)), "r"(zero));
-        return sum; /* saturated where mcu_round_even is clamped: the clamp that follows sees no difference */
-#else
-        return mcu_round_even(v) + zero;
-#endif
+        return rounded((float)acc * ((const float *)table)[o], zero);
     }
     const int32_t multiplier = ((const int32_t *)table)[o], shift = ((const int32_t *)table)[channels + o];
     const int32_t v =

@@ -14,7 +14,10 @@ from tvm_ext.fixed_point import multiplier
 from tvm_ext.kernels.build import (
     Kernel,
     as_float,
+    at,
+    call,
     channel_block,
+    clear,
     f32,
     function,
     i32,
@@ -44,18 +47,23 @@ def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         y0, y1 = f.rows()
         with loop("oy", y0, y1) as oy:
             a_row, b_row, y_row = (ring_row(oy, attrs.get(f"ring_{n}", 0)) for n in ("a", "b", "out"))
-            if with_mask:
-                with loop("i", 0, mask_row) as i:
-                    store(mask, oy * mask_row + i, T.uint8(0))
-            with loop("i", 0, row) as i:
-                steps = [
-                    i32(operand[index * row + i]) - T.int32(attrs[f"{n}_zero"])
-                    for n, operand, index in (("a", a, a_row), ("b", b, b_row))
-                ]
-                v = let("v", _sum(*steps, attrs) + T.int32(attrs["out_zero"]))
-                store_clamped(y, y_row * row + i, v, lo, hi)
+            if attrs.get("rounding", "even") == "even":
+                arguments = [at(a, a_row * row), at(b, b_row * row), at(y, y_row * row), row, attrs["a_zero"]]
+                arguments += [attrs["b_zero"], *(f32(attrs[f"{n}_scale"]) for n in ("a", "b", "out"))]
+                masked = [at(mask, oy * mask_row)] if with_mask else []
+                call(f"mcu_add_even{'_mask' * with_mask}", *arguments, attrs["out_zero"], lo, hi, *masked)
+            else:
                 if with_mask:
-                    set_mask_bit(mask, oy * mask_row, i, v, lo, hi)
+                    clear(mask, oy * mask_row, mask_row)
+                with loop("i", 0, row) as i:
+                    steps = [
+                        i32(operand[index * row + i]) - T.int32(attrs[f"{n}_zero"])
+                        for n, operand, index in (("a", a, a_row), ("b", b, b_row))
+                    ]
+                    v = let("v", _sum(*steps, attrs) + T.int32(attrs["out_zero"]))
+                    store_clamped(y, y_row * row + i, v, lo, hi)
+                    if with_mask:
+                        set_mask_bit(mask, oy * mask_row, i, v, lo, hi)
     return Kernel(
         f.func,
         overlaps=((0, 0, 0), (1, 0, 0)),
@@ -67,15 +75,11 @@ def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
 
 
 def _sum(a: tirx.Expr, b: tirx.Expr, attrs: dict) -> tirx.Expr:
-    """a * s_a + b * s_b in steps of the output, by the attribute `rounding`.
+    """a * s_a + b * s_b in steps of the output, by the attribute `rounding` and integers alone.
 
     "tflite": both in a common scale, 20 bits up, then the sum. "upward": each rounded to the output's steps by itself,
     as TVM's qnn.add has it."""
-    scales = (attrs["a_scale"], attrs["b_scale"])
-    rounding = attrs.get("rounding", "even")
-    if rounding == "even":
-        real_a, real_b = (as_float(q) * f32(s) for q, s in zip((a, b), scales, strict=True))
-        return round_even((real_a + real_b) / f32(attrs["out_scale"]))
+    scales, rounding = (attrs["a_scale"], attrs["b_scale"]), attrs["rounding"]
     if rounding == "upward":
         return sum(
             q if s == attrs["out_scale"] else multiplied(q, *multiplier(s / attrs["out_scale"]), rounding)

@@ -1,0 +1,33 @@
+/* Residual sums of int8 tensors whose scales differ, rounded as float32. */
+#include "mcu_core.h"
+
+struct operands {
+    const int8_t *a, *b;
+    float a_scale, b_scale, y_scale;
+    int32_t a_zero, b_zero, zero;
+};
+
+INLINE int32_t sum(const struct operands *o, int32_t i) {
+    const float a = (float)(o->a[i] - o->a_zero) * o->a_scale, b = (float)(o->b[i] - o->b_zero) * o->b_scale;
+    return rounded((a + b) / o->y_scale, o->zero);
+}
+
+void mcu_add_even(MCU_ADD_ARGUMENTS) {
+    const struct operands o = {a, b, a_scale, b_scale, y_scale, a_zero, b_zero, zero};
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = (int8_t)clamped(sum(&o, i), lo, hi);
+    }
+}
+
+void mcu_add_even_mask(MCU_ADD_ARGUMENTS, uint8_t *mask) {
+    const struct operands o = {a, b, a_scale, b_scale, y_scale, a_zero, b_zero, zero};
+    for (int32_t first = 0; first < n; first += 8) {
+        uint32_t bits = 0;
+        for (int32_t i = first; i < first + 8 && i < n; i++) {
+            const int32_t v = sum(&o, i), limited = clamped(v, lo, hi);
+            y[i] = (int8_t)limited;
+            bits |= (uint32_t)(v == limited) << (i & 7);
+        }
+        mask[first >> 3] = (uint8_t)bits;
+    }
+}
