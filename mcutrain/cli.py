@@ -13,7 +13,7 @@ from rich.table import Table
 
 import mcutrain
 from mcutrain import boards as known_boards
-from mcutrain.cli_app import output, working
+from mcutrain.cli_app import messages, output, working
 from mcutrain.cli_inspect import inspect
 from mcutrain.cli_options import (
     Accumulate,
@@ -41,6 +41,7 @@ from mcutrain.cli_refusal import OVER_BUDGET, refusing
 from mcutrain.cli_train import train
 from mcutrain.cli_tune import tune
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
+from mcutrain.inspection_text import autoencoder_hint
 from mcutrain.report import render_html, render_text
 from mcutrain.report_view import finite
 from mcutrain.units import format_bytes
@@ -87,7 +88,8 @@ def plan(
     )
     with refusing(load, scheme, budget, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
-        planned = mcutrain.plan(load(input_size), scheme, budget, progress=say, **options)
+        network = _hinted(load(input_size))
+        planned = mcutrain.plan(network, scheme, budget, progress=say, **options)
         if html is not None:
             replace_file(html, render_html(planned.report))
     _show(planned.report, as_json)
@@ -131,7 +133,8 @@ def compile(
     limit = known_boards.get(board).sram_bytes if budget is None else budget
     with refusing(load, scheme, limit, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
-        artifact = mcutrain.compile(load(input_size), scheme, board, limit, out, name=name, progress=say, **options)
+        network = _hinted(load(input_size))
+        artifact = mcutrain.compile(network, scheme, board, limit, out, name=name, progress=say, **options)
     _show(artifact.report, as_json)
     if not as_json:
         output.print(f"\nwrote {artifact.directory}; next: mcutrain verify {out}", highlight=False, soft_wrap=True)
@@ -144,6 +147,8 @@ def verify(
 ) -> None:
     """Build the firmware, run it on the emulated core inside the budget, compare it bit for bit with the host twin.
 
+    Inputs and labels are random: the run measures and compares; its losses say nothing about learning.
+
     Example: `mcutrain verify out/ --steps 20 --json`
     """
     from mcutrain.verify import verify as run
@@ -154,6 +159,8 @@ def verify(
         print(json.dumps(finite(measurement)))
     else:
         render_text(read_json(out / REPORT_JSON, "the report"), output)
+        if measurement["losses"]:
+            output.print("\nInputs and labels of this run are random: its losses say nothing about learning.")
     if not measurement["fits"] or not measurement["host_equals_device"]:
         raise typer.Exit(OVER_BUDGET)
 
@@ -194,6 +201,13 @@ def boards(as_json: Json = False) -> None:
         sizes = (format_bytes(b.sram_bytes), format_bytes(b.flash_bytes))
         table.add_row(b.name, b.core, *sizes, b.machine, b.description)
     output.print(table)
+
+
+def _hinted(model: object) -> object:
+    hint = autoencoder_hint(model.loss, model.input_shape, model.classes)
+    if hint:
+        messages.print(f"mcutrain: {hint}", highlight=False, soft_wrap=True)
+    return model
 
 
 def _show(content: dict, as_json: bool) -> None:

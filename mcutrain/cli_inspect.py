@@ -35,7 +35,8 @@ def inspect(
     loss: Loss = None,
     params: Params = None,
     costs: Annotated[
-        bool, typer.Option("--costs/--no-costs", help="Also plan the training of each layer (a second or two each).")
+        bool,
+        typer.Option("--costs/--no-costs", help="Also plan the training of each layer: seconds to minutes in all."),
     ] = True,
     as_json: Json = False,
 ) -> None:

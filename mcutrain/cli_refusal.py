@@ -35,13 +35,14 @@ def refusing(
         print(f"mcutrain: {error}", file=sys.stderr)
         limit = parse_bytes(budget)
         with _looking(messages, as_json) as say:
-            offers = alternatives(load, scheme, limit, input_size, say, **options)
+            # where no plan was looked for, nothing can be offered
+            offers = alternatives(load, scheme, limit, input_size, say, **options) if error.nbytes else iter(())
             nearer = (row for row in offers if row.fits or row.nbytes < error.nbytes + FIRMWARE_BYTES)
             rows = list(_told(nearer, messages, as_json))
         if as_json:
             found = [{"option": a.option, "nbytes": a.nbytes, "fits": a.fits} for a in rows]
             print(to_json({"fits": False, "error": str(error), "budget_bytes": limit, "alternatives": found}), end="")
-        elif not any(row.fits for row in rows):
+        elif error.nbytes and not any(row.fits for row in rows):
             messages.print("nothing of this fits: take a larger budget or a smaller model")
         raise typer.Exit(OVER_BUDGET) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.labels import label_shape
+from mcutrain.labels import counted, label_shape
 from mcutrain.twin import Twin
 from planner.errors import ModelError
 
@@ -73,7 +73,7 @@ def _inputs(x: np.ndarray, place: dict, where: str) -> np.ndarray:
     if not fits or (not is_float and x.dtype.kind != "f" and x.dtype not in (np.int8, np.uint8)):
         wanted = f"(N, {', '.join(map(str, shape))})"
         dtypes = "float32" if is_float else "int8 or uint8 (or real numbers)"
-        raise ModelError(f"{where} is {x.dtype} {x.shape}, the network takes {dtypes} {wanted}")
+        raise ModelError(f"{where} is {x.dtype} {x.shape}, the network takes {dtypes} {wanted}{_turned(x, flat)}")
     if x.dtype.kind == "f" and not np.all(np.isfinite(x)):
         raise ModelError(f"{where} holds a number that is not finite; leave such samples out")
     x = x.reshape(len(x), *shape)
@@ -82,6 +82,13 @@ def _inputs(x: np.ndarray, place: dict, where: str) -> np.ndarray:
     if x.dtype == np.uint8:
         return pixels(x, place)
     return quantised(x, place) if x.dtype.kind == "f" else x
+
+
+def _turned(x: np.ndarray, flat: list[int]) -> str:
+    """What to do where the channels stand first; flat: the network's input without sizes of 1."""
+    if x.ndim < 3 or [n for n in (*x.shape[2:], x.shape[1]) if n != 1] != flat:
+        return ""
+    return f"; its channels stand first: x.transpose({', '.join(map(str, (0, *range(2, x.ndim), 1)))})"
 
 
 def _check_labels(y: np.ndarray, meta: dict, count: int, where: str) -> None:
@@ -94,7 +101,7 @@ def _check_labels(y: np.ndarray, meta: dict, count: int, where: str) -> None:
         raise ModelError(f"{where} holds a number that is not finite; leave such samples out")
     limit = meta["classes"] if loss == "cross_entropy" else 2
     if loss != "mse" and count and (y.min() < 0 or y.max() >= limit):
-        raise ModelError(f"{where} goes from {y.min()} to {y.max()}, the network has {limit} classes")
+        raise ModelError(f"{where} goes from {y.min()} to {y.max()}, the network has {limit} classes; {counted(meta)}")
 
 
 def pixels(x: np.ndarray, place: dict) -> np.ndarray:

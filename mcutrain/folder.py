@@ -18,6 +18,15 @@ from planner.errors import OutputError
 METADATA, REPORT_JSON, REPORT_HTML, PLAN = "metadata.json", "report.json", "report.html", "plan.csv"
 
 
+def c_sources(out: Path) -> list[Path]:
+    """What an application compiles: the emitted C, and the micro-kernels of the time when it was emitted."""
+    return [path for folder in ("codegen/host/src", "runtime/kernels") for path in sorted((out / folder).glob("*.c"))]
+
+
+def include_folders(out: Path) -> list[Path]:
+    return [out / folder for folder in ("codegen/host/include", "codegen/host/src", "runtime/include")]
+
+
 def write_folder(target: str | Path, files: Mapping[str, str | bytes], with_tar: bool = False) -> Path:
     """Write `files` (relative path -> content) as the folder `target`, replacing an earlier artifact there;
     with_tar: and as `target`.tar beside it.

@@ -78,8 +78,8 @@ def inspect_model(
     costs: bool = True,
     progress: Progress | None = None,
 ) -> Inspection:
-    """What is in `model`. costs: also plan the training of each layer, alone and with all behind it, which takes a
-    second or two a layer. progress(done, total): called after each plan.
+    """What is in `model`. costs: also plan the training of each layer, alone and with all behind it, which takes
+    seconds a layer. progress(done, total): called after each plan.
     Raises ModelError for an op without a kernel."""
     from tvm_ext.lower import lower
     from tvm_ext.training import inference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -55,18 +56,26 @@ def render_problems(problems: Iterable[object], console: Console) -> None:
     console.print(table)
 
 
+def autoencoder_hint(loss: str, input_shape: Sequence[int], outputs: int) -> str:
+    """What to say of a network with as many outputs as inputs that is about to be trained as a classifier."""
+    if loss != "cross_entropy" or math.prod(input_shape) != outputs:
+        return ""
+    return f"as many outputs as inputs ({outputs:,}): for an autoencoder use --loss autoencoder"
+
+
 def _print_header(found: Inspection, console: Console) -> None:
     def line(label: str, text: str) -> None:
         console.print(Text.assemble((label.ljust(LABEL), "bold"), _text(text, console)))
 
     layer, nbytes = found.largest_activation
-    door = f" ({FORMATS.get(found.front_door, found.front_door)})" if found.front_door else ""
+    door = FORMATS.get(found.front_door, found.front_door or "").split(" (")[0]  # without what the format includes
     real = "" if found.input_scale is None else f", scale {found.input_scale:.6g}, zero point {found.input_zero}"
     beside = f", and {found.table_bytes:,} B of scales" if found.table_bytes else ""
-    line("model", found.name + door)
+    line("model", f"{found.name} ({door})" if door else found.name)
     line("input", f"{_shape(found.input_shape)} {found.input_dtype}{real}")
     line("output", f"{_counted(found.classes, 'class', 'classes')}, {found.output_dtype}; head {found.head}")
-    line("loss", found.loss)
+    hint = autoencoder_hint(found.loss, found.input_shape, found.classes)
+    line("loss", f"{found.loss}; {hint}" if hint else found.loss)
     line("parameters", f"{found.parameters:,} in {found.weight_bytes:,} B{beside}")
     line("inference", f"{found.macs:,} MACs")
     line("activations", f"largest {nbytes:,} B ({layer})")

@@ -35,8 +35,15 @@ def encode(meta: Meta, label: object) -> np.ndarray:
     if not np.issubdtype(value.dtype, np.integer) and not np.array_equal(value, np.rint(value)):
         raise ModelError(f"label {_short(label)}: must be a whole number")
     if value.min() < 0 or value.max() >= limit:
-        raise ModelError(f"label {_short(label)} is outside 0 .. {limit - 1}")
+        raise ModelError(f"label {_short(label)} is outside 0 .. {limit - 1}; {counted(meta)}")
     return value.astype(np.int32).reshape(-1)
+
+
+def counted(meta: Meta) -> str:
+    """How labels are written, and what to do about others; of the losses whose labels are whole numbers."""
+    if meta["loss"] == "binary_cross_entropy":
+        return "labels are 0 and 1"
+    return f"labels count from 0 to {meta['classes'] - 1}; for N classes compile with --head float --classes N"
 
 
 def random(meta: Meta, source: np.random.Generator, count: int) -> np.ndarray:

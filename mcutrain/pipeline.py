@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `
 Progress = Callable[[str], None]
 DEFAULT_BUDGET = "256KB"
 FIRMWARE_BYTES = 1024  # of the budget, kept at plan time; the verify firmware's stack, data and bss measure about 600
+KEPT = f"{FIRMWARE_BYTES:,} B are kept for the firmware's stack and data"
 RUNTIME_FILES = ("include/*.h", "kernels/*.c", "kernels/*.h", "src/*.c", "src/*.h", "link.ld.in")
 
 
@@ -105,6 +107,8 @@ def plan(
 
     say = progress or (lambda _: None)
     budget = parse_bytes(budget)
+    if budget <= FIRMWARE_BYTES:
+        raise BudgetError(f"a budget of {budget:,} B leaves nothing for a network: {KEPT}; give a larger one")
     lowered = lowered_step(model, scheme, momentum, accumulate, seed, say)
     graph = (lowered.train_step or lowered.infer).graph
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
@@ -119,12 +123,17 @@ def plan(
         else:
             found = planner.plan(graph, **options)
     except BudgetError as error:
-        kept = f"{FIRMWARE_BYTES} of the {budget} bytes are kept for the firmware's stack and data"
-        kept += f", so that a budget of {error.nbytes + FIRMWARE_BYTES} would do"
-        raise BudgetError(f"{error}; {kept}", error.nbytes) from None
+        raise BudgetError(_over_budget(budget, error), error.nbytes) from None
     elapsed = time.monotonic() - started
     lowered = with_recomputed(lowered, again)
     return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed, again))
+
+
+def _over_budget(budget: int, error: BudgetError) -> str:
+    """In the budget's own terms first, then why the arena is as large as it is."""
+    needed = error.nbytes + FIRMWARE_BYTES
+    asked = f"a budget of {budget:,} B is too small: the best plan that was found needs {needed:,} B in all"
+    return f"{asked}\n  {error.nbytes:,} B of arena; {KEPT}\n{textwrap.indent(str(error), '  ')}"
 
 
 def compile(

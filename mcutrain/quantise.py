@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tempfile
 import zipfile
 import zlib
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mcutrain.folder import replace_file
+from mcutrain.front_doors import told
 from mcutrain.prepare_onnx import prepare
 from planner.errors import ModelError
 
@@ -61,7 +63,9 @@ def quantize(
     if calibration not in CALIBRATIONS:
         raise ModelError(f"unknown calibration '{calibration}'; use {', '.join(CALIBRATIONS)}")
     model, out = Path(model), Path(out)
+    _check_kind(model)
     session = _session(model)
+    _check_is_float(model)
     name, shape = _input(session, model)
     samples = _samples(Path(data), name, shape)
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -70,7 +74,7 @@ def quantize(
             prepare(model, prepared)
             _calibrate(prepared, made, name, samples, calibration)
         except Exception as error:  # onnxruntime's quantiser raises whatever its parts raise
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = _reason(error).replace(str(prepared), str(model)).replace(str(made), str(out))
             raise ModelError(f"{model}: cannot be quantised: {reason}") from None
         content = made.read_bytes()
         layers, float_layers = _layers(made)
@@ -98,7 +102,35 @@ def _session(path: Path, as_written: bool = False) -> Any:
     except ModelError:
         raise
     except Exception as error:  # its errors have no common base
-        raise ModelError(f"{path}: onnxruntime cannot run it: {' '.join(str(error).split())[:300]}") from None
+        raise ModelError(f"{path}: onnxruntime cannot run it: {_reason(error)}; give a float32 ONNX model") from None
+
+
+def _reason(error: Exception) -> str:
+    """On one line, without the number and the name that onnxruntime gives its errors."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    return text[:300] or type(error).__name__
+
+
+def _check_kind(path: Path) -> None:
+    """Refuses a TFLite model, which onnxruntime would only call damaged."""
+    try:
+        kind = told(path)[0]
+    except ModelError:  # what cannot be read at all is said where it is read
+        return
+    if kind == "tflite":
+        way_out = "convert it with post-training full-integer quantisation (docs/guide-tflite.md)"
+        raise ModelError(f"{path}: a TFLite model, and only ONNX can be quantised here; {way_out}")
+
+
+def _check_is_float(path: Path) -> None:
+    import onnx
+
+    kinds = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    found = sorted(kind for kind in kinds if kind.lower().endswith("quantizelinear") or kind.startswith("QLinear"))
+    if found:
+        raise ModelError(
+            f"{path}: is quantised already (it holds {found[0]}); compile it as it is, or give the float32 one"
+        )
 
 
 def _input(session: Any, path: Path) -> tuple[str, list]:

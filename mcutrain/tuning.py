@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mcutrain import boards, emulator
 from mcutrain.folder import replace_file
-from mcutrain.toolchain import RUNTIME, build_firmware
+from mcutrain.toolchain import KERNEL_SOURCES, RUNTIME, build_firmware
 from planner.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def measure(kernels: list[Kernel], board: boards.Board) -> list[int]:
         )
         (work / "measure.c").write_text(text)
         image = build_firmware(
-            [work / "measure.c"], [RUNTIME / "src"], board, MEMORY + (64 << 10), work / "measure.elf"
+            [work / "measure.c", *KERNEL_SOURCES], [RUNTIME / "src"], board, MEMORY + (64 << 10), work / "measure.elf"
         )
         lines = emulator.run(image.elf, image.board, work, RUN_SECONDS)
     return [int(number) for line in lines for number in re.findall(r"^instructions (\d+)$", line)]

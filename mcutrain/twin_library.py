@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.toolchain import KERNEL_SOURCES, RUNTIME, build_host, host_flags
+from mcutrain.folder import c_sources, include_folders
+from mcutrain.toolchain import RUNTIME, build_host, host_flags
 from planner.errors import DeviceError, OutputError
 
 
@@ -55,9 +56,8 @@ class Library:
 def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
     """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
     A changed source, flag or processor makes another file."""
-    emitted = sorted((directory / "codegen/host/src").glob("*.c"))
-    sources = [*emitted, *KERNEL_SOURCES, RUNTIME / "src" / "host_twin.c"]
-    headers = sorted((directory / "codegen/host").glob("*/*.h")) + sorted(RUNTIME.glob("*/*.h"))
+    sources = [*c_sources(directory), RUNTIME / "src" / "host_twin.c"]
+    headers = [path for part in ("codegen/host", "runtime") for path in sorted((directory / part).glob("*/*.h"))]
     digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
@@ -70,7 +70,7 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
                 fresh = Path(work) / name
-                include = (directory / "codegen/host/include", directory / "codegen/host/src")
+                include = include_folders(directory)
                 build_host(sources, include, fresh, (*meta["defines"], *defines), build_dir=folder / "objects")
                 fresh.replace(library)
             return library

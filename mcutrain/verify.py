@@ -10,7 +10,7 @@ import numpy as np
 
 from mcutrain import boards, emulator, labels
 from mcutrain.flash_map import flash_parts
-from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
+from mcutrain.folder import REPORT_HTML, REPORT_JSON, c_sources, include_folders, read_json, replace_file, to_json
 from mcutrain.metadata import read_metadata
 from mcutrain.report import render_html
 from mcutrain.reporting import forward_layers, with_measurement
@@ -106,9 +106,7 @@ def random_samples(meta: dict, count: int) -> Samples:
 
 def build(out: Path, board: boards.Board, budget: int, name: str, defines: tuple[str, ...]) -> Image:
     """The firmware out/build/NAME.elf of the verify program. Raises BudgetError, ToolError and OutputError."""
-    sources = [*sorted((out / "codegen/host/src").glob("*.c")), VERIFY_MAIN]
-    include = [out / "codegen/host/include", out / "codegen/host/src"]
-    folder = out / "build"
+    sources, include, folder = [*c_sources(out), VERIFY_MAIN], include_folders(out), out / "build"
     try:
         folder.mkdir(exist_ok=True)
         return build_firmware(

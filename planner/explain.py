@@ -16,33 +16,36 @@ def live_together(graph: Graph, plan: Plan, position: int) -> list[Tensor]:
 
 
 def over_budget(graph: Graph, plan: Plan, capacity: int, *, is_proof: bool) -> str:
-    """One line: by how much the plan misses `capacity` bytes, where, because of which tensors, and what would have to
-    give. is_proof: the plan's order_bound is over every plan that was asked for, not for its streams alone."""
+    """Why the plan does not fit an arena of `capacity` bytes, in lines: by how much, where, because of which tensors
+    (a line each), and what would have to give. is_proof: the plan's order_bound is over every plan that was asked for,
+    not for its streams alone."""
     live = live_bytes(graph, plan.order)
     position = live.index(max(live))
     tensors = live_together(graph, plan, position)
     place, culprits = too_many(problem(graph, plan.order), capacity) or (position, [])
     if is_proof and plan.order_bound > capacity:
-        verdict = f"no plan can fit {capacity} bytes: every order needs at least {plan.order_bound}"
+        verdict = f"no plan can fit an arena of {capacity:,} B: every order needs at least {plan.order_bound:,} B"
     else:
-        verdict = f"no plan within {capacity} bytes was found: the best"
+        verdict = f"no plan for an arena of {capacity:,} B was found: the best"
         verdict += f", with {len(plan.streams)} streamed runs of ops, needs" if plan.streams else " needs"
-        verdict += f" {plan.height}" + (f", the proven bound is {plan.order_bound}" if is_proof else "")
-    where = f"at op {plan.order[position]!r} {live[position]} bytes are live together"
+        verdict += f" {plan.height:,} B" + (f", the proven bound is {plan.order_bound:,} B" if is_proof else "")
+    where = f"at op {plan.order[position]!r} {live[position]:,} B are live together"
+    named = tensors
     if culprits and (place, len(culprits)) != (position, len(tensors)):
         which = f"these {len(culprits)} tensors alone are" if len(culprits) > 1 else "this one alone is"
-        there = "of which" if place == position else f"and at op {plan.order[place]!r}"
-        where += f", {there} {which} too much: {_listed([graph.by_name[b.id] for b in culprits])}"
-    else:
-        where += f": {_listed(tensors)}"
-    return f"{verdict}; {where}; {_advice(tensors, plan.height, capacity)}"
+        there = ", of which" if place == position else f"\nat op {plan.order[place]!r}"
+        where += f"{there} {which} too much"
+        named = [graph.by_name[b.id] for b in culprits]
+    return "\n".join([verdict, f"{where}:", *_listed(named), _advice(tensors, plan.height, capacity)])
 
 
-def _listed(tensors: list[Tensor]) -> str:
-    listed = ", ".join(f"{t.name} {t.nbytes} ({t.kind})" for t in tensors[:SHOWN])
+def _listed(tensors: list[Tensor]) -> list[str]:
+    """A line each, the numbers below each other."""
+    shown = [(t.name, t.nbytes, t.kind) for t in tensors[:SHOWN]]
     if len(tensors) > SHOWN:
-        listed += f" and {len(tensors) - SHOWN} more of {sum(t.nbytes for t in tensors[SHOWN:])} bytes together"
-    return listed
+        shown.append((f"and {len(tensors) - SHOWN} more", sum(t.nbytes for t in tensors[SHOWN:]), "together"))
+    width = max(len(name) for name, _, _ in shown)
+    return [f"  {name:<{width}}{nbytes:>12,} B  {kind}" for name, nbytes, kind in shown]
 
 
 def _advice(tensors: list[Tensor], height: int, capacity: int) -> str:
@@ -59,5 +62,5 @@ def _advice(tensors: list[Tensor], height: int, capacity: int) -> str:
     for tensor in tensors:
         totals[tensor.kind] = totals.get(tensor.kind, 0) + tensor.nbytes
     heavy = sorted(totals, key=lambda kind: (-totals[kind], kind))[:2]
-    ways = "; ".join(f"{remedies[kind]} ({kind}: {totals[kind]} bytes)" for kind in heavy)
-    return f"{height - capacity} bytes have to give: {ways}; a capacity of {height} bytes is enough"
+    ways = "; ".join(f"{remedies[kind]} ({kind}: {totals[kind]:,} B)" for kind in heavy)
+    return f"{height - capacity:,} B have to give: {ways}"

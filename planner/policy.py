@@ -95,7 +95,7 @@ SCHEMES: dict[int, tuple[str, dict[str, tuple[int, dict[int, float]]]]] = {
         },
     ),
 }
-GENERAL = "full, bias_only, head_only, last_k=K, or a policy file ending in .json"
+GENERAL = "full, bias_only, head_only, last_k=K, inference, or a policy file ending in .json"
 
 
 def named(scheme: str, layers: Sequence[Layer]) -> Policy:
@@ -117,7 +117,8 @@ def named(scheme: str, layers: Sequence[Layer]) -> Policy:
     network, published = SCHEMES.get(len(body), ("", {}))
     if scheme not in published:
         known = f"{', '.join(published)} ({network}), " if published else ""
-        raise PolicyError(f"unknown scheme '{scheme}' for a network of {len(body)} convolutions; use {known}{GENERAL}")
+        before = f"{len(body)} layers before its head"
+        raise PolicyError(f"unknown scheme '{scheme}' for a network of {before}; use {known}{GENERAL}")
     n_bias, ratios = published[scheme]
     first_bias = len(body) - n_bias
     updates = [
@@ -150,9 +151,7 @@ def _kilobytes(scheme: str) -> int:
 def _last_k(scheme: str, body: list[str]) -> Policy:
     count = scheme.removeprefix("last_k=")
     if not re.fullmatch(r"[0-9]{1,6}", count) or not 0 <= int(count) <= len(body):
-        raise PolicyError(
-            f"scheme '{scheme}': K must be a number from 0 to {len(body)}, the convolutions before the head"
-        )
+        raise PolicyError(f"scheme '{scheme}': K must be a number from 0 to {len(body)}, the layers before the head")
     return Policy(scheme, tuple(Update(name, True, 1.0) for name in body[len(body) - int(count) :]))
 
 
@@ -168,13 +167,15 @@ def read(path: str | Path) -> Policy:
         raise PolicyError(f"policy file {path}: not JSON ({error})") from None
     if not isinstance(entries, list):
         raise PolicyError(f"policy file {path}: must be a list of objects, one a layer")
-    return Policy(Path(path).stem, tuple(_entry(path, n, entry) for n, entry in enumerate(entries)))
+    return Policy(Path(path).stem, tuple(_entry(path, n, entry) for n, entry in enumerate(entries, 1)))
 
 
 def _entry(path: str | Path, number: int, entry: object) -> Update:
+    """number: from 1."""
     where = f"policy file {path}, entry {number}"
     if not isinstance(entry, dict) or "layer" not in entry:
         raise PolicyError(f"{where}: must be an object with the key 'layer'")
+    where += f" (layer {str(entry['layer'])[:60]})"
     unknown = sorted(set(entry) - {"layer", "bias", "weight", "select"})
     if unknown:
         raise PolicyError(f"{where}: unknown key '{unknown[0]}'; use layer, bias, weight, select")
@@ -189,11 +190,13 @@ def _entry(path: str | Path, number: int, entry: object) -> Update:
 def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:
     """Layer name -> what trains there, in network order; the head whole. A layer may be named or numbered (0-based).
 
-    Raises PolicyError: an unknown layer, an index or a ratio out of range, an unknown rule, a repetition."""
+    Raises PolicyError: an unknown layer, the head, an index or a ratio out of range, an unknown rule, a repetition."""
     body = {layer.name: layer for layer in layers if not layer.is_head}
-    names = list(body)
+    names, head = list(body), [layer.name for layer in layers if layer.is_head]
     chosen: dict[str, Trained] = {}
     for update in policy.updates:
+        if update.layer in head:
+            raise PolicyError(f"policy '{policy.name}': {update.layer} is the head, which always trains; leave it out")
         name = _layer_name(update.layer, names)
         if name in chosen:
             raise PolicyError(f"policy '{policy.name}': layer {name} appears twice; merge its entries")
@@ -207,13 +210,16 @@ def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:
 def _layer_name(layer: str, names: list[str]) -> str:
     if layer in names:
         return layer
+    if not names:
+        raise PolicyError(f"no layer is called '{layer}': the network has none before its head; use head_only")
     if re.fullmatch(r"-?[0-9]{1,6}", layer):
         if not 0 <= int(layer) < len(names):
             raise PolicyError(
-                f"layer index {layer} is out of range; the convolutions are numbered 0 to {len(names) - 1}"
+                f"layer index {layer} is out of range; the layers before the head are numbered 0 to {len(names) - 1}"
             )
         return names[int(layer)]
-    raise PolicyError(f"no layer is called '{layer}'; the layers are {', '.join(names[:3])}, ... {names[-1]}")
+    shown = names if len(names) <= 4 else [*names[:3], f"... {names[-1]}"]
+    raise PolicyError(f"no layer is called '{layer}'; the layers before the head are {', '.join(shown)}")
 
 
 def select_channels(layer: Layer, update: Update) -> tuple[int, ...] | None:

@@ -13,6 +13,7 @@ import pytest
 import mcutrain
 from mcutrain import BudgetError, DeviceError, boards, emulator, toolchain
 from mcutrain.data import to_int8
+from mcutrain.folder import c_sources, include_folders
 from mcutrain.verify import Samples, layout, random_samples, run_on_device
 from tests.end_to_end.conftest import STEPS, Verified, mcutrain_command
 
@@ -115,8 +116,7 @@ def test_budget_is_enforced_at_run_time(mcunet: Verified, tmp_path: Path) -> Non
 
 def firmware(out: Path, budget: int, name: str, *defines: str) -> toolchain.Image:
     """The artifact's firmware with another budget; only what depends on `defines` is compiled."""
-    sources = [*sorted((out / "codegen/host/src").glob("*.c")), toolchain.VERIFY_MAIN]
-    include = [out / "codegen/host/include", out / "codegen/host/src"]
+    sources, include = [*c_sources(out), toolchain.VERIFY_MAIN], include_folders(out)
     elf = out / f"build/{name}.elf"
     return toolchain.build_firmware(
         sources, include, boards.get("stm32f746"), budget, elf, defines, build_dir=out / "build/objects"

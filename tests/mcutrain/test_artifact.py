@@ -180,11 +180,8 @@ def test_a_program_of_twenty_lines_trains(language: str, out: Path, twin: mcutra
     main.write_text(MAIN)
     compile_one = [compiler, *flags, *includes(out), "-c", main, "-o", tmp_path / "main.o"]
     subprocess.run(compile_one, check=True)
-    macros = ["-DMCU_HAS_FMA=1"]
-    subprocess.run(
-        ["gcc", *HOST_FLAGS, *macros, *includes(out), *sources(out), tmp_path / "main.o", "-lm", "-o", tmp_path / "main"],
-        check=True,
-    )
+    inputs = [*includes(out), *sources(out), tmp_path / "main.o"]
+    subprocess.run(["gcc", *HOST_FLAGS, "-DMCU_HAS_FMA=1", *inputs, "-lm", "-o", tmp_path / "main"], check=True)
     image = tiny.image(3)
     ran = subprocess.run([tmp_path / "main"], input=image.tobytes(), capture_output=True, check=True)
     lines = ran.stdout.decode().splitlines()

@@ -62,6 +62,19 @@ def test_names_of_files_are_shown_and_not_obeyed(tiny_model: Model) -> None:
     assert r"[bold]\x1b[2J\xe9" in text
 
 
+def test_a_format_is_told_in_a_word(tiny_model: Model) -> None:
+    assert "tiny (Relay)\n" in rendered(inspect_model(tiny_model, "relay", costs=False), 80)
+
+
+def test_an_autoencoder_under_the_default_loss_gets_a_hint(tiny_model: Model) -> None:
+    found = inspect_model(tiny_model, costs=False)
+    square = replace(found, classes=8 * 8 * 3)
+    hint = "as many outputs as inputs (192): for an autoencoder use --loss autoencoder"
+    assert hint in " ".join(rendered(square, 100).split())
+    assert "autoencoder" not in rendered(found, 100)
+    assert "autoencoder" not in rendered(replace(square, loss="mse"), 100)
+
+
 # ---------------------------------------------------------------------- the command
 PROBLEMS = (
     Problem("EINSUM", "encoder/attention", "the operator is not supported", "build the model without it"),

@@ -45,11 +45,19 @@ def test_uint8_files_are_converted(twin: mcutrain.Twin, tmp_path: Path) -> None:
     [
         ({"y_test": None}, "has no array 'y_test'; it needs x_train, y_train, x_test, y_test"),
         ({"x_train": np.zeros((24, 8, 8, 3), int)}, r"x_train is int64 \(24, 8, 8, 3\), the network takes int8"),
-        ({"x_test": np.zeros((24, 3, 8, 8), np.int8)}, r"x_test is int8 \(24, 3, 8, 8\), the network takes"),
+        (
+            {"x_test": np.zeros((24, 3, 8, 8), np.int8)},
+            r"int8 \(24, 3, 8, 8\), the network takes .*; its channels stand first: x\.transpose\(0, 2, 3, 1\)$",
+        ),
+        ({"x_test": np.zeros((24, 8, 3, 8), np.int8)}, r"\(24, 8, 3, 8\), the network takes .* \(N, 8, 8, 3\)$"),
         ({"x_test": np.int8(3)}, r"x_test is int8 \(\), the network takes"),
         ({"y_train": np.zeros(23, np.int64)}, r"y_train is int64 \(23,\), expected 24 integer labels"),
         ({"y_train": np.zeros(24)}, r"y_train is float64 \(24,\), expected 24 integer labels"),
-        ({"y_test": np.full(24, 4)}, "y_test goes from 4 to 4, the network has 4 classes"),
+        (
+            {"y_test": np.full(24, 4)},
+            "y_test goes from 4 to 4, the network has 4 classes; labels count from 0 to 3; for N "
+            "classes compile with --head float --classes N",
+        ),
         ({"y_test": np.full(24, -1)}, "y_test goes from -1 to -1"),
         ({"x_test": np.zeros((0, 8, 8, 3), np.int8), "y_test": np.zeros(0, int)}, "x_test is empty"),
         ({"x_train": np.array([{"no": "plain array"}])}, r"not an \.npz of plain arrays \(Object arrays cannot"),

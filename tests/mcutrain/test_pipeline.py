@@ -98,15 +98,25 @@ def test_over_budget_at_plan_time_names_what_cannot_live_together(model: object)
     assert mcutrain.plan(model, "full", least.height + FIRMWARE_BYTES).fits
     with pytest.raises(BudgetError) as error:
         mcutrain.plan(model, "full", least.bound - 1 + FIRMWARE_BYTES)
-    message = str(error.value)
-    assert f"no plan within {least.bound - 1} bytes was found: the best, with " in message
-    assert "1 bytes have to give" in message and "are kept for the firmware" in message and "\n" not in message
-    assert re.search(r"blocks\.\d\.\w+:g_\w+ \d+ \(gradient\)", message)
+    asked, kept, verdict, place, *tensors, advice = str(error.value).splitlines()
+    budget, needed = least.bound - 1 + FIRMWARE_BYTES, error.value.nbytes + FIRMWARE_BYTES
+    assert asked == f"a budget of {budget:,} B is too small: the best plan that was found needs {needed:,} B in all"
+    assert kept.endswith("1,024 B are kept for the firmware's stack and data")
+    assert verdict.startswith(f"  no plan for an arena of {least.bound - 1:,} B was found: the best, with ")
+    assert place.startswith("  at op ") and " B have to give: " in advice
+    assert any(re.fullmatch(r"    blocks\.\d\.\w+:g_\w+ +[\d,]+ B  gradient", line) for line in tensors)
+    assert mcutrain.plan(model, "full", needed).fits
+
+
+@pytest.mark.parametrize("budget", [0, "1KB"])
+def test_a_budget_that_the_firmware_takes_alone(model: object, budget: object) -> None:
+    with pytest.raises(BudgetError, match=r"^a budget of [\d,]+ B leaves nothing for a network: 1,024 B are kept"):
+        mcutrain.plan(model, "full", budget)
 
 
 def test_without_streams_the_bound_is_over_every_order(model: object) -> None:
     least = mcutrain.plan(model, "full", stream=False).plan
-    with pytest.raises(BudgetError, match=f"no plan can fit {least.bound - 1} bytes: every order needs at least"):
+    with pytest.raises(BudgetError, match=f"no plan can fit an arena of {least.bound - 1:,} B: every order needs "):
         mcutrain.plan(model, "full", least.bound - 1 + FIRMWARE_BYTES, stream=False)
 
 
@@ -118,13 +128,14 @@ def test_streams_lower_the_arena(model: object) -> None:
 @pytest.mark.parametrize(
     ("scheme", "message"),
     [
-        ("49kb", "unknown scheme '49kb' for a network of 10 convolutions; use full, bias_only"),
+        ("49kb", "unknown scheme '49kb' for a network of 10 layers before its head; use full, bias_only"),
         ("last_k=11", r"K must be a number from 0 to 10"),
         ("last_k=", r"K must be a number from 0 to 10"),
         ("nowhere/policy.json", r"policy file nowhere/policy\.json: No such file or directory; give"),
-        (Policy("p", (Update("10"),)), "layer index 10 is out of range; the convolutions are numbered 0 to 9"),
+        (Policy("p", (Update("10"),)), "layer index 10 is out of range; the layers before the head are numbered"),
         (Policy("p", (Update("-1"),)), "layer index -1 is out of range"),
-        (Policy("p", (Update("head"),)), "no layer is called 'head'; the layers are first_conv"),
+        (Policy("p", (Update("head"),)), "no layer is called 'head'; the layers before the head are first_conv, "),
+        (Policy("p", (Update("classifier"),)), "policy 'p': classifier is the head, which always trains; leave it out"),
         (Policy("p", (Update("first_conv", True, 1.5),)), r"weight ratio 1\.5 is not between 0 and 1"),
         (Policy("p", (Update("0"), Update("first_conv"))), "layer first_conv appears twice"),
     ],

@@ -20,7 +20,7 @@ LOOP = """
 int main(void);
 int main(void) {
     uint32_t n = 1000, odd = 0;
-    __asm__ volatile(".global loop_begins\\nloop_begins:\\n\\tlsrs r3, %0, #1\\n\\tbcc 1f\\n"
+    __asm__ volatile(".syntax unified\\n.global loop_begins\\nloop_begins:\\n\\tlsrs r3, %0, #1\\n\\tbcc 1f\\n"
                      ".global odd_only\\nodd_only:\\n\\tadds %1, %1, #1\\n"
                      "1:\\n\\tsubs %0, %0, #1\\n\\tbne loop_begins\\n"
                      ".global once\\nonce:\\n\\tnop"
@@ -36,7 +36,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.compile_tiny(tmp_path_factory.mktemp("counts"), board="nrf52840")
 
 
-@pytest.mark.parametrize("board", ["stm32f746", "mps2-an385"])
+@pytest.mark.parametrize("board", ["stm32f746", "mps2-an385", "rp2040", "mps3-an547"])
 def test_a_loop_is_counted_exactly(board: str, tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(LOOP)
     known = boards.get(board)

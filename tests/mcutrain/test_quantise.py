@@ -116,7 +116,17 @@ def test_files_that_do_not_fit(model: Path, data: Path, tmp_path: Path) -> None:
         quantize(tmp_path / "none.onnx", data, out)
     with pytest.raises(ModelError, match=r"none\.npz: No such file or directory; give an .npz with samples"):
         quantize(model, tmp_path / "none.npz", out)
-    with pytest.raises(ModelError, match=r"samples\.npz: onnxruntime cannot run it"):
+    (tmp_path / "net.tflite").write_bytes(b"1234TFL3")
+    with pytest.raises(
+        ModelError, match=r"net\.tflite: a TFLite model, and only ONNX can be quantised here; convert it with post"
+    ):
+        quantize(tmp_path / "net.tflite", data, out)
+    quantize(model, data, tmp_path / "int8.onnx")
+    with pytest.raises(ModelError, match=r"int8\.onnx: is quantised already \(it holds DequantizeLinear\); compile it"):
+        quantize(tmp_path / "int8.onnx", data, out)
+    with pytest.raises(
+        ModelError, match=r"samples\.npz: onnxruntime cannot run it: [^\[]*; give a float32 ONNX model$"
+    ):
         quantize(data, data, out)
     with pytest.raises(ModelError, match=r"float\.onnx: no .npz file"):
         quantize(model, model, out)

@@ -198,7 +198,7 @@ def test_inference_only(tmp_path: Path, twin: mcutrain.Twin) -> None:
         (tiny.image(0).astype(np.float32), 0, "input is float32"),
         (tiny.image(0).transpose(2, 0, 1), 0, r"input is int8 \(3, 8, 8\), the network takes"),
         (np.zeros((2, 8, 8, 3), np.int8), 0, r"input is int8 \(2, 8, 8, 3\)"),
-        (tiny.image(0), 4, r"label 4 is outside 0 \.\. 3"),
+        (tiny.image(0), 4, r"label 4 is outside 0 \.\. 3; labels count from 0 to 3; for N classes compile with --head"),
         (tiny.image(0), -1, r"label -1 is outside 0 \.\. 3"),
     ],
 )

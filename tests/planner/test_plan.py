@@ -159,19 +159,26 @@ def test_budget_that_no_plan_can_meet_is_explained() -> None:
     with pytest.raises(BudgetError) as caught:
         plan(graph, capacity=399)
     message = str(caught.value)
-    assert "no plan can fit 399 bytes: every order needs at least 400" in message
-    assert "at op 'op1' 400 bytes are live together: x1 300 (activation), x0 100 (input)" in message
-    assert "1 bytes have to give" in message and "a capacity of 400 bytes is enough" in message
-    assert "\n" not in message
+    assert message.splitlines() == [
+        "no plan can fit an arena of 399 B: every order needs at least 400 B",
+        "at op 'op1' 400 B are live together:",
+        "  x1         300 B  activation",
+        "  x0         100 B  input",
+        "1 B have to give: use a smaller input or a narrower layer there (activation: 300 B); "
+        "use a smaller input (input: 100 B)",
+    ]
     assert plan(graph, capacity=400).height == 400
 
 
 def test_long_budget_message_names_the_largest_and_counts_the_rest() -> None:
     weights = [Tensor(f"w{k:02}", 10 + k, 1, "state") for k in range(20)]
     graph = Graph((*weights, Tensor("y", 1, 1)), (Op("op", tuple(w.name for w in weights), ("y",)),))
-    with pytest.raises(BudgetError, match=r"w19 29 \(state\).*and 3 more of .* train fewer layers") as caught:
+    with pytest.raises(BudgetError, match="train fewer layers") as caught:
         plan(graph, capacity=250)
-    assert "these 11 tensors alone are too much" in str(caught.value)  # 29 + 28 + ... + 19 = 264, without 19 they fit
+    lines = str(caught.value).splitlines()
+    assert lines[1].endswith("these 11 tensors alone are too much:")  # 29 + 28 + ... + 19 = 264, without 19 they fit
+    assert lines[2].split() == ["w19", "29", "B", "state"]
+    assert lines[10].split() == ["and", "3", "more", "60", "B", "together"] and len(lines) == 12
     assert caught.value.nbytes == 391
 
 

@@ -95,5 +95,5 @@ def test_a_second_run_of_a_second_run_has_names_of_its_own() -> None:
 
 def test_a_reader_that_must_stay_keeps_what_it_reads() -> None:
     graph = step()
-    with pytest.raises(BudgetError, match=r"no plan within .* was found: the best needs"):
+    with pytest.raises(BudgetError, match=r"no plan for an arena of .* was found: the best needs"):
         plan_recomputing(graph, plan(graph).height - 60, stream=False, untouched={"back2"})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain import boards, emulator
-from mcutrain.toolchain import RUNTIME, build_firmware
+from mcutrain.toolchain import KERNEL_SOURCES, RUNTIME, build_firmware
 from tvm_ext.codegen import C_TYPES, c_functions
 from tvm_ext.kernels.build import Kernel
 
@@ -56,7 +56,8 @@ def run_on_board(jobs: Sequence[Job], board: str, folder: Path) -> list[list[np.
         MAIN.format(kernels=text, memory=MEMORY, calls="\n".join(f"    {line}" for line in calls))
     )
     elf = folder / f"{board}.elf"
-    image = build_firmware([folder / "main.c"], [RUNTIME / "src"], boards.get(board), MEMORY + (16 << 10), elf)
+    sources = [folder / "main.c", *KERNEL_SOURCES]
+    image = build_firmware(sources, [RUNTIME / "src"], boards.get(board), MEMORY + (16 << 10), elf)
     assert not image.warnings, image.warnings
     (folder / emulator.SAMPLES).write_bytes(b"".join(samples))
     emulator.run(elf, image.board, folder, 120)

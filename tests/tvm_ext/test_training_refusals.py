@@ -36,7 +36,7 @@ def test_a_policy_that_does_not_fit_is_refused(tiny_model: Model, updates: list[
 @pytest.mark.parametrize(
     ("scheme", "words"),
     [
-        ("49kb", ["49kb", "10 convolutions", "bias_only", "last_k=K"]),
+        ("49kb", ["49kb", "10 layers before its head", "bias_only", "last_k=K", "inference"]),
         ("last_k=11", ["last_k=11", "0 to 10"]),
         ("last_k=x", ["last_k=x", "number"]),
         ("last_k=", ["last_k=", "number"]),
@@ -56,12 +56,12 @@ def test_an_unknown_scheme_tells_what_there_is(tiny_model: Model, scheme: str, w
     [
         ("{", ["not JSON"]),
         ("{}", ["list of objects"]),
-        ("[3]", ["entry 0", "'layer'"]),
-        ('[{"layer": 0}, {"bias": true}]', ["entry 1", "'layer'"]),
-        ('[{"layer": 0, "wight": 1}]', ["entry 0", "wight", "layer, bias, weight, select"]),
-        ('[{"layer": 0, "bias": 1}]', ["entry 0", "'bias'", "true or false"]),
-        ('[{"layer": 0, "weight": "all"}]', ["entry 0", "'weight'", "ratio"]),
-        ('[{"layer": 0, "weight": true}]', ["entry 0", "'weight'"]),
+        ("[3]", ["entry 1", "'layer'"]),
+        ('[{"layer": 0}, {"bias": true}]', ["entry 2", "'layer'"]),
+        ('[{"layer": 0, "wight": 1}]', ["entry 1", "wight", "layer, bias, weight, select"]),
+        ('[{"layer": 0, "bias": 1}]', ["entry 1", "'bias'", "true or false"]),
+        ('[{"layer": 0, "weight": "all"}]', ["entry 1", "'weight'", "ratio"]),
+        ('[{"layer": 0, "weight": true}]', ["entry 1", "'weight'"]),
     ],
 )
 def test_a_policy_file_is_refused_by_entry(tiny_model: Model, tmp_path: Path, text: str, words: list[str]) -> None:

@@ -45,7 +45,8 @@ class Tensor:
 @dataclass(frozen=True)
 class OpGraph:
     """nodes: in an order in which every tensor is written before it is read. constants: by tensor name. shapes: makes
-    the outer dimensions of computed tensors, batch 1 first, as far as the file tells them; asked once a node is refused."""
+    the outer dimensions of computed tensors, batch 1 first, as far as the file tells them; asked where a node is
+    refused."""
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, np.ndarray]

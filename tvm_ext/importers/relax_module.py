@@ -36,15 +36,17 @@ def load(
     loss: str | None = None,
     params: Mapping[str, np.ndarray] | None = None,
     name: str | None = None,
+    remedy: str = "give the others' values (relax.transform.BindParams)",
 ) -> Model:
     """A Relax module of one function, or its only public one, with one input. params: values of its other parameters by
-    name, where they are not constants in it. Raises ModelError naming the variable."""
+    name, where they are not constants in it; remedy: what to do where values are missing. Raises ModelError naming the
+    variable."""
     is_text = not isinstance(source, tvm.IRModule)
     module = read_text(Path(source)) if is_text else source
     name = name or (Path(source).stem if is_text else "relax_model")
     where = source if is_text else name
     try:
-        reader = _Reader(entry(module), params or {})
+        reader = _Reader(entry(module), params or {}, remedy)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
     graph, own_loss = reader.graph(where)
@@ -77,13 +79,13 @@ class _Step:
 class _Reader:
     """known: what each variable is, a constant's value or the name of a tensor."""
 
-    def __init__(self, function: relax.Function, params: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, function: relax.Function, params: Mapping[str, np.ndarray], remedy: str) -> None:
         self.function = function
         self.known: dict[relax.Var, Given] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.nodes: list[Node] = []
         self.loss: str | None = None
-        self.inputs = self._parameters(params)
+        self.inputs = self._parameters(params, remedy)
         self.is_nhwc = self._layout() == "NHWC"
 
     def graph(self, where: object) -> tuple[OpGraph, str | None]:
@@ -97,7 +99,7 @@ class _Reader:
         return OpGraph(tuple(self.nodes), self.constants, inputs, (output.name,), self._shapes), self.loss
 
     # ------------------------------------------------------------------ what comes in
-    def _parameters(self, params: Mapping[str, np.ndarray]) -> list[relax.Var]:
+    def _parameters(self, params: Mapping[str, np.ndarray], remedy: str) -> list[relax.Var]:
         names = {p.name for p in self.function.params}
         stray = sorted(set(params) - names)
         if stray:
@@ -110,9 +112,7 @@ class _Reader:
         inputs = [p for p in free if p not in labels]
         if len(inputs) != 1:
             found = ", ".join(p.name for p in inputs) or "none"
-            raise ModelError(
-                f"a network has one input; this one's free parameters are {found}: give the others' values"
-            )
+            raise ModelError(f"a network has one input; this one's free parameters are {found}: {remedy}")
         self.known[inputs[0]] = Given(inputs[0].name)
         for label in labels:
             self.known[label] = Given("")

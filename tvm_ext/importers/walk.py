@@ -41,9 +41,9 @@ def walk(
     """Run the handler of each node in turn; what it returns becomes values[key] of the node's outputs, in their order.
 
     values: holds the network's inputs at the start, everything at the end; handlers read their inputs from it.
-    A handler raises ModelError for what it cannot express. stand_in: values of the refused node's outputs that have
-    their shapes, as far as the file tells them, so that the nodes behind are judged, too; a node that reads what nothing
-    stands in for is judged by its kind alone, whether there is a handler for it.
+    A handler raises ModelError for what it cannot express. stand_in: values in the place of a refused
+    node's outputs, as far as the file tells their shapes, so that the nodes behind are judged, too; a node that reads
+    what nothing stands in for is judged by its kind alone: whether there is a handler for it.
     ways_out: for operators without a handler, what to do about them. where: the file, for the message.
     Raises UnsupportedError with a line for each problem."""
     problems: list[Problem] = []

@@ -15,6 +15,8 @@ from tvm_ext.importers.relay.reader import read
 from tvm_ext.importers.relay.to_relax import to_relax
 from tvm_ext.model import Model
 
+REMEDY = "give the others' values by --params FILE"
+
 
 def load(
     path: str | Path,
@@ -35,7 +37,7 @@ def load(
         relax = to_relax(module)
         known = {str(new): str(old) for new, old in relax["main"].attrs["relay_names"].items()}
         named = {new: values[old] for new, old in known.items() if old in values}
-        return relax_module.load(relax, classes, head, logits, loss, named, name)
+        return relax_module.load(relax, classes, head, logits, loss, named, name, REMEDY)
     except ModelError as error:
         text = str(error)
         text = text.removeprefix(f"{path}: ").removeprefix(f"{name}: ")

@@ -126,6 +126,11 @@ def test_parameters_that_stand_nowhere(qnn: Path) -> None:
         mcutrain.load(qnn / "unbound.json")
 
 
+def test_parameters_of_a_float_network_that_stand_nowhere(data: Path) -> None:
+    with pytest.raises(ModelError, match=r"free parameters are .*: give the others' values by --params FILE$"):
+        mcutrain.load(data / "relay/tvm/lenet_fp32/unbound.relay")
+
+
 def test_any_graph_as_relax(data: Path) -> None:
     module = mcutrain.to_relax(data / "relay/calyx/tests_correctness_relay_bias_add.relay")
     machine = relax.VirtualMachine(tvm.compile(module, "llvm"), tvm.cpu())
