@@ -15,7 +15,8 @@ class Board:
 
     sram_bytes: the default memory budget (stack, data, bss and arena together), at most the chip's SRAM.
     has_fpu: float32 in hardware. has_fma: ... with a fused multiply-add, which the kernels then use.
-    machine: QEMU machine with the same core; timer_hz: rate of its CMSDK timer at 0x40000000."""
+    machine: QEMU machine that stands in: the same core, or one whose instructions hold this one's. Flash and RAM are
+    those of the machine; where flash does not begin at address 0, the vectors alone lie there."""
 
     name: str
     description: str
@@ -28,7 +29,6 @@ class Board:
     machine: str
     flash_base: int = 0x00000000
     ram_base: int = 0x20000000
-    timer_hz: int = 25_000_000
 
     @property
     def defines(self) -> tuple[str, ...]:
@@ -71,6 +71,30 @@ BOARDS: dict[str, Board] = {
             sram_bytes=256 * KIB,
             flash_bytes=4096 * KIB,
             machine="mps2-an385",
+        ),
+        Board(
+            name="rp2040",
+            description="RP2040, Cortex-M0+, no FPU; 256 KiB of its 264 KiB SRAM, 2 MiB flash; emulated on an M3",
+            core="Cortex-M0+",
+            cpu_flags=("-mcpu=cortex-m0plus", "-mthumb", "-mfloat-abi=soft"),
+            has_fpu=False,
+            has_fma=False,
+            sram_bytes=256 * KIB,
+            flash_bytes=2048 * KIB,
+            machine="mps2-an385",
+        ),
+        Board(
+            name="mps3-an547",
+            description="Arm MPS3 (Corstone-300), Cortex-M55 with FPU, Helium; 256 KiB of its 4 MiB SRAM, 2 MiB flash",
+            core="Cortex-M55",
+            cpu_flags=("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
+            has_fpu=True,
+            has_fma=True,
+            sram_bytes=256 * KIB,
+            flash_bytes=2048 * KIB,
+            machine="mps3-an547",
+            flash_base=0x11000000,
+            ram_base=0x31000000,
         ),
     )
 }

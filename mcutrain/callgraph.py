@@ -15,12 +15,14 @@ from pathlib import Path
 from planner.errors import ToolError
 
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "(?:[^"]*\\n)?(\d+) bytes \(([^)]*)\)"')
+_BUILT_IN = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*<built-in>"')
 _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
 _LABEL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$", re.ASCII)
 _INSTRUCTION = re.compile(r"^\s*[0-9a-f]+:\t(\S+)(?:\t([^@;]*))?")
 _TARGET = re.compile(r"^b\S* .*<([^>+]+)(?:\+0x[0-9a-f]+)?>|^cbn?z .*<([^>+]+)(?:\+0x[0-9a-f]+)?>")
 _INDIRECT = re.compile(r"^blx \w+$|^blx\.n \w+$|^bx (?!lr)\w+$|^mov(\.w)? pc, (?!lr)")
-_LEAVES = re.compile(r"^(b|b\.[nw]|bx|udf\S*) |^pop\S* .*pc|^ldmia\.w sp!.*pc|^ldr(\.w)? pc|^mov pc, lr")
+_TABLE_LOAD = re.compile(r"^ldr (r\d), \[r\d, r\d\]$")
+_LEAVES = re.compile(r"^(b|b\.[nw]|bx|udf\S*) |^pop\S* .*pc|^ldmia\.w sp!.*pc|^ldr(\.w)? pc|^mov pc, ")
 _PUSHES = re.compile(r"^(?:push|vpush|stmdb|vstmdb)\S*\s(?:sp!, )?\{(.*)\}")
 _MOVES_DOWN = re.compile(r"^sub[wns.]*\S* sp, (?:sp, )?#(\d+)|^str\S* .*\[sp, #-(\d+)\]!")
 _UNKNOWN_SIZE = re.compile(r"^sub\S* sp, (?:sp, )?r\w+|^mov(\.w)? sp, ")
@@ -29,11 +31,13 @@ _INDIRECT_NODE = "__indirect_call"
 
 @dataclass
 class CallGraph:
-    """frames: function -> own stack bytes; calls: function -> callees; unbounded: function -> why it has no bound."""
+    """frames: function -> own stack bytes; calls: function -> callees; unbounded: function -> why it has no bound.
+    built_in: library functions that GCC thought of calling."""
 
     frames: dict[str, int] = field(default_factory=dict)
     calls: dict[str, set[str]] = field(default_factory=dict)
     unbounded: dict[str, str] = field(default_factory=dict)
+    built_in: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,15 @@ def parse_callgraph(files: Iterable[Path]) -> CallGraph:
                 graph.calls.setdefault(name, set())
                 if qualifier == "dynamic":
                     graph.unbounded[name] = "its frame has no fixed size (a variable-length array or alloca)"
+            elif library := _BUILT_IN.match(line):
+                graph.built_in.add(library[1])
             elif edge := _EDGE.match(line):
                 graph.calls.setdefault(edge[1], set()).add(edge[2])
     return graph
 
 
 def add_library(graph: CallGraph, disassembly: str, addresses: Mapping[str, int]) -> None:
-    """Adds the functions that have no .ci node. disassembly: `objdump -d --no-show-raw-insn` of the linked file;
+    """Adds the functions that have no .ci node. disassembly: objdump's (linked.LISTING) of the linked file;
     addresses: symbol -> address, by which an alias (__aeabi_fadd) finds the name that objdump prints (__addsf3)."""
     functions = _split_functions(disassembly)
     names = list(functions)
@@ -73,6 +79,10 @@ def add_library(graph: CallGraph, disassembly: str, addresses: Mapping[str, int]
         if alias not in graph.frames and address in shown:
             graph.frames[alias] = 0
             graph.calls[alias] = {shown[address]}
+    # GCC lists the calls of sequences that it weighed and dropped, too; what is not linked is not called
+    absent = graph.built_in - addresses.keys()
+    for callees in graph.calls.values():
+        callees -= absent
 
 
 def _split_functions(disassembly: str) -> dict[str, list[str]]:
@@ -91,16 +101,23 @@ def _add_library_function(graph: CallGraph, name: str, body: list[str], followin
     """One assembler function: all that it pushes, all that it branches to, and the next one where it runs into it."""
     graph.frames[name] = sum(_pushed_bytes(instruction) for instruction in body)
     callees = graph.calls[name] = set()
-    for instruction in body:
+    for before, instruction in zip(["", *body], body, strict=False):
         if target := _TARGET.match(instruction):
             callees.add(target[1] or target[2])
-        if _INDIRECT.match(instruction):
+        if _INDIRECT.match(instruction) and not _is_table_jump(before, instruction):
             callees.add(_INDIRECT_NODE)
         if _UNKNOWN_SIZE.match(instruction):
             graph.unbounded[name] = f"its frame has no fixed size ({instruction})"
     if following and body and not _LEAVES.match(body[-1]):
         callees.add(following)
     callees.discard(name)
+
+
+def _is_table_jump(before: str, instruction: str) -> bool:
+    """Whether this is GCC's switch statement for Armv6-M: to an entry of a table, inside the same function. A call
+    through a pointer is a blx or bx there."""
+    loaded = _TABLE_LOAD.match(before)
+    return loaded is not None and instruction == f"mov pc, {loaded[1]}"
 
 
 def _pushed_bytes(instruction: str) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from mcutrain.compiling import Compiler, find_compiler, run_tool
 from mcutrain.cycle_model import Instruction
 
+# options of objdump. By the file alone, version 2.40 leaves out some of Armv8.1-M; the older architectures are subsets
+LISTING = ("-d", "--no-show-raw-insn", "-m", "armv8.1-m.main")
 _LABEL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$", re.ASCII)
 _LINE = re.compile(r"^\s*([0-9a-f]+):\t([^\s.]\S*)(?:\t([^@;]*))?", re.ASCII)
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
@@ -40,7 +42,7 @@ def symbols(elf: Path) -> list[Symbol]:
 def disassemble(elf: Path) -> list[Instruction]:
     """Every instruction of `elf` in the order of addresses, without the constants between them. Raises ToolError."""
     objdump = Compiler(find_compiler(), ()).tool("objdump")
-    text = run_tool([objdump, "-d", "--no-show-raw-insn", elf], f"disassembling {elf.name}").stdout
+    text = run_tool([objdump, *LISTING, elf], f"disassembling {elf.name}").stdout
     code, function = [], ""
     for line in text.splitlines():
         if label := _LABEL.match(line):

@@ -14,6 +14,7 @@ from string import Template
 from mcutrain.boards import Board
 from mcutrain.callgraph import StackPath, add_library, parse_callgraph, worst_stack
 from mcutrain.compiling import Compiler, Objects, compile_all, find_compiler, run_tool
+from mcutrain.linked import LISTING
 from planner.errors import BudgetError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime_c"  # beside this package, in the tree and when installed
@@ -90,8 +91,7 @@ def build_firmware(
         (*board.defines, *defines),
     )
     out_elf.parent.mkdir(parents=True, exist_ok=True)
-    every = (*sources, *KERNEL_SOURCES, *RUNTIME_SOURCES)
-    objects = compile_all(compiler, every, build_dir or out_elf.parent / "build")
+    objects = compile_all(compiler, (*sources, *RUNTIME_SOURCES), build_dir or out_elf.parent / "build")
     trial = out_elf.with_suffix(".trial.elf")
     try:
         _link(compiler, objects, board, trial, _UNLIMITED, 0)
@@ -137,7 +137,7 @@ def _bound_stack(compiler: Compiler, objects: Objects, elf: Path, board: Board) 
     the sections behind it lie as they did in the trial link, which reserved none."""
     graph = parse_callgraph(objects.callgraphs)
     addresses = {name: address for name, (address, _, _) in _symbols(compiler, elf).items()}
-    listing = run_tool([compiler.tool("objdump"), "-d", "--no-show-raw-insn", elf], f"disassembling {elf.name}")
+    listing = run_tool([compiler.tool("objdump"), *LISTING, elf], f"disassembling {elf.name}")
     add_library(graph, listing.stdout, addresses)
     reset = worst_stack(graph, "Reset_Handler")
     frame = FPU_FRAME if board.has_fpu else BASIC_FRAME
@@ -149,7 +149,7 @@ def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_b
     sections, symbols = _sections(compiler, elf), _symbols(compiler, elf)
     arena = _arena_bytes(symbols)
     ram = symbols["mcu_bss_end"][0] - board.ram_base + stack_bytes
-    flash = sum(sections.get(name, 0) for name in (".text", ".rodata", ".ARM.exidx", ".data"))
+    flash = sum(sections.get(name, 0) for name in (".boot", ".text", ".rodata", ".ARM.exidx", ".data"))
     if ram > budget:
         raise BudgetError(
             f"{board.name}: the firmware needs {ram} bytes of RAM (arena {arena}, stack {stack_bytes}, data and bss "
@@ -172,7 +172,7 @@ def _measure(
         elf=elf,
         board=board,
         budget=budget,
-        text=sections.get(".text", 0) + sections.get(".ARM.exidx", 0),
+        text=sum(sections.get(name, 0) for name in (".boot", ".text", ".ARM.exidx")),
         rodata=sections.get(".rodata", 0),
         data=sections.get(".data", 0),
         bss=sections.get(".bss", 0) - arena,

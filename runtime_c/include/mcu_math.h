@@ -12,6 +12,12 @@
 #error "mcu_math.h needs IEEE float32: compile without -ffast-math"
 #endif
 
+/* Helium's float vectors flush subnormals and GCC would use them in plain loops, at -O2 already. Where a kernel asks for
+ * them itself, no subnormal makes a difference. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__ARM_FEATURE_MVE)
+#pragma GCC optimize("no-tree-vectorize")
+#endif
+
 /* 1: mcu_fma is fused, 0: it is a product and a sum. Host twin and firmware must be given the same value. */
 #ifndef MCU_HAS_FMA
 #define MCU_HAS_FMA 0

@@ -30,15 +30,30 @@ int mcu_guard_install(void);
 /* Largest number of stack bytes ever used since reset. */
 uint32_t mcu_stack_peak(void);
 
+/* The counter of the emulated machine: beside the Cortex-M55 the system counter of the SSE-300 (its control frame, at the
+ * address of the secure state, in which the core starts), a CMSDK timer beside the older cores. */
+#if __ARM_ARCH >= 8
+#define MCU_HAS_SYSTEM_COUNTER 1
+#define MCU_TIMER_BASE 0x58100000u
+#else
+#define MCU_HAS_SYSTEM_COUNTER 0
+#define MCU_TIMER_BASE 0x40000000u
+#endif
+#define MCU_TIMER_BYTES 4096u
+
 /* Starts the free-running counter. */
 void mcu_timer_init(void);
 
 /* Instructions that one tick of the counter stands for, when the emulator runs with -icount shift=0. */
 #define MCU_INSTRUCTIONS_PER_TICK 40u
 
-/* Ticks since mcu_timer_init, modulo 2^32; the hardware counts down. */
+/* Ticks since mcu_timer_init, modulo 2^32; the CMSDK timer counts down. */
 static inline uint32_t mcu_timer_ticks(void) {
-    return ~*(volatile uint32_t *)0x40000004u;
+#if MCU_HAS_SYSTEM_COUNTER
+    return *(volatile uint32_t *)(MCU_TIMER_BASE + 8u);
+#else
+    return ~*(volatile uint32_t *)(MCU_TIMER_BASE + 4u);
+#endif
 }
 
 #endif

@@ -1,17 +1,40 @@
 /* The memory guard: the core may touch flash, the budgeted RAM and the timer; one byte further is a fault.
  *
- * mcu_guard_install lists the ranges; what differs between architectures is only how a range becomes regions:
- * `cover` for PMSAv7 (Cortex-M3/M4/M7). PMSAv8 (M33, M55) takes base and limit pairs in steps of 32 bytes, one region
- * a range, and needs a `cover` of its own. */
+ * mcu_guard_install lists the ranges; what differs between architectures is only how a range becomes regions (`cover`):
+ * PMSAv7 (Cortex-M3, M4, M7) takes powers of two with subregions, PMSAv8 (M33, M55) base and limit, one region a range.
+ * Code for a Cortex-M0+ is run on a core with PMSAv7; an M0+ of its own has no regions below 256 bytes. */
 #include "mcu_device.h"
-
-#if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8M_BASE__) || defined(__ARM_ARCH_8_1M_MAIN__)
-#error "the memory guard is written for PMSAv7 (Cortex-M3, M4, M7); this core has a PMSAv8 MPU"
-#endif
 
 #define MPU ((volatile uint32_t *)0xE000ED90u)
 
+#if __ARM_ARCH >= 8
+#define MCU_PMSA 8
+enum { TYPE, CONTROL, NUMBER, BASE, LIMIT, KINDS = 12 };
+#define REGION_SWITCH LIMIT
+
+/* What RBAR says of access, and RLAR (in the bits from 16 on, here) of the kind of memory: an index into MAIR. */
+#define EXECUTE_NEVER 1u
+#define PRIVILEGED_READ_WRITE 0u
+#define READ_ONLY (2u << 1)
+#define NORMAL_MEMORY 0u
+#define DEVICE_MEMORY (1u << 17)
+#define KINDS_OF_MEMORY 0x000004FFu /* 0: normal, written back; 1: a device */
+
+/* Covers [base, base + size) with one region; both are multiples of 32. Returns the next free region, or `limit` + 1
+ * where none was left. */
+static uint32_t cover(uint32_t region, uint32_t limit, uint32_t base, uint32_t size, uint32_t attributes) {
+    if (size == 0u || region >= limit) {
+        return size == 0u ? region : limit + 1u;
+    }
+    MPU[NUMBER] = region;
+    MPU[BASE] = base | (attributes & 31u);
+    MPU[LIMIT] = (base + size - 32u) | (attributes >> 16) | 1u;
+    return region + 1u;
+}
+#else
+#define MCU_PMSA 7
 enum { TYPE, CONTROL, NUMBER, BASE, ATTRIBUTES };
+#define REGION_SWITCH ATTRIBUTES
 
 /* RASR fields of Armv7-M: XN, AP, TEX/S/C/B */
 #define EXECUTE_NEVER (1u << 28)
@@ -50,6 +73,7 @@ static uint32_t cover(uint32_t region, uint32_t limit, uint32_t base, uint32_t s
     }
     return size == 0u ? region : limit + 1u;
 }
+#endif
 
 static uint32_t cover_symbols(uint32_t region, uint32_t limit, const uint32_t *start, const uint32_t *end,
                               uint32_t attributes) {
@@ -58,10 +82,13 @@ static uint32_t cover_symbols(uint32_t region, uint32_t limit, const uint32_t *s
 }
 
 int mcu_guard_install(void) {
+#if MCU_PMSA == 8
+    MPU[KINDS] = KINDS_OF_MEMORY;
+#endif
     const uint32_t limit = (MPU[TYPE] >> 8) & 0xFFu;
     const uint32_t data = EXECUTE_NEVER | PRIVILEGED_READ_WRITE;
     uint32_t region = cover_symbols(0, limit, mcu_flash_start, mcu_flash_end, READ_ONLY | NORMAL_MEMORY);
-    region = cover(region, limit, 0x40000000u, 4096u, data | DEVICE_MEMORY);
+    region = cover(region, limit, MCU_TIMER_BASE, MCU_TIMER_BYTES, data | DEVICE_MEMORY);
     region = cover_symbols(region, limit, mcu_measure_start, mcu_measure_end, data | NORMAL_MEMORY);
     region = cover_symbols(region, limit, mcu_ram_start, mcu_ram_end, data | NORMAL_MEMORY);
     if (region > limit) {
@@ -69,7 +96,7 @@ int mcu_guard_install(void) {
     }
     for (uint32_t unused = region; unused < limit; unused++) {
         MPU[NUMBER] = unused;
-        MPU[ATTRIBUTES] = 0;
+        MPU[REGION_SWITCH] = 0;
     }
     MPU[CONTROL] = 1; /* on; no background map for privileged code, off inside HardFault */
     __asm__ volatile("dsb\n\tisb" ::: "memory");

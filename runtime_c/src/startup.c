@@ -2,6 +2,7 @@
 #include "mcu_device.h"
 #include "semihost.h"
 
+#define SCB_CCR (*(volatile uint32_t *)0xE000ED14u)
 #define SCB_SHCSR (*(volatile uint32_t *)0xE000ED24u)
 #define SCB_CFSR (*(volatile uint32_t *)0xE000ED28u)
 #define SCB_HFSR (*(volatile uint32_t *)0xE000ED2Cu)
@@ -9,6 +10,8 @@
 #define SCB_BFAR (*(volatile uint32_t *)0xE000ED38u)
 #define SCB_CPACR (*(volatile uint32_t *)0xE000ED88u)
 
+#define CCR_TRAP_UNALIGNED (1u << 3)
+#define CCR_LOOP_CACHE (1u << 19) /* loops of the low-overhead branch extension run without it, but slower */
 #define CFSR_MEMORY 0x000000FFu   /* any memory management fault */
 #define CFSR_STACKING 0x00001010u /* an exception frame that could not be pushed */
 #define STACK_PAINT 0xC5C5C5C5u
@@ -35,15 +38,22 @@ static inline void paint_stack(void) {
     }
 }
 
-static inline void enable_fpu(void) {
-#if defined(__ARM_FP)
-    SCB_CPACR |= 0xFu << 20;
-    __asm__ volatile("dsb\n\tisb" ::: "memory");
+/* What the core has and reset leaves off. */
+static inline void configure_core(void) {
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+    SCB_CPACR |= 0xFu << 20; /* floating point, and Helium with it */
 #endif
+#if __ARM_ARCH >= 8
+    SCB_CCR |= CCR_LOOP_CACHE;
+#endif
+#if defined(__ARM_ARCH_6M__)
+    SCB_CCR |= CCR_TRAP_UNALIGNED; /* such a core faults by itself, the one that stands in does not */
+#endif
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
 }
 
 void Reset_Handler(void) {
-    enable_fpu();
+    configure_core();
     paint_stack();
     SCB_SHCSR |= 7u << 16; /* memory, bus and usage faults have handlers of their own */
     const uint32_t *load = mcu_data_load;
@@ -115,7 +125,13 @@ struct vectors {
     void (*handlers[15])(void);
 };
 
-__attribute__((section(".vectors"), used)) static const struct vectors vectors = {
+#if __ARM_ARCH >= 8
+#define VECTORS ".boot" /* at address 0, which is not flash there */
+#else
+#define VECTORS ".vectors"
+#endif
+
+__attribute__((section(VECTORS), used)) static const struct vectors vectors = {
     mcu_stack_top,
     {Reset_Handler, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry,
      mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry,

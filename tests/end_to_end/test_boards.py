@@ -9,6 +9,7 @@ import pytest
 
 import mcutrain
 from mcutrain import boards, toolchain
+from mcutrain.folder import c_sources, include_folders
 from mcutrain.verify import Samples, run_on_device, verify
 from tests import tiny_network as network
 from tests.mcutrain.tiny import MIXED
@@ -18,6 +19,8 @@ OPTIONS = {
     "stm32f746": {"momentum": 0.9, "accumulate": 3, "seed": 5},
     "nrf52840": {"momentum": 0.5},
     "mps2-an385": {"accumulate": 2},
+    "rp2040": {"momentum": 0.75, "accumulate": 2},
+    "mps3-an547": {"momentum": 0.9, "seed": 11},
 }
 
 
@@ -67,7 +70,6 @@ def test_int8_head_on_the_core_without_fpu(scheme: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_firmware_has_no_warnings(tmp_path: Path) -> None:
     out = build(tmp_path, "full", "nrf52840")
-    sources = [*sorted((out / "codegen/host/src").glob("*.c")), toolchain.VERIFY_MAIN]
-    include = [out / "codegen/host/include", out / "codegen/host/src"]
+    sources, include = [*c_sources(out), toolchain.VERIFY_MAIN], include_folders(out)
     image = toolchain.build_firmware(sources, include, boards.get("nrf52840"), None, tmp_path / "firmware.elf")
     assert image.warnings == () and image.arena > 10_000

@@ -25,7 +25,8 @@ int main(void) {
                      "1:\\n\\tsubs %0, %0, #1\\n\\tbne loop_begins\\n"
                      ".global once\\nonce:\\n\\tnop"
                      : "+l"(n), "+l"(odd) : : "r3", "cc");
-    return odd == 500u ? 0 : 1;
+    volatile int32_t negative = -35; /* a remainder takes one of the M55's conditional selections */
+    return odd == 500u && negative % 16 == -3 ? 0 : 1;
 }
 """
 

@@ -1,5 +1,5 @@
-/* Touches every word of the budget, then one byte at POKE_OFFSET from POKE_BASE; WRITE_FLASH, CALL_RAM, PUSH_FOREVER,
- * LOOP_FOREVER and USE_STACK are the other ways to go wrong. */
+/* Touches every word of the budget, then one byte at POKE_OFFSET from POKE_BASE; UNALIGNED, CALL_RAM,
+ * UNDEFINED_INSTRUCTION, PUSH_FOREVER, LOOP_FOREVER and USE_STACK are the other ways to go wrong. */
 #include "mcu_device.h"
 #include "semihost.h"
 
@@ -14,6 +14,9 @@ int main(void) {
 #endif
 #if defined(READ_BASE)
     (void)((volatile uint8_t *)READ_BASE)[POKE_OFFSET];
+#endif
+#if defined(UNALIGNED)
+    __asm__ volatile("ldr r0, =mcu_ram_start + 6\n\tldr r0, [r0]\n\tb 1f\n\t.ltorg\n1:" ::: "r0", "memory");
 #endif
 #if defined(CALL_RAM)
     __asm__ volatile("ldr r0, =mcu_data_start + 1\n\tblx r0\n\t.ltorg" ::: "r0", "lr", "memory");

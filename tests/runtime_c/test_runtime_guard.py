@@ -8,32 +8,39 @@ from pathlib import Path
 
 import pytest
 
-from mcutrain import emulator
+from mcutrain import boards, emulator
 from planner.errors import BudgetError, DeviceError
 
-BASE = 0x20000000
-BOARDS = ["stm32f746", "nrf52840", "mps2-an385"]
+BOARDS = list(boards.BOARDS)
 BUDGETS = [262144, 200000, 120000, 262144 - 32, 100 * 1024 + 32, 327680, 65536 + 96]
+PLACES = [
+    ("mcu_ram_end", "0"), ("mcu_ram_start", "-1"), ("mcu_flash_start", "64"), ("mcu_flash_end", "0"),
+    ("MCU_TIMER_BASE", "MCU_TIMER_BYTES"), ("MCU_TIMER_BASE", "-1"),
+]  # fmt: skip
+UNALIGNED = 1 << 24  # in CFSR
 
 
 def fault(name: str) -> str:
     return re.escape(f"FAULT {name}")
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_one_byte_past_the_budget_faults(budget: int, build: Callable, execute: Callable) -> None:
-    past = build("stm32f746", "poke_main.c", budget=budget, defines=("POKE_BASE=mcu_ram_end", "POKE_OFFSET=0"))
+@pytest.mark.parametrize(
+    ("board", "budget"),
+    [("stm32f746", n) for n in BUDGETS] + [(b, n) for b in ("rp2040", "mps3-an547") for n in BUDGETS[1:4:2]],
+)
+def test_one_byte_past_the_budget_faults(board: str, budget: int, build: Callable, execute: Callable) -> None:
+    past = build(board, "poke_main.c", budget=budget, defines=("POKE_BASE=mcu_ram_end", "POKE_OFFSET=0"))
     with pytest.raises(DeviceError, match=fault("memory guard")) as error:
         execute(past)
-    assert f"MMFAR={BASE + budget:#010x}" in str(error.value)
+    assert f"MMFAR={past.board.ram_base + budget:#010x}" in str(error.value)
     assert f"exit code {emulator.EXIT_GUARD}" in str(error.value)
-    inside = build("stm32f746", "poke_main.c", budget=budget, defines=("POKE_BASE=mcu_ram_end", "POKE_OFFSET=-1"))
+    inside = build(board, "poke_main.c", budget=budget, defines=("POKE_BASE=mcu_ram_end", "POKE_OFFSET=-1"))
     assert execute(inside) == ("swept",)
 
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_every_core_is_guarded(board: str, build: Callable, execute: Callable) -> None:
-    for base, offset in (("mcu_ram_end", 0), ("mcu_ram_start", -1), ("mcu_flash_start", 64), ("0x40001000", 0)):
+    for base, offset in PLACES:
         image = build(board, "poke_main.c", budget=50016, defines=(f"POKE_BASE={base}", f"POKE_OFFSET={offset}"))
         with pytest.raises(DeviceError, match=fault("memory guard")):
             execute(image)
@@ -51,6 +58,17 @@ def test_ram_is_not_executable_and_other_faults_differ(board: str, build: Callab
 
 
 @pytest.mark.parametrize("board", BOARDS)
+def test_unaligned_words_fault_where_the_core_has_none(board: str, build: Callable, execute: Callable) -> None:
+    """Armv6-M has no unaligned access; the M3 that stands in for it would forgive one."""
+    image = build(board, "poke_main.c", defines=("UNALIGNED",))
+    if board != "rp2040":
+        assert execute(image) == ("swept",)
+        return
+    with pytest.raises(DeviceError, match=fault("fault, PC=") + f".*CFSR={UNALIGNED:#010x}"):
+        execute(image)
+
+
+@pytest.mark.parametrize("board", BOARDS)
 def test_stack_overflow_faults(board: str, build: Callable, execute: Callable) -> None:
     with pytest.raises(DeviceError, match=fault("stack overflow") + f".*exit code {emulator.EXIT_STACK}"):
         execute(build(board, "poke_main.c", defines=("PUSH_FOREVER",)))
@@ -62,6 +80,14 @@ def test_painted_peak_lies_below_the_static_bound(board: str, build: Callable, e
     peak = int(execute(image)[-1].removeprefix("peak "))
     assert 1000 <= peak <= image.stack_bound <= 1000 + 400
     assert ("main", image.stack_path[1][1]) == image.stack_path[1] and image.stack_path[1][1] >= 1000
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_timer_counts_instructions(board: str, build: Callable, execute: Callable) -> None:
+    """A tick is 40 instructions; a reading is late by less than a tick of it and one of the clock that drives it."""
+    for loops in (1, 1000, 3_000_000):
+        counted = int(execute(build(board, "timer_main.c", defines=(f"LOOPS={loops}",)))[0])
+        assert counted % 40 == 0 and abs(counted - 2 * loops) <= 80
 
 
 def test_verify_program_overruns_on_request(build: Callable, execute: Callable) -> None:

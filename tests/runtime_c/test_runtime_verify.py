@@ -16,7 +16,7 @@ FAKE_MODEL = Path(__file__).parent / "fake_model"
 LAYOUT = emulator.Layout(
     input_bytes=16, logits_bytes=16, label_bytes=4, hyper_bytes=8, infer_ops=1, train_ops=3, segments=(64, 16)
 )
-BOARDS = ["stm32f746", "nrf52840", "mps2-an385"]
+BOARDS = list(boards.BOARDS)
 Step = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
