@@ -66,39 +66,6 @@ void mcu_conv4_full_split_mask(MCU_CONV_FULL_ARGUMENTS, uint8_t *mask);
         int32_t filters, int32_t zero
 void mcu_conv4_wide(MCU_CONV_WIDE_ARGUMENTS);
 
-/* --- Gradients of inputs, float32 (mcu_backward.c, mcu_backward_depthwise.c) --------------------------------------
- * Weights become floats once, in scratch memory, [n][channels], of neighbouring channels of the result; then all pixels
- * meet them. */
-
-/* to[k][j] = w[k * step + j * channel_step]; 8: of 8 channels side by side. */
-void mcu_grad_weights8(float *to, const int8_t *w, int32_t step, int32_t n);
-void mcu_grad_weights(float *to, const int8_t *w, int32_t step, int32_t channel_step, int32_t n, int32_t channels);
-void mcu_grad_weights_float(float *to, const float *w, int32_t step, int32_t channel_step, int32_t n, int32_t channels);
-/* ... of two weight arguments: channel j is column places[j] of w0, or where that is negative, column -1 - places[j] of
- * w1. */
-void mcu_grad_weights_split(float *to, const int8_t *w0, int32_t step0, const int8_t *w1, int32_t step1,
-                            const int16_t *places, int32_t n, int32_t channels);
-void mcu_grad_weights_split_float(float *to, const float *w0, int32_t step0, const float *w1, int32_t step1,
-                                  const int16_t *places, int32_t n, int32_t channels);
-
-/* out[p][j] = (begins ? 0 : out[p][j]) + sum over k of g[p][k] * w[k][j], k ascending. Steps are floats between pixels.
- * Pixels are taken in twos: both are read before either is written. */
-#define MCU_POINTWISE_GRAD_ARGUMENTS                                                                                   \
-    float *out, int32_t out_step, const float *g, int32_t g_step, const float *w, int32_t n, int32_t pixels,           \
-        int32_t begins
-void mcu_pointwise_grad8(MCU_POINTWISE_GRAD_ARGUMENTS);
-void mcu_pointwise_grad(MCU_POINTWISE_GRAD_ARGUMENTS, int32_t channels);
-
-/* One row of the gradient of a depthwise convolution:
- *     out[ix][j] = sum over (oy, ox) of g[oy][ox][j] * w[row - oy * sy][ix + left - ox * sx][j], oy and ox ascending,
- * over the positions of g (out_h, out_w) whose window of kh x kw taps saw that pixel; row: its own row + padding.
- * g may be a ring of `ring` rows (0: whole). */
-#define MCU_DEPTHWISE_GRAD_ARGUMENTS                                                                                   \
-    float *out, int32_t out_step, int32_t in_w, const float *g, int32_t g_step, int32_t out_h, int32_t out_w,          \
-        int32_t ring, const float *w, int32_t kh, int32_t kw, int32_t sy, int32_t sx, int32_t row, int32_t left
-void mcu_depthwise_grad8(MCU_DEPTHWISE_GRAD_ARGUMENTS);
-void mcu_depthwise_grad(MCU_DEPTHWISE_GRAD_ARGUMENTS, int32_t channels);
-
 /* --- Residual sum (mcu_add.c) ---------------------------------------------------------------------------------------
  * y[i] = clamp(round_even(((a[i] - a_zero) * a_scale + (b[i] - b_zero) * b_scale) / y_scale) + zero, lo, hi) of n values,
  * halves to even. _mask: and a bit each, from the first bit of `mask` on, where the clamp changed nothing. y may be a or
@@ -108,6 +75,110 @@ void mcu_depthwise_grad(MCU_DEPTHWISE_GRAD_ARGUMENTS, int32_t channels);
         float b_scale, float y_scale, int32_t zero, int32_t lo, int32_t hi
 void mcu_add_even(MCU_ADD_ARGUMENTS);
 void mcu_add_even_mask(MCU_ADD_ARGUMENTS, uint8_t *mask);
+
+/* --- Gradients of inputs, float32 (mcu_backward.c, mcu_backward_depthwise.c) --------------------------------------
+ * out += the gradient: begin with zeros. Steps are in elements: of out and g from pixel to pixel, of w from filter to
+ * filter. */
+
+/* out[p][c] += sum over o of g[p][o] * w[o][c], o ascending. 4: of multiples of 4 channels and filters; 1: of any. split:
+ * of two weight arguments, channel c is column places[c] of w0, or where that is negative -1 - places[c] of w1. */
+#define MCU_POINTWISE_GRAD_ARGUMENTS                                                                                   \
+    float *out, int32_t out_step, int32_t channels, const float *g, int32_t g_step, int32_t filters, int32_t pixels
+#define MCU_SPLIT_ARGUMENTS(type)                                                                                      \
+    const type *w0, int32_t step0, const type *w1, int32_t step1, const int16_t *places
+#define MCU_POINTWISE_GRAD_PROTOTYPES(number)                                                                          \
+    void mcu_pointwise_grad##number(MCU_POINTWISE_GRAD_ARGUMENTS, const int8_t *w, int32_t step);                      \
+    void mcu_pointwise_grad##number##_float(MCU_POINTWISE_GRAD_ARGUMENTS, const float *w, int32_t step);               \
+    void mcu_pointwise_grad##number##_split(MCU_POINTWISE_GRAD_ARGUMENTS, MCU_SPLIT_ARGUMENTS(int8_t));                \
+    void mcu_pointwise_grad##number##_split_float(MCU_POINTWISE_GRAD_ARGUMENTS, MCU_SPLIT_ARGUMENTS(float));
+MCU_POINTWISE_GRAD_PROTOTYPES(4)
+MCU_POINTWISE_GRAD_PROTOTYPES(1)
+
+/* Rows y0 .. y1 - 1 of the gradient of a depthwise convolution, whose weights are [channels][kh][kw]:
+ *     out[iy][ix][c] += g[oy][ox][c] * w[c][iy + top - oy * sy][ix + left - ox * sx], oy then ox ascending,
+ * over all positions of g (out_h, out_w) whose window saw that pixel. Either may be a ring of rows (0: whole). Of 8
+ * channels, or of 1. */
+#define MCU_DEPTHWISE_GRAD_ARGUMENTS                                                                                   \
+    float *out, int32_t out_step, int32_t in_w, int32_t ring_out, const float *g, int32_t g_step, int32_t out_h,       \
+        int32_t out_w, int32_t ring_in, int32_t kh, int32_t kw, int32_t sy, int32_t sx, int32_t top, int32_t left,     \
+        int32_t y0, int32_t y1
+void mcu_depthwise_grad8(MCU_DEPTHWISE_GRAD_ARGUMENTS, const int8_t *w);
+void mcu_depthwise_grad8_float(MCU_DEPTHWISE_GRAD_ARGUMENTS, const float *w);
+void mcu_depthwise_grad1(MCU_DEPTHWISE_GRAD_ARGUMENTS, const int8_t *w);
+void mcu_depthwise_grad1_float(MCU_DEPTHWISE_GRAD_ARGUMENTS, const float *w);
+
+/* --- Gradients of parameters, float32 (mcu_backward_sums.c) --------------------------------------------------------
+ * out += the sum over n positions in their order: begin with zeros. 8: of a multiple of 8 channels (filters). */
+
+/* out[c] += sum of g[p][c] */
+#define MCU_BIAS_GRAD_ARGUMENTS float *out, int32_t channels, const float *g, int32_t g_step, int32_t n
+void mcu_bias_grad8(MCU_BIAS_GRAD_ARGUMENTS);
+void mcu_bias_grad1(MCU_BIAS_GRAD_ARGUMENTS);
+
+/* out[o][c] += sum of g[p][o] * (x[p][c] - zero) of one tap; steps are in elements. */
+#define MCU_WEIGHT_GRAD_ARGUMENTS                                                                                      \
+    float *out, int32_t out_step, int32_t channels, int32_t x_step, const float *g, int32_t g_step, int32_t filters,   \
+        int32_t n
+void mcu_weight_grad8(MCU_WEIGHT_GRAD_ARGUMENTS, const int8_t *x, int32_t zero);
+void mcu_weight_grad8_float(MCU_WEIGHT_GRAD_ARGUMENTS, const float *x);
+void mcu_weight_grad1(MCU_WEIGHT_GRAD_ARGUMENTS, const int8_t *x, int32_t zero);
+void mcu_weight_grad1_float(MCU_WEIGHT_GRAD_ARGUMENTS, const float *x);
+
+/* out[c * out_step] += sum of g[p][c] * (x[p][c] - zero) */
+#define MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS                                                                            \
+    float *out, int32_t out_step, int32_t channels, int32_t x_step, const float *g, int32_t g_step, int32_t n
+void mcu_depthwise_weight_grad8(MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS, const int8_t *x, int32_t zero);
+void mcu_depthwise_weight_grad8_float(MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS, const float *x);
+void mcu_depthwise_weight_grad1(MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS, const int8_t *x, int32_t zero);
+void mcu_depthwise_weight_grad1_float(MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS, const float *x);
+
+/* --- Mask and scale of a gradient, float32 (mcu_backward_mask.c) ---------------------------------------------------
+ * out = g * scale where the bit of the mask is 1, else 0. 8: n groups of 8 elements, each with a byte of the mask; a
+ * group is read before it is written. Steps are in elements from group to group. */
+#define MCU_MASK_SCALE_ARGUMENTS                                                                                       \
+    float *out, int32_t out_step, const float *g, int32_t g_step, const uint8_t *mask, int32_t mask_step, int32_t n
+void mcu_mask_scale8(MCU_MASK_SCALE_ARGUMENTS, const float *scale, int32_t scale_step);
+void mcu_mask_scale8_by(MCU_MASK_SCALE_ARGUMENTS, float factor);
+void mcu_mask_scale1(float *out, const float *g, const uint8_t *mask, int32_t bit, int32_t n, const float *scale);
+void mcu_mask_scale1_by(float *out, const float *g, const uint8_t *mask, int32_t bit, int32_t n, float factor);
+
+/* --- Forward depthwise convolution (mcu_depthwise.c) --------------------------------------------------------------
+ * One output row y[out_w][channels] of x (in_h, in_w, channels), a ring of `ring` rows (0: whole), with weights
+ * [channels][kh][kw]; iy: the input row under the first tap row, -left: the column under the first tap of the first
+ * pixel. Bias, table and roundings as above. rows: memory of the call, aligned to 4 bytes, of so many int16 elements:
+ *     kh * ((out_w - 1) * stride + kw), or for 5 x 5 and 7 x 7 windows
+ *     4 * kh * ceil4((9 - kw) / 2 + (ceil4(out_w) - 1) * stride + kw)        (ceil4: up to a multiple of 4).
+ * _mask: sets or clears the bit of every element of the row in `mask`, of (out_w * channels + 7) / 8 bytes.
+ * Of each channel its whole window is read before the channel is written, or (3 x 3) a column before the output left of
+ * it.
+ *
+ * mcu_depthwise serves every window. The others have their window and horizontal stride in the name and ask for a
+ * multiple of 8 channels with a mask; of 3 x 3, for more than one channel and left <= 2.
+ * _full: _even of the range -128 .. 127, with left == kw / 2; of 3 x 3, with an even out_w and in_w == stride * out_w,
+ * else of multiples of 4 channels, 4 outputs and 4 columns of x. */
+#define MCU_DEPTHWISE_FULL(table_type)                                                                                 \
+    const int8_t *x, const int8_t *w, const int32_t *bias, const table_type *table, int8_t *y, int16_t *rows,          \
+        int32_t in_h, int32_t in_w, int32_t channels, int32_t ring, int32_t iy, int32_t out_w, int32_t in_zero,        \
+        int32_t out_zero
+#define MCU_DEPTHWISE_CLAMPED(table_type) MCU_DEPTHWISE_FULL(table_type), int32_t left, int32_t lo, int32_t hi
+#define MCU_DEPTHWISE_ANY(table_type) MCU_DEPTHWISE_CLAMPED(table_type), int32_t kh, int32_t kw, int32_t stride
+#define MCU_DEPTHWISE_PROTOTYPE(name, arguments)                                                                       \
+    void mcu_depthwise##name(arguments);                                                                               \
+    void mcu_depthwise##name##_mask(arguments, uint8_t *mask);
+#define MCU_DEPTHWISE_ROUNDINGS(name, arguments)                                                                       \
+    MCU_DEPTHWISE_PROTOTYPE(name##_even, arguments(float))                                                             \
+    MCU_DEPTHWISE_PROTOTYPE(name##_tflite, arguments(int32_t))                                                         \
+    MCU_DEPTHWISE_PROTOTYPE(name##_upward, arguments(int32_t))
+#define MCU_DEPTHWISE_PROTOTYPES(name)                                                                                 \
+    MCU_DEPTHWISE_PROTOTYPE(name##_full, MCU_DEPTHWISE_FULL(float))                                                    \
+    MCU_DEPTHWISE_ROUNDINGS(name, MCU_DEPTHWISE_CLAMPED)
+MCU_DEPTHWISE_ROUNDINGS(, MCU_DEPTHWISE_ANY)
+MCU_DEPTHWISE_PROTOTYPES(3_s1)
+MCU_DEPTHWISE_PROTOTYPES(3_s2)
+MCU_DEPTHWISE_PROTOTYPES(5_s1)
+MCU_DEPTHWISE_PROTOTYPES(5_s2)
+MCU_DEPTHWISE_PROTOTYPES(7_s1)
+MCU_DEPTHWISE_PROTOTYPES(7_s2)
 
 #ifdef __cplusplus
 }

@@ -26,15 +26,20 @@ INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, 
     }
 }
 #elif MCU_MVE
-INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
-    for (int32_t p = 0; p < pixels; p++, x += stride, columns += padded(n)) {
-        int32_t k = 0;
-        for (; k + 8 <= n; k += 8) {
-            vst1q_s16(columns + k, vsubq_n_s16(vldrbq_s16(x + k), (int16_t)zero));
-        }
-        const mve_pred16_t rest = vctp16q((uint32_t)(n - k));
-        vstrhq_p_s16(columns + k, vsubq_n_s16(vldrbq_z_s16(x + k, rest), (int16_t)zero), rest);
+INLINE void move(int8_t *to, const int8_t *from, int32_t n) {
+    for (; n >= 16; n -= 16, to += 16, from += 16) {
+        vst1q_s8(to, vld1q_s8(from));
     }
+    const mve_pred16_t rest = vctp8q((uint32_t)n);
+    vstrbq_p_s8(to, vldrbq_z_s8(from, rest), rest);
+}
+
+INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
+    int8_t *to = (int8_t *)columns;
+    for (int32_t p = 0; p < pixels; p++, x += stride, to += padded(n)) {
+        move(to, x, n);
+    }
+    __builtin_memcpy(to, &zero, sizeof zero);
 }
 #else
 INLINE void widen(int16_t *columns, const int8_t *x, int32_t stride, int32_t n, int32_t zero, int32_t pixels) {
@@ -55,12 +60,16 @@ void mcu_columns1(int16_t *columns, const void *x, int32_t stride, int32_t n, in
 }
 
 INLINE void copy(int8_t *to, const int8_t *from, int32_t n) {
+#if MCU_MVE
+    move(to, from, n);
+#else
     for (; n >= 4; n -= 4, to += 4, from += 4) {
         __builtin_memcpy(to, from, 4);
     }
     for (; n > 0; n--) {
         *to++ = *from++;
     }
+#endif
 }
 
 INLINE int is_inside(int32_t position, int32_t extent) {

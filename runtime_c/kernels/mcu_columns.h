@@ -9,9 +9,16 @@ INLINE int32_t padded(int32_t n) {
 }
 
 /* With DSP instructions: for each four inputs the pairs (0, 2) of all pixels, then the pairs (1, 3), as words. In this
- * order sxtb16 takes weights apart, so that neither side is ever shuffled. Otherwise, where input k of pixel p lies:
- * [input][pixel] where one load after the other comes from memory, [pixel][input] where vectors do. */
-#if defined(__arm__) && !MCU_MVE
+ * order sxtb16 takes weights apart, so that neither side is ever shuffled. With Helium: the inputs of each pixel as
+ * bytes, and behind the last pixel the zero point as a word. Otherwise int16, [input][pixel] where one load after the
+ * other comes from memory, [pixel][input] where vectors do. */
+#if MCU_MVE
+INLINE int32_t columns_zero(const int16_t *columns, int32_t n, int32_t pixels) {
+    int32_t zero;
+    __builtin_memcpy(&zero, (const int8_t *)columns + pixels * padded(n), sizeof zero);
+    return zero;
+}
+#elif defined(__arm__)
 #define COLUMN(k, p, n, pixels) ((k) * (pixels) + (p))
 #else
 #define COLUMN(k, p, n, pixels) ((p) * padded(n) + (k))

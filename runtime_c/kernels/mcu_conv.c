@@ -1,5 +1,8 @@
 /* Forward convolution over channels: every filter against a block of columns. */
 #include "mcu_columns.h"
+#if MCU_MVE
+#include "mcu_conv_mve.h"
+#endif
 
 #if MCU_DSP
 /* The last 1 to 3 weights of a filter as a word. */
@@ -59,25 +62,18 @@ INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const 
     acc[1] = b;
 }
 
-#else
-#if MCU_MVE
-INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
-    const int16_t *x[4] = {columns, columns + padded(n), columns + 2 * padded(n), columns + 3 * padded(n)};
-    int32_t k = 0;
-    for (; k + 8 <= n; k += 8) {
-        const int16x8_t weights = vldrbq_s16(w + k);
-        UNROLL for (int32_t p = 0; p < 4; p++) {
-            acc[p] = vmladavaq_s16(acc[p], vld1q_s16(x[p] + k), weights);
-        }
-    }
-    if (k < n) {
-        const mve_pred16_t rest = vctp16q((uint32_t)(n - k));
-        const int16x8_t weights = vldrbq_z_s16(w + k, rest);
-        UNROLL for (int32_t p = 0; p < 4; p++) {
-            acc[p] = vmladavaq_s16(acc[p], vldrhq_z_s16(x[p] + k, rest), weights);
-        }
+#elif MCU_MVE
+INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
+    const int8_t *x = (const int8_t *)columns;
+    for (int32_t k = 0; k < n; k += 16) {
+        const mve_pred16_t there = vctp8q((uint32_t)(n - k));
+        const int8x16_t some = vldrbq_z_s8(x + k, there);
+        const int8x16_t one = vldrbq_z_s8(w + k, there), two = vldrbq_z_s8(other + k, there);
+        acc[0] = vmladavaq_s8(acc[0], some, one) - columns_zero(columns, n, 1) * vaddvq_s8(one);
+        acc[1] = vmladavaq_s8(acc[1], some, two) - columns_zero(columns, n, 1) * vaddvq_s8(two);
     }
 }
+
 #else
 INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
     int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
@@ -93,8 +89,6 @@ INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_
     acc[2] = c;
     acc[3] = d;
 }
-#endif
-
 INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
     int32_t a = acc[0], b = acc[1];
     for (int32_t k = 0; k < n; k++) {
@@ -138,11 +132,10 @@ INLINE uint32_t store4(const int32_t acc[4], const void *table, int8_t *y, int32
                        int32_t lo, int32_t hi, enum rounding rounding) {
 #if MCU_MVE
     if (rounding == EVEN) {
-        int32x4_t v = {acc[0], acc[1], acc[2], acc[3]};
-        v = vqaddq_n_s32(vcvtnq_s32_f32(vmulq_n_f32(vcvtq_f32_s32(v), ((const float *)table)[o])), zero);
-        const int32x4_t limited = vminq_s32(vmaxq_s32(v, vdupq_n_s32(lo)), vdupq_n_s32(hi));
+        const int32x4_t sums = {acc[0], acc[1], acc[2], acc[3]};
+        mve_pred16_t equal; /* four bits a lane */
+        const int32x4_t limited = outputs(sums, vdupq_n_f32(((const float *)table)[o]), zero, lo, hi, &equal);
         vstrbq_scatter_offset_s32(y + o, vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)filters), limited);
-        const uint32_t equal = vcmpeqq_s32(v, limited); /* four bits a lane */
         return (equal & 1u) << 7 | (equal & 0x10u) << 11 | (equal & 0x100u) << 15 | (equal & 0x1000u) << 19;
     }
 #endif

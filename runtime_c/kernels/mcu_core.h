@@ -19,6 +19,10 @@
 
 #if MCU_ARM_FPU && MCU_HAS_FMA
 #define MCU_VFMA 1 /* mcu_fma is one instruction, and one load or store moves several floats */
+/* Float registers, for the clobbers of assembly. */
+#define S0_TO_S15 "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"
+#define S16_TO_S23 "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"
+#define S24_TO_S31 "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31"
 #else
 #define MCU_VFMA 0
 #endif
@@ -63,6 +67,48 @@ INLINE int32_t dot_lanes(int32_t acc, uint32_t a, uint32_t b) {
     int32_t sum;
     __asm__("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
     return sum;
+}
+/* The same with the lanes of b exchanged; of one lane each alone. */
+INLINE int32_t dot_exchanged(int32_t acc, uint32_t a, uint32_t b) {
+    int32_t sum;
+    __asm__("smladx %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+INLINE int32_t dot_low_low(int32_t acc, uint32_t a, uint32_t b) {
+    int32_t sum;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+INLINE int32_t dot_high_low(int32_t acc, uint32_t a, uint32_t b) {
+    int32_t sum;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+INLINE int32_t dot_low_high(int32_t acc, uint32_t a, uint32_t b) {
+    int32_t sum;
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+INLINE int32_t dot_high_high(int32_t acc, uint32_t a, uint32_t b) {
+    int32_t sum;
+    __asm__("smlatt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+/* Pairs (low, high): (a.low, b.low), (a.high, b.high), (a.low, b.high). */
+INLINE uint32_t lows(uint32_t a, uint32_t b) {
+    uint32_t pair;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
+}
+INLINE uint32_t highs(uint32_t a, uint32_t b) {
+    uint32_t pair;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(pair) : "r"(b), "r"(a));
+    return pair;
+}
+INLINE uint32_t low_and_high(uint32_t a, uint32_t b) {
+    uint32_t pair;
+    __asm__("pkhbt %0, %1, %2" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
 }
 /* Both lanes hold `value`. */
 INLINE uint32_t both_lanes(int32_t value) {

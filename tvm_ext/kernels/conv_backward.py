@@ -1,26 +1,22 @@
 """Gradients of the convolutions with respect to their inputs, float32 (transposed convolution), and saved channels.
 
-All loops gather: each gradient element is summed in a register, in one fixed order, and stored once. The attribute
-`dtype` is that of weights and activations, "int8" where it is missing.
+All loops gather: each gradient element is summed in one fixed order. The loops over rows and blocks stand here; what
+happens to a row is in runtime_c/kernels/mcu_backward*.c. The attribute `dtype` is that of weights and activations,
+"int8" where it is missing.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from tvm.tirx.script import builder as T
 
 from tvm_ext.kernels.build import (
     Kernel,
-    as_float,
+    at,
+    call,
     channel_block,
-    fma,
     function,
     i32,
-    largest_divisor,
-    let,
-    local,
     loop,
     over_channels,
     overlap_distance,
@@ -29,11 +25,18 @@ from tvm_ext.kernels.build import (
     store,
     suffix_minimum,
 )
-from tvm_ext.kernels.conv import channel_tables, split_channels
+from tvm_ext.kernels.pointwise_blocks import (
+    add_gradient,
+    pointwise_blocks,
+    weight_arguments,
+    weight_places,
+    zero,
+)
 from tvm_ext.kernels.pointwise_blocks import forms as pointwise_forms
-from tvm_ext.kernels.pointwise_blocks import pointwise_blocks
-from tvm_ext.kernels.transposed_conv import transposed_conv, window
+from tvm_ext.kernels.transposed_conv import transposed_conv
 
+PIXELS = 16  # that meet a tile of weights, at least where the image has as many
+LANES = 8  # channels of a depthwise convolution that are taken together
 FLOAT = 4  # bytes
 
 
@@ -47,42 +50,27 @@ def conv2d_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
 
 
 def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """g_x[p, c] = sum over o of g[p, o] * w[o, c], for a block of pixels and channels at once."""
+    """g_x[p, c] = sum over o of g[p, o] * w[o, c], over rows: a few at a time, whose sums lie in g_x meanwhile."""
     _, height, width, out_c = shapes[0]
-    in_c = attrs["shape"][3]
-    groups, dtype = split_channels(attrs, in_c), attrs.get("dtype", "int8")
-    pixels = largest_divisor(width, (4, 2, 1))
+    in_c, rings = attrs["shape"][3], [attrs.get(f"ring_{n}", 0) for n in ("in", "out")]
+    rows = 1 if any(rings) else max(1, PIXELS // width)  # rows of a ring do not follow one another
     with function() as f:
-        g = f.buffer("g", height * width * out_c, "float32")
-        weights = [f.buffer(f"w{i}", out_c * len(n), dtype) for i, n in enumerate(groups)]
-        tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
+        g, weights = f.buffer("g", height * width * out_c, "float32"), weight_arguments(f, shapes, attrs)
         out = f.buffer("g_x", height * width * in_c, "float32")
         y0, y1 = f.rows()
-        acc = local("acc", pixels * 2, "float32")
-        with loop("y", y0, y1) as y, loop("block", 0, width // pixels) as block:
-            first = (ring_row(y, attrs.get("ring_in", 0)) * width + block * pixels) * out_c
-            target = (ring_row(y, attrs.get("ring_out", 0)) * width + block * pixels) * in_c
-            for index, group in enumerate(groups):
-                n = len(group)
-                channels = largest_divisor(n, (2, 1))
-                with loop("cb", 0, n // channels) as cb:
-                    for i in range(pixels * channels):
-                        store(acc, i, T.float32(0))
-                    with loop("o", 0, out_c) as o:
-                        w = [let("wv", as_float(weights[index][o * n + cb * channels + j])) for j in range(channels)]
-                        for p in range(pixels):
-                            gv = let("gv", g[first + p * out_c + o])
-                            for j in range(channels):
-                                store(acc, p * channels + j, fma(gv, w[j], acc[p * channels + j]))
-                    for j in range(channels):
-                        c = cb * channels + j
-                        channel = c if tables is None else i32(tables[index][c])
-                        for p in range(pixels):
-                            store(out, target + p * in_c + channel, acc[p * channels + j])
+        with loop("b", 0, T.truncdiv(y1 - y0 + (rows - 1), T.int32(rows))) as b:
+            y = y0 + b * rows
+            pixels = T.min(T.int32(rows), y1 - y) * width
+            source, target = (ring_row(y, ring) * (width * n) for ring, n in zip(rings, (out_c, in_c), strict=True))
+            zero(out, target, pixels * in_c)
+            add_gradient((out, target, in_c), (g, source, out_c), weights, (0, out_c), (0, in_c), pixels)
+    # all of a block of rows is written before the first of g in it is read for the last time
+    first = np.arange(0, height, rows) * width
+    written = np.minimum(first + rows * width, height * width) * in_c
     return Kernel(
         f.func,
-        channel_tables(groups),
-        overlaps=((0, 0, _pointwise_distance(groups, height * width, in_c, out_c, pixels)),),
+        weight_places(shapes, attrs),
+        overlaps=((0, 0, overlap_distance(written, first * out_c) * FLOAT),),
         macs=height * width * out_c * in_c,
         rows=height,
         reads=((0, height, 1, 1, 0),),
@@ -91,54 +79,47 @@ def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     )
 
 
-def _pointwise_distance(groups: list[list[int]], positions: int, in_c: int, out_c: int, pixels: int) -> int:
-    """Of g_x over g: a block of pixels is read anew for each one or two channels, which are written behind that."""
-    last = [np.reshape(g, (-1, largest_divisor(len(g), (2, 1)))).max(axis=1) for g in groups]
-    channel, first = np.concatenate(last), np.arange(0, positions, pixels)
-    written = np.maximum.accumulate(np.add.outer((first + pixels - 1) * in_c, channel + 1).ravel())
-    still_read = np.repeat(first * out_c, len(channel))
-    still_read[0] = positions * out_c  # the first block is read before anything is written
-    return overlap_distance(np.append(0, written[:-1]), still_read) * FLOAT
-
-
 def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     """g_x[iy, ix, c] = sum over the output positions that saw it of g[oy, ox, c] * w[c, iy.., ix..], over rows or over
     blocks of channels."""
     _, out_h, out_w, channels = shapes[0]
     _, in_h, in_w, _ = attrs["shape"]
-    (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
-    block = channel_block(channels)
-    ring_in, ring_out, blocked = attrs.get("ring_in", 0), attrs.get("ring_out", 0), over_channels(attrs)
+    (kh, kw), (top, left, *_) = attrs["kernel"], attrs["padding"]
+    block, blocked, window = channel_block(channels), over_channels(attrs), [kh, kw, *attrs["stride"], top, left]
+    ring_in, ring_out, dtype = attrs.get("ring_in", 0), attrs.get("ring_out", 0), attrs.get("dtype", "int8")
     with function() as f:
         g = f.buffer("g", out_h * out_w * channels, "float32")
-        w = f.buffer("w", channels * kh * kw, attrs.get("dtype", "int8"))
+        w = f.buffer("w", channels * kh * kw, dtype)
         out = f.buffer("g_x", in_h * in_w * channels, "float32")
         y0, y1 = f.rows()
-        acc = local("acc", 1, "float32")
 
-        def element(iy: object, ix: object, c: object, g_index: Callable, target: object) -> None:
-            store(acc, 0, T.float32(0))
-            with loop("oy", *window(iy, kh, sy, top, out_h)) as oy:
-                with loop("ox", *window(ix, kw, sx, left, out_w)) as ox:
-                    tap = (iy + top - oy * sy) * kw + (ix + left - ox * sx)
-                    store(acc, 0, fma(g[g_index(oy, ox)], as_float(w[c * (kh * kw) + tap]), acc[0]))
-            store(out, target, acc[0])
+        def add(target: tuple, source: tuple, rings: list, rows: list, c: object, count: int) -> None:
+            """count channels; target and source: index and step."""
+            lanes = 1 if count % LANES else LANES
+            name = f"mcu_depthwise_grad{lanes}{'_float' if dtype == 'float32' else ''}"
+            with loop("i", 0, count // lanes) as i:
+                places = [at(out, target[0] + i * lanes), target[1], in_w, rings[1]]
+                places += [at(g, source[0] + i * lanes), source[1], out_h, out_w, rings[0]]
+                call(name, *places, *window, *rows, at(w, (c + i * lanes) * (kh * kw)))
 
         if blocked:
-            with loop("s", y0, y1) as s, loop("iy", 0, in_h) as iy, loop("ix", 0, in_w) as ix, loop("i", 0, block) as i:
-                target = pixel_index(iy * in_w + ix, s, i, attrs["shape"], ring_out)
-                element(
-                    iy, ix, s * block + i, lambda y, x: pixel_index(y * out_w + x, s, i, shapes[0], ring_in), target
-                )
+            with loop("s", y0, y1) as s:
+                target = pixel_index(0, s, 0, attrs["shape"], ring_out)  # a ring: blocks of a depthwise are never whole
+                zero(out, target, in_h * in_w * block)
+                source = (pixel_index(0, s, 0, shapes[0], ring_in), block if ring_in else channels)
+                add((target, block), source, [0, 0], [0, in_h], s * block, block)
         else:
-            with loop("iy", y0, y1) as iy, loop("ix", 0, in_w) as ix, loop("c", 0, channels) as c:
-                target = (ring_row(iy, ring_out) * in_w + ix) * channels + c
-                element(iy, ix, c, lambda y, x: (ring_row(y, ring_in) * out_w + x) * channels + c, target)
+            with loop("iy", y0, y1) as iy:
+                zero(out, ring_row(iy, ring_out) * (in_w * channels), in_w * channels)
+            whole = channels // LANES * LANES
+            for c, count in ((0, whole), (whole, channels - whole)):
+                if count:
+                    add((c, channels), (c, channels), [ring_in, ring_out], [y0, y1], c, count)
     return Kernel(
         f.func,
         macs=out_h * out_w * channels * kh * kw,
         rows=channels // block if blocked else in_h,
-        reads=((0, out_h, sy, kh, top, True),),
+        reads=((0, out_h, attrs["stride"][0], kh, top, True),),
         by_channel=((channels // block, (0, 1), False),),
         inputs=len(shapes),
     )

@@ -1,31 +1,29 @@
-"""Forward depthwise convolution: for each output row and channel, k input rows are widened into padded scratch rows,
-then slid over by the k x k taps, two output pixels at a time. Weights [C, kh, kw]."""
+"""Forward depthwise convolution, row by row: for each channel, a row's window is read, then slid over by the taps.
+
+    acc[c] = bias[c] + sum over taps of (x[tap, c] - z_x) * w[c, tap]                    weights [C, kh, kw]
+    y[c]   = clamp(round_even(float(acc[c]) * scale[c]) + z_y, lo, hi)          (NUMERICS, "Forward")
+
+or, where the attribute `rounding` says so, with an integer multiplier and shift in the place of scale.
+
+The loop over rows stands here; what happens to a row is in runtime_c/kernels/mcu_depthwise.c.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from tvm.tirx.script import builder as T
 
 from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
     Kernel,
+    at,
+    call,
     function,
-    i32,
-    largest_divisor,
-    let,
-    local,
     loop,
     overlap_distance,
     requantisation_table,
-    requantised,
     ring_row,
-    set_mask_bit,
-    store,
-    store_clamped,
     suffix_minimum,
 )
-
-UNROLLED_TAPS = 25  # a larger window keeps its loop over rows
 
 
 def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
@@ -33,40 +31,30 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     x_shape, channels = shapes[0], shapes[1][0]
     _, in_h, in_w, _ = x_shape
     _, out_h, out_w, _ = window_output_shape(x_shape, channels, attrs)
-    (kh, kw), (sy, sx), (top, left, _, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
-    row_width = in_w + left + right
-    pixels = largest_divisor(out_w, (2, 1))
-    mask_row = (out_w * channels + 7) // 8
+    (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
+    mask_row, row = (out_w * channels + 7) // 8, out_w * channels
+    form = _form(attrs, channels, with_mask)
+    rounding = "full" if _is_full(form, attrs, x_shape, out_w) else attrs.get("rounding", "even")
+    scratch = 2 * _scratch_elements(form, attrs, out_w)
     with function() as f:
         x, w = f.buffer("x", in_h * in_w * channels, "int8"), f.buffer("w", channels * kh * kw, "int8")
         bias, table = f.buffer("bias", channels, "int32"), requantisation_table(f, channels, attrs)
-        y = f.buffer("y", out_h * out_w * channels, "int8")
+        y = f.buffer("y", out_h * row, "int8")
         mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
-        rows = f.buffer("rows", kh * row_width, "int16")
+        rows = f.buffer("rows", scratch // 2, "int16")
         y0, y1 = f.rows()
-        accumulators = local("acc", pixels, "int32")
-        with loop("i", 0, kh * row_width) as i:  # the borders stay zero from here on
-            store(rows, i, T.int16(0))
+        name = f"mcu_depthwise{form}_{rounding}{'_mask' if with_mask else ''}"
         with loop("oy", y0, y1) as oy:
-            y_row = ring_row(oy, attrs.get("ring_out", 0))
-            if with_mask:
-                with loop("i", 0, mask_row) as i:
-                    store(mask, oy * mask_row + i, T.uint8(0))
-            with loop("c", 0, channels) as c:
-                _widen(x, rows, x_shape, attrs, oy, c)
-                with loop("block", 0, out_w // pixels) as block:
-                    for p in range(pixels):
-                        store(accumulators, p, bias[c])
-                    _taps(accumulators, rows, w, c, block, (kh, kw), sx, row_width, pixels)
-                    for p in range(pixels):
-                        v = let("v", requantised(accumulators[p], table, c, attrs))
-                        element = (block * pixels + p) * channels + c
-                        store_clamped(y, y_row * (out_w * channels) + element, v, attrs["lo"], attrs["hi"])
-                        if with_mask:
-                            set_mask_bit(mask, oy * mask_row, element, v, attrs["lo"], attrs["hi"])
+            target = at(y, ring_row(oy, attrs.get("ring_out", 0)) * row)
+            arrays = [at(x, 0), at(w, 0), at(bias, 0), at(table, 0), target, at(rows, 0)]
+            window = [in_h, in_w, channels, attrs.get("ring_in", 0), oy * sy - top, out_w]
+            numbers = [attrs["in_zero"], attrs["out_zero"]]
+            numbers += [] if rounding == "full" else [left, attrs["lo"], attrs["hi"]]
+            numbers += [] if form else [kh, kw, sx]
+            call(name, *arrays, *window, *numbers, *([at(mask, oy * mask_row)] if with_mask else []))
     return Kernel(
         f.func,
-        scratch=2 * kh * row_width,
+        scratch=scratch,
         overlaps=((0, 0, _distance(x_shape, out_h, out_w, sy, top)),),
         macs=out_h * out_w * channels * kh * kw,
         rows=out_h,
@@ -76,42 +64,39 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     )
 
 
-def _widen(x, rows, x_shape, attrs, oy, c) -> None:
-    """rows[ky] = channel c of the input row under tap row ky, minus the zero point; zeros outside the image."""
-    _, in_h, in_w, channels = x_shape
-    (kh, _), (sy, _), (top, left, _, right), zero = attrs["kernel"], attrs["stride"], attrs["padding"], attrs["in_zero"]
-    row_width = in_w + left + right
-    with loop("ky", 0, kh) as ky:
-        iy = oy * sy + ky - top
-        target = ky * row_width + left
-        with T.If(T.And(iy >= 0, iy < in_h)):
-            with T.Then(), loop("ix", 0, in_w) as ix:
-                value = i32(x[(ring_row(iy, attrs.get("ring_in", 0)) * in_w + ix) * channels + c]) - T.int32(zero)
-                store(rows, target + ix, T.Cast("int16", value))
-            with T.Else(), loop("ix", 0, in_w) as ix:
-                store(rows, target + ix, T.int16(0))
+def _form(attrs: dict, channels: int, with_mask: bool) -> str:
+    """The micro-kernel that is made for a window, "" for the one that serves all."""
+    (kh, kw), (_, sx), left = attrs["kernel"], attrs["stride"], attrs["padding"][1]
+    has_form = kh == kw and kh in (3, 5, 7) and sx in (1, 2)
+    if not has_form or (with_mask and channels % 8) or (kh == 3 and (channels == 1 or left > 2)):
+        return ""
+    return f"{kh}_s{sx}"
 
 
-def _taps(accumulators, rows, w, c, block, kernel, stride, row_width, pixels) -> None:
-    kh, kw = kernel
+def _is_full(form: str, attrs: dict, x_shape: list[int], out_w: int) -> bool:
+    """Whether the faster kernel for the whole range of int8 serves (mcu_kernels.h)."""
+    _, _, in_w, channels = x_shape
+    left, whole_range = attrs["padding"][1], (attrs["lo"], attrs["hi"]) == (-128, 127)
+    if not form or not whole_range or attrs.get("rounding", "even") != "even" or left != attrs["kernel"][1] // 2:
+        return False
+    if form.startswith("3"):
+        return out_w % 2 == 0 and in_w == out_w * attrs["stride"][1]
+    return out_w % 4 == 0 and in_w % 4 == 0 and channels % 4 == 0
 
-    def tap_row(ky: object) -> None:
-        for kx in range(kw):
-            wv = let("wv", i32(w[c * (kh * kw) + ky * kw + kx]))
-            for p in range(pixels):
-                position = ky * row_width + (block * pixels + p) * stride + kx
-                store(accumulators, p, accumulators[p] + wv * i32(rows[position]))
 
-    if kh * kw <= UNROLLED_TAPS:
-        for ky in range(kh):
-            tap_row(ky)
-    else:
-        with loop("ky", 0, kh) as ky:
-            tap_row(ky)
+def _scratch_elements(form: str, attrs: dict, out_w: int) -> int:
+    """int16 elements that a row's call needs (mcu_kernels.h)."""
+    (kh, kw), sx = attrs["kernel"], attrs["stride"][1]
+    if form[:1] not in ("5", "7"):
+        return kh * ((out_w - 1) * sx + kw)
+    blocks = -(-out_w // 4) * 4
+    return 4 * kh * (-(-((9 - kw) // 2 + (blocks - 1) * sx + kw) // 4) * 4)
 
 
 def _distance(x_shape, out_h, out_w, stride, padding) -> int:
-    """Of y over x: one channel of a row's window is read whole before that channel of the row is written."""
+    """Of y over x: one channel of a row's window is read whole before that channel of the row is written. Forms that
+    read more channels first, or write while they move to the right, ask for no more: the next channel begins at the
+    left again."""
     _, in_h, in_w, channels = x_shape
     oy, c = np.divmod(np.arange(out_h * channels), channels)
     still_read = suffix_minimum(np.maximum(oy * stride - padding, 0) * in_w * channels + c)

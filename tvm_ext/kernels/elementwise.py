@@ -16,7 +16,6 @@ from tvm_ext.kernels.build import (
     as_float,
     at,
     call,
-    channel_block,
     clear,
     f32,
     function,
@@ -25,14 +24,13 @@ from tvm_ext.kernels.build import (
     local,
     loop,
     multiplied,
-    over_channels,
-    pixel_index,
     ring_row,
     round_even,
     set_mask_bit,
     store,
     store_clamped,
 )
+from tvm_ext.kernels.mask_scale import mask_scale as mask_scale
 
 
 def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
@@ -220,46 +218,6 @@ def spread(shapes: list[list[int]], attrs: dict) -> Kernel:
         with loop("p", 0, height * width) as p, loop("c", 0, channels) as c:
             store(out, p * channels + c, g[c] / f32(height * width))
     return Kernel(f.func, inputs=1)
-
-
-def _masked(mask, element, mask_row, y, scaled):
-    """scaled where the clamp let the value pass, else 0."""
-    byte = i32(mask[y * mask_row + T.shift_right(element, T.int32(3))])
-    bit = T.bitwise_and(T.shift_right(byte, T.bitwise_and(element, T.int32(7))), T.int32(1))
-    return T.Select(bit != 0, scaled, T.float32(0))
-
-
-def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """g, mask[, scale [C]] -> mask * g * scale, or * the attribute `factor` where all channels have one scale."""
-    inputs = 2 if "factor" in attrs else 3
-    _, height, width, channels = shapes[0]
-    row, mask_row = width * channels, (width * channels + 7) // 8
-    rings, block = [attrs.get(f"ring_{n}", 0) for n in ("in", "out")], channel_block(channels)
-    with function() as f:
-        g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
-        scale = f.buffer("scale", channels, "float32") if inputs == 3 else None
-        out = f.buffer("g_acc", height * row, "float32")
-        y0, y1 = f.rows()
-
-        def element(y: object, x: object, c: object, source: object, target: object) -> None:
-            factor = f32(attrs["factor"]) if scale is None else scale[c]
-            store(out, target, _masked(mask, x * channels + c, mask_row, y, g[source] * factor))
-
-        if over_channels(attrs):
-            with loop("s", y0, y1) as s, loop("y", 0, height) as y, loop("x", 0, width) as x, loop("i", 0, block) as i:
-                element(y, x, s * block + i, *(pixel_index(y * width + x, s, i, shapes[0], ring) for ring in rings))
-        else:
-            with loop("y", y0, y1) as y, loop("x", 0, width) as x, loop("c", 0, channels) as c:
-                element(y, x, c, *(ring_row(y, ring) * row + (x * channels + c) for ring in rings))
-    return Kernel(
-        f.func,
-        # over channels an element may be written before its left neighbour is read: only distance 0 would be safe
-        overlaps=() if over_channels(attrs) else ((0, 0, 0),),
-        rows=channels // block if over_channels(attrs) else height,
-        reads=((0, height, 1, 1, 0),),
-        by_channel=((channels // block, (0,), False),),
-        inputs=inputs,
-    )
 
 
 def add(shapes: list[list[int]], attrs: dict) -> Kernel:

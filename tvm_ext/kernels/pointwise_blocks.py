@@ -3,28 +3,91 @@ convolution, so that the hidden tensors of an inverted bottleneck lie in memory 
 
     g_x[p, c] = sum over o of g[p, o] * w[o, c], o ascending, as the whole kernel sums it.
 
-Weights are of the attribute `dtype`, "int8" where it is missing."""
+Weights are of the attribute `dtype`, "int8" where it is missing. The sums are in runtime_c/kernels/mcu_backward.c."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from tvm_ext.kernels.build import (
+    Frame,
     Kernel,
-    as_float,
+    at,
+    call,
     channel_block,
-    fma,
     function,
-    i32,
-    largest_divisor,
-    let,
-    local,
     loop,
     pixel_index,
+    ring_row,
     store,
     when,
 )
-from tvm_ext.kernels.conv import channel_tables, split_channels
+from tvm_ext.kernels.conv import split_channels
+
+TILE = 4  # channels, and filters
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight arguments of one kernel. places: of each channel its column, -1 - column in the second argument;
+    None where there is one argument."""
+
+    arguments: list[tirx.Buffer]
+    widths: list[int]
+    places: tirx.Buffer | None
+    dtype: str
+
+
+def weight_places(shapes: list[list[int]], attrs: dict) -> tuple[np.ndarray, ...]:
+    """Kernel.tables of a kernel with `weight_arguments`."""
+    groups = split_channels(attrs, attrs["shape"][3])
+    if len(groups) == 1:
+        return ()
+    places = np.empty(attrs["shape"][3], "int16")
+    places[groups[0]] = np.arange(len(groups[0]))
+    places[groups[1]] = -1 - np.arange(len(groups[1]))
+    return (places,)
+
+
+def weight_arguments(f: Frame, shapes: list[list[int]], attrs: dict) -> Weights:
+    """Parameters w0[, w1, places]."""
+    in_c, dtype = attrs["shape"][3], attrs.get("dtype", "int8")
+    widths = [len(group) for group in split_channels(attrs, in_c)]
+    arguments = [f.buffer(f"w{i}", shapes[0][3] * n, dtype) for i, n in enumerate(widths)]
+    return Weights(arguments, widths, f.buffer("places", in_c, "int16") if len(widths) > 1 else None, dtype)
+
+
+def add_gradient(out: tuple, g: tuple, weights: Weights, filters: tuple, channels: tuple, pixels: object) -> None:
+    """Adds the gradient of so many pixels. out and g: buffer, index, step from pixel to pixel; filters and channels:
+    first and count. Whole tiles first, then the other filters and the other channels."""
+    (o, filter_count), (c, channel_count) = filters, channels
+    across, down = channel_count // TILE * TILE, filter_count // TILE * TILE
+    across = across if down else 0
+    parts = [(TILE, 0, across, 0, down), (1, 0, across, down, filter_count - down)]
+    for number, at_c, width, at_o, height in (*parts, (1, across, channel_count - across, 0, filter_count)):
+        if width and height:
+            places = [at(out[0], out[1] + at_c), out[2], width, at(g[0], g[1] + at_o), g[2], height, pixels]
+            _call(number, places, weights, o + at_o, c + at_c)
+
+
+def _call(number: int, places: list, weights: Weights, o: object, c: object) -> None:
+    suffix = "_float" if weights.dtype == "float32" else ""
+    name = f"mcu_pointwise_grad{number}{'' if weights.places is None else '_split'}{suffix}"
+    if weights.places is None:
+        width = weights.widths[0]
+        call(name, *places, at(weights.arguments[0], o * width + c), width)
+        return
+    pairs = [(at(w, o * width), width) for w, width in zip(weights.arguments, weights.widths, strict=True)]
+    call(name, *places, *pairs[0], *pairs[1], at(weights.places, c))
+
+
+def zero(out: tirx.Buffer, first: object, count: object) -> None:
+    with loop("i", 0, count) as i:
+        store(out, first + i, T.float32(0))
 
 
 def forms(shapes: list[list[int]], attrs: dict) -> tuple:
@@ -46,67 +109,37 @@ def _made(shapes: list[list[int]], attrs: dict) -> Kernel:
     """Blocks [y0, y1) of the output's channels, each from all of g."""
     _, height, width, out_c = shapes[0]
     in_c, positions = attrs["shape"][3], height * width
-    block, pixels = channel_block(in_c), largest_divisor(positions, (4, 2, 1))
-    lanes = largest_divisor(block, (2, 1))
+    block = channel_block(in_c)
     with function() as f:
-        g = f.buffer("g", positions * out_c, "float32")
-        w = f.buffer("w0", out_c * in_c, attrs.get("dtype", "int8"))
+        g, weights = f.buffer("g", positions * out_c, "float32"), weight_arguments(f, shapes, attrs)
         out = f.buffer("g_x", positions * in_c, "float32")
         y0, y1 = f.rows()
-        acc = local("acc", pixels * lanes, "float32")
-        with loop("s", y0, y1) as s, loop("p", 0, positions // pixels) as p, loop("b", 0, block // lanes) as b:
-            for i in range(pixels * lanes):
-                store(acc, i, T.float32(0))
-            with loop("o", 0, out_c) as o:
-                wv = [let("wv", as_float(w[o * in_c + s * block + b * lanes + j])) for j in range(lanes)]
-                for i in range(pixels):
-                    gv = let("gv", g[(p * pixels + i) * out_c + o])
-                    for j in range(lanes):
-                        store(acc, i * lanes + j, fma(gv, wv[j], acc[i * lanes + j]))
-            for i in range(pixels):
-                for j in range(lanes):
-                    at = pixel_index(p * pixels + i, s, b * lanes + j, attrs["shape"], attrs["ring_out"])
-                    store(out, at, acc[i * lanes + j])
+        with loop("s", y0, y1) as s:
+            first = ring_row(s, attrs["ring_out"]) * (positions * block)
+            zero(out, first, positions * block)
+            source = (g, 0, out_c)
+            add_gradient((out, first, block), source, weights, (0, out_c), (s * block, block), positions)
     macs = positions * out_c * in_c
-    return Kernel(f.func, macs=macs, rows=in_c // block, by_channel=forms(shapes, attrs), inputs=2)
+    return Kernel(f.func, macs=macs, rows=in_c // block, by_channel=forms(shapes, attrs), inputs=len(shapes))
 
 
 def _taken(shapes: list[list[int]], attrs: dict) -> Kernel:
     """The sum goes on with blocks [y0, y1) of g's channels; it begins where y0 == 0."""
     _, height, width, out_c = shapes[0]
     in_c, positions, ring = attrs["shape"][3], height * width, attrs.get("ring_in", 0)
-    block, pixels = channel_block(out_c), largest_divisor(positions, (4, 2, 1))
-    groups, dtype = split_channels(attrs, in_c), attrs.get("dtype", "int8")
+    block = channel_block(out_c)
     with function() as f:
-        g = f.buffer("g", positions * out_c, "float32")
-        weights = [f.buffer(f"w{i}", out_c * len(n), dtype) for i, n in enumerate(groups)]
-        tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
+        g, weights = f.buffer("g", positions * out_c, "float32"), weight_arguments(f, shapes, attrs)
         out = f.buffer("g_x", positions * in_c, "float32")
         y0, y1 = f.rows()
-        acc = local("acc", pixels * 2, "float32")
-        with when(y0 == 0), loop("i", 0, positions * in_c) as i:
-            store(out, i, T.float32(0))
-        with loop("s", y0, y1) as s, loop("p", 0, positions // pixels) as p:
-            for index, group in enumerate(groups):
-                n = len(group)
-                lanes = largest_divisor(n, (2, 1))
-                with loop("cb", 0, n // lanes) as cb:
-                    c = [cb * lanes + j for j in range(lanes)]
-                    channel = c if tables is None else [let("channel", i32(tables[index][j])) for j in c]
-                    target = [(p * pixels + i) * in_c + j for i in range(pixels) for j in channel]
-                    for i, at in enumerate(target):
-                        store(acc, i, out[at])
-                    with loop("o", 0, block) as o:
-                        wv = [let("wv", as_float(weights[index][(s * block + o) * n + j])) for j in c]
-                        for i in range(pixels):
-                            gv = let("gv", g[pixel_index(p * pixels + i, s, o, shapes[0], ring)])
-                            for j in range(lanes):
-                                store(acc, i * lanes + j, fma(gv, wv[j], acc[i * lanes + j]))
-                    for i, at in enumerate(target):
-                        store(out, at, acc[i])
+        with when(y0 == 0):
+            zero(out, 0, positions * in_c)
+        with loop("s", y0, y1) as s:
+            source = (g, pixel_index(0, s, 0, shapes[0], ring), block if ring else out_c)
+            add_gradient((out, 0, in_c), source, weights, (s * block, block), (0, in_c), positions)
     return Kernel(
         f.func,
-        channel_tables(groups),
+        weight_places(shapes, attrs),
         macs=positions * out_c * in_c,
         rows=out_c // block,
         accumulates=True,
