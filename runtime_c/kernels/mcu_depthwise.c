@@ -1,5 +1,5 @@
-/* Forward depthwise convolution of one output row: the form for every window and core, and the functions that are called.
- * One channel at a time is widened, then slid over by the taps. */
+/* Forward depthwise convolution of one output row: the form for every window and core, and the functions that are
+ * called. One channel at a time is widened, then slid over by the taps. */
 #include "mcu_depthwise.h"
 #if MCU_MVE
 #include "mcu_depthwise_mve.h"
@@ -29,7 +29,7 @@ INLINE void widen_channel(const struct row *r, int32_t c, int32_t columns) {
 /* `pixels` neighbours from `pixel` on of channel c. */
 INLINE void neighbours(const struct row *r, const struct channel *channel, int32_t c, int32_t pixel, int32_t pixels,
                        int32_t columns) {
-    int32_t acc[8];
+    int32_t acc[4];
     const int8_t *w = r->w + c * r->kh * r->kw;
     UNROLL for (int32_t p = 0; p < pixels; p++) {
         acc[p] = r->bias[c];
@@ -71,28 +71,35 @@ INLINE void depthwise_plain(const struct row *r) {
         int32_t pixel = 0;
         widen_channel(r, c, columns);
 #if !defined(__arm__)
-        for (; pixel + 8 <= r->out_w; pixel += 8) {
-            neighbours(r, &channel, c, pixel, 8, columns);
-        }
         for (; pixel + 4 <= r->out_w; pixel += 4) {
             neighbours(r, &channel, c, pixel, 4, columns);
         }
-#endif
+#else
         for (; pixel + 2 <= r->out_w; pixel += 2) {
             neighbours(r, &channel, c, pixel, 2, columns);
         }
+#endif
         for (; pixel < r->out_w; pixel++) {
             neighbours(r, &channel, c, pixel, 1, columns);
         }
     }
 }
 
+#if !defined(__arm__)
+/* A twin is built often: the compiler gets one copy, and not one a function. */
+__attribute__((noinline)) static void depthwise_shared(const struct row *r) {
+    depthwise_plain(r);
+}
+#define FORM_ANY depthwise_shared
+#else
+#define FORM_ANY depthwise_plain
+#endif
 #if MCU_DSP
 #define FORM_3 depthwise3
 #define FORM_PAIRS depthwise_pairs
 #else
-#define FORM_3 depthwise_plain
-#define FORM_PAIRS depthwise_plain
+#define FORM_3 FORM_ANY
+#define FORM_PAIRS FORM_ANY
 #endif
 #if MCU_DSP && MCU_ARM_FPU
 #define FORM_3_FULL depthwise3_full
@@ -122,7 +129,7 @@ INLINE void depthwise_plain(const struct row *r) {
 #define FORMS(k, s, full, form)                                                                                        \
     DEPTHWISE(k##_s##s##_full, MCU_DEPTHWISE_FULL(float), full, .left = k / 2, .lo = -128, .hi = 127, WINDOW(k, s))    \
     ROUNDINGS(k##_s##s, MCU_DEPTHWISE_CLAMPED, form, WINDOW(k, s))
-ROUNDINGS(, MCU_DEPTHWISE_ANY, depthwise_plain, .kh = kh, .kw = kw, .step = stride)
+ROUNDINGS(, MCU_DEPTHWISE_ANY, FORM_ANY, .kh = kh, .kw = kw, .step = stride)
 FORMS(3, 1, FORM_3_FULL, FORM_3)
 FORMS(3, 2, FORM_3_FULL, FORM_3)
 FORMS(5, 1, FORM_PAIRS_FULL, FORM_PAIRS)

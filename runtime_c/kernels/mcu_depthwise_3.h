@@ -1,6 +1,6 @@
 /* Depthwise 3 x 3 with DSP instructions: the input is read where it lies, without scratch. A filter's taps stay in
- * registers as pairs: of the first two tap rows a pair is a column, of the third it is two neighbours. Columns come from
- * the left, two at a time, and add to every output that they touch. */
+ * registers as pairs: of the first two tap rows a pair is a column, of the third it is two neighbours. Columns come
+ * from the left, two at a time, and add to every output that they touch. */
 #ifndef MCU_DEPTHWISE_3_H
 #define MCU_DEPTHWISE_3_H
 

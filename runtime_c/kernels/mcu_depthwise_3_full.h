@@ -1,6 +1,6 @@
-/* Depthwise 3 x 3 over the whole range of int8 for cores with DSP instructions and an FPU, of the common geometry: one
- * column of padding on the left, out_w even and in_w == stride * out_w. As mcu_depthwise_3.h, in assembly: all 14 registers are
- * in use, and what does not fit lies in the structure that r0 points to. */
+/* Depthwise 3 x 3 over the whole range of int8 for cores with DSP instructions and an FPU, of the common geometry:
+ * one column of padding on the left, out_w even and in_w == stride * out_w. As mcu_depthwise_3.h, in assembly: all
+ * 14 registers are in use, and what does not fit lies in the structure that r0 points to. */
 #ifndef MCU_DEPTHWISE_3_FULL_H
 #define MCU_DEPTHWISE_3_FULL_H
 

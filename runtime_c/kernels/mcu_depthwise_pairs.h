@@ -1,6 +1,6 @@
-/* Depthwise 5 x 5 and 7 x 7 with DSP instructions: the window's rows of 4 channels are widened, x - zero, four columns of
- * a channel as the two words (0, 2) and (1, 3); so are the taps. A pair that begins at column 2 or 3 of its four takes
- * one half of each word, the wrong way round, and SMLADX meets it. Four outputs share the taps. */
+/* Depthwise 5 x 5 and 7 x 7 with DSP instructions: the window's rows of 4 channels are widened, x - zero, four
+ * columns of a channel as the two words (0, 2) and (1, 3); so are the taps. A pair that begins at column 2 or 3 of
+ * its four takes one half of each word, the wrong way round, and SMLADX meets it. Four outputs share the taps. */
 #ifndef MCU_DEPTHWISE_PAIRS_H
 #define MCU_DEPTHWISE_PAIRS_H
 
@@ -199,12 +199,13 @@ INLINE void filter_pairs(const struct row *r, const lanes *x, int32_t c, int32_t
     }
 }
 
-/* Bytes of a widened row, in groups of columns. */
+/* Groups of columns of a widened row. */
 INLINE int32_t row_groups(const struct row *r) {
     return ((9 - r->kw) / 2 + (((r->out_w + 3) & ~3) - 1) * r->step + r->kw + 3) >> 2;
 }
 
-/* The rows of channels c .. c + n - 1 under tap rows [from, end). Groups that do not touch the image stay as they are. */
+/* The rows of channels c .. c + n - 1 under tap rows [from, end). Groups that do not touch the image stay as they
+ * are. */
 INLINE void widen_window(const struct row *r, lanes *rows, int32_t c, int32_t n, int32_t from, int32_t end) {
     const int32_t groups = row_groups(r), before = r->left + (9 - r->kw) / 2; /* columns in front of the image */
     const int32_t begins = before >> 2, ends = (before + r->in_w + 3) >> 2, last = ends < groups ? ends : groups;

@@ -1,6 +1,6 @@
-/* Depthwise 5 x 5 and 7 x 7 over the whole range of int8 for cores with DSP instructions and an FPU, of multiples of 4
- * channels and 4 outputs, with (k - 1) / 2 columns of padding on the left and in_w a multiple of 4, so that the groups of
- * the image are whole: as mcu_depthwise_pairs.h, and four channels in one run of assembly. */
+/* Depthwise 5 x 5 and 7 x 7 over the whole range of int8 for cores with DSP instructions and an FPU, of multiples of
+ * 4 channels and 4 outputs, with (k - 1) / 2 columns of padding on the left and in_w a multiple of 4, so that the
+ * groups of the image are whole: as mcu_depthwise_pairs.h, and four channels in one run of assembly. */
 #ifndef MCU_DEPTHWISE_PAIRS_FULL_H
 #define MCU_DEPTHWISE_PAIRS_FULL_H
 

@@ -100,8 +100,11 @@ static void begin_call(uint32_t first, uint32_t count) {
     started = mcu_timer_ticks();
 }
 
+/* The pieces of main that stay functions: in one frame they would lie under the model's calls, which need the stack. */
+#define PIECE __attribute__((noinline)) static void
+
 /* Checks the status of the call that begin_call began, and writes its instruction count. */
-static void end_call(int32_t status, const char *failure) {
+PIECE end_call(int32_t status, const char *failure) {
     const uint64_t instructions = (uint64_t)(mcu_timer_ticks() - started) * MCU_INSTRUCTIONS_PER_TICK;
 #if defined(MCU_PROFILE)
     close_op();
@@ -115,16 +118,13 @@ static void end_call(int32_t status, const char *failure) {
     write_bytes(&instructions, sizeof instructions);
 }
 
-static void progress(const char *what, uint32_t done, uint32_t all) {
+PIECE progress(const char *what, uint32_t done, uint32_t all) {
     semihost_print(what);
     semihost_print_number(done);
     semihost_print("/");
     semihost_print_number(all);
     semihost_print("\n");
 }
-
-/* The pieces of main that stay functions: in one frame they would lie under the model's calls, which need the stack. */
-#define PIECE __attribute__((noinline)) static void
 
 PIECE infer(void) {
     read_bytes(MCU_MODEL_ARENA + MCU_MODEL_INPUT_OFFSET, MCU_MODEL_INPUT_BYTES);
@@ -184,7 +184,9 @@ void mcu_gradient(uint32_t index, const void *gradient, size_t nbytes) {
 }
 #endif
 
-PIECE open_files(uint32_t header[3]) {
+/* counts: of inferences and steps. */
+PIECE open_files(uint32_t counts[2]) {
+    uint32_t magic;
     samples = semihost_open_read("samples.bin");
     results = semihost_open_write("results.bin");
     if (samples < 0 || results < 0) {
@@ -193,33 +195,34 @@ PIECE open_files(uint32_t header[3]) {
 #if defined(MCU_GRADIENTS)
     gradients = semihost_open_write("gradients.bin");
 #endif
-    read_bytes(header, 3u * sizeof header[0]);
-    if (header[0] != SAMPLES_MAGIC || (!MCU_MODEL_TRAINS && header[2] != 0u)) {
+    read_bytes(&magic, sizeof magic);
+    read_bytes(counts, 2u * sizeof counts[0]);
+    if (magic != SAMPLES_MAGIC || (!MCU_MODEL_TRAINS && counts[1] != 0u)) {
         stop(MCU_EXIT_FILE, "samples.bin is not for this program (wrong magic, or training steps for an inference model)");
     }
-    const uint32_t head[8] = {RESULTS_MAGIC,          RESULTS_VERSION, header[1],           header[2],
+    const uint32_t head[8] = {RESULTS_MAGIC,          RESULTS_VERSION, counts[0],           counts[1],
                               MCU_MODEL_LOGITS_BYTES, state_bytes(),   MCU_MODEL_INFER_OPS, TRAIN_OPS};
     write_bytes(head, sizeof head);
 }
 
 int main(void) {
-    uint32_t header[3]; /* magic, inferences, steps */
+    uint32_t counts[2];
     mcu_timer_init();
 #if defined(MCU_TEST_OVERRUN)
     ((volatile uint8_t *)mcu_ram_end)[MCU_TEST_OVERRUN] = 1; /* 0: one byte past the budget, -1: its last byte */
 #endif
-    open_files(header);
+    open_files(counts);
     if (MCU_MODEL_INIT() != MCU_OK) {
         stop(MCU_EXIT_MODEL, "the model's initialisation failed");
     }
-    for (uint32_t i = 0; i < header[1]; i++) {
+    for (uint32_t i = 0; i < counts[0]; i++) {
         infer();
-        progress("infer ", i + 1u, header[1]);
+        progress("infer ", i + 1u, counts[0]);
     }
 #if MCU_MODEL_TRAINS
-    for (uint32_t i = 0; i < header[2]; i++) {
+    for (uint32_t i = 0; i < counts[1]; i++) {
         train();
-        progress("train ", i + 1u, header[2]);
+        progress("train ", i + 1u, counts[1]);
     }
 #endif
     write_tail();

@@ -341,7 +341,7 @@ static const int16_t channels_1[3] = {
 };
 
 /* All memory of the model: inputs, outputs, trained state, activations, gradients, scratch. */
-_Alignas(16) uint8_t tvmgen_tiny_arena[17696];
+_Alignas(16) uint8_t tvmgen_tiny_arena[18208];
 
 /* The tensor at this byte of the arena; every offset is aligned for its type. */
 #define AT(type, offset) ((type *)(void *)(tvmgen_tiny_arena + (offset)))
@@ -384,27 +384,27 @@ static void tvmgen_tiny_infer_ops(void) {
     /* blocks.1.depthwise:qconv2d: blocks.1.depthwise int8 1x4x4x16 @5984 <- blocks.1.pointwise1 int8 1x8x8x16 @4896, blocks.1.depthwise.weight int8 16x5x5 in flash, blocks.1.depthwise.bias int32 16 in flash, blocks.1.depthwise.scale float32 16 in flash */
     MCU_OP(6);
     tvmgen_tiny_qconv2d_depthwise5x5_s2_8x8x16_k6(AT(int8_t, 4896), p_blocks_1_depthwise_weight, p_blocks_1_depthwise_bias, p_blocks_1_depthwise_scale, AT(int8_t, 5984), AT(int16_t, 6240), 0, 4);
-    /* blocks.1.pointwise2:qconv2d: blocks.1.pointwise2 int8 1x4x4x12 @6368 <- blocks.1.depthwise int8 1x4x4x16 @5984, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 in flash, blocks.1.pointwise2.scale float32 12 in flash */
+    /* blocks.1.pointwise2:qconv2d: blocks.1.pointwise2 int8 1x4x4x12 @6880 <- blocks.1.depthwise int8 1x4x4x16 @5984, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 in flash, blocks.1.pointwise2.scale float32 12 in flash */
     MCU_OP(7);
-    tvmgen_tiny_qconv2d_conv1x1_4x4x16_k7(AT(int8_t, 5984), p_blocks_1_pointwise2_weight, p_blocks_1_pointwise2_bias, p_blocks_1_pointwise2_scale, AT(int8_t, 6368), AT(int16_t, 6560), 0, 4);
-    /* blocks.2.pointwise1:qconv2d: blocks.2.pointwise1 int8 1x4x4x24 @6688 <- blocks.1.pointwise2 int8 1x4x4x12 @6368, blocks.2.pointwise1.weight.frozen int8 24x1x1x9 in flash, blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1.scale float32 24 in flash */
+    tvmgen_tiny_qconv2d_conv1x1_4x4x16_k7(AT(int8_t, 5984), p_blocks_1_pointwise2_weight, p_blocks_1_pointwise2_bias, p_blocks_1_pointwise2_scale, AT(int8_t, 6880), AT(int16_t, 7072), 0, 4);
+    /* blocks.2.pointwise1:qconv2d: blocks.2.pointwise1 int8 1x4x4x24 @7200 <- blocks.1.pointwise2 int8 1x4x4x12 @6880, blocks.2.pointwise1.weight.frozen int8 24x1x1x9 in flash, blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1.scale float32 24 in flash */
     MCU_OP(8);
-    tvmgen_tiny_qconv2d_conv1x1_4x4x12_k32(AT(int8_t, 6368), p_blocks_2_pointwise1_weight_frozen, AT(int8_t, 608), AT(int32_t, 208), p_blocks_2_pointwise1_scale, channels_0, channels_1, AT(int8_t, 6688), AT(int16_t, 7120), 0, 4);
-    /* blocks.2.depthwise:qconv2d: blocks.2.depthwise int8 1x4x4x24 @7296 <- blocks.2.pointwise1 int8 1x4x4x24 @6688, blocks.2.depthwise.weight int8 24x3x3 in flash, blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise.scale float32 24 in flash */
+    tvmgen_tiny_qconv2d_conv1x1_4x4x12_k32(AT(int8_t, 6880), p_blocks_2_pointwise1_weight_frozen, AT(int8_t, 608), AT(int32_t, 208), p_blocks_2_pointwise1_scale, channels_0, channels_1, AT(int8_t, 7200), AT(int16_t, 7632), 0, 4);
+    /* blocks.2.depthwise:qconv2d: blocks.2.depthwise int8 1x4x4x24 @7808 <- blocks.2.pointwise1 int8 1x4x4x24 @7200, blocks.2.depthwise.weight int8 24x3x3 in flash, blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise.scale float32 24 in flash */
     MCU_OP(9);
-    tvmgen_tiny_qconv2d_depthwise3x3_4x4x24_k33(AT(int8_t, 6688), p_blocks_2_depthwise_weight, AT(int32_t, 304), p_blocks_2_depthwise_scale, AT(int8_t, 7296), AT(int16_t, 7728), 0, 4);
-    /* blocks.2.pointwise2:qconv2d: blocks.2.pointwise2 int8 1x4x4x12 @7776 <- blocks.2.depthwise int8 1x4x4x24 @7296, blocks.2.pointwise2.weight int8 12x1x1x24 in flash, blocks.2.pointwise2.bias int32 12 in flash, blocks.2.pointwise2.scale float32 12 in flash */
+    tvmgen_tiny_qconv2d_depthwise3x3_4x4x24_k33(AT(int8_t, 7200), p_blocks_2_depthwise_weight, AT(int32_t, 304), p_blocks_2_depthwise_scale, AT(int8_t, 7808), AT(int16_t, 8240), 0, 4);
+    /* blocks.2.pointwise2:qconv2d: blocks.2.pointwise2 int8 1x4x4x12 @8288 <- blocks.2.depthwise int8 1x4x4x24 @7808, blocks.2.pointwise2.weight int8 12x1x1x24 in flash, blocks.2.pointwise2.bias int32 12 in flash, blocks.2.pointwise2.scale float32 12 in flash */
     MCU_OP(10);
-    tvmgen_tiny_qconv2d_conv1x1_4x4x24_k34(AT(int8_t, 7296), p_blocks_2_pointwise2_weight, p_blocks_2_pointwise2_bias, p_blocks_2_pointwise2_scale, AT(int8_t, 7776), AT(int16_t, 8000), 0, 4);
-    /* blocks.2.residual:qadd: blocks.2.residual int8 1x4x4x12 @8192 <- blocks.1.pointwise2 int8 1x4x4x12 @6368, blocks.2.pointwise2 int8 1x4x4x12 @7776 */
+    tvmgen_tiny_qconv2d_conv1x1_4x4x24_k34(AT(int8_t, 7808), p_blocks_2_pointwise2_weight, p_blocks_2_pointwise2_bias, p_blocks_2_pointwise2_scale, AT(int8_t, 8288), AT(int16_t, 8512), 0, 4);
+    /* blocks.2.residual:qadd: blocks.2.residual int8 1x4x4x12 @8704 <- blocks.1.pointwise2 int8 1x4x4x12 @6880, blocks.2.pointwise2 int8 1x4x4x12 @8288 */
     MCU_OP(11);
-    tvmgen_tiny_qadd_4x4x12_k35(AT(int8_t, 6368), AT(int8_t, 7776), AT(int8_t, 8192), 0, 4);
-    /* global_pool:qmean: global_pool int8 1x1x1x12 @8416 <- blocks.2.residual int8 1x4x4x12 @8192 */
+    tvmgen_tiny_qadd_4x4x12_k35(AT(int8_t, 6880), AT(int8_t, 8288), AT(int8_t, 8704), 0, 4);
+    /* global_pool:qmean: global_pool int8 1x1x1x12 @8928 <- blocks.2.residual int8 1x4x4x12 @8704 */
     MCU_OP(12);
-    tvmgen_tiny_qmean_4x4x12_k12(AT(int8_t, 8192), AT(int8_t, 8416));
-    /* classifier:dense: classifier float32 4 @8432 <- global_pool int8 1x1x1x12 @8416, classifier.weight float32 4x12 @400, classifier.bias float32 4 @592 */
+    tvmgen_tiny_qmean_4x4x12_k12(AT(int8_t, 8704), AT(int8_t, 8928));
+    /* classifier:dense: classifier float32 4 @8944 <- global_pool int8 1x1x1x12 @8928, classifier.weight float32 4x12 @400, classifier.bias float32 4 @592 */
     MCU_OP(13);
-    tvmgen_tiny_dense_1x1x12_k13(AT(int8_t, 8416), AT(float, 400), AT(float, 592), AT(float, 8432));
+    tvmgen_tiny_dense_1x1x12_k13(AT(int8_t, 8928), AT(float, 400), AT(float, 592), AT(float, 8944));
 }
 
 static void tvmgen_tiny_train_ops(void) {
@@ -429,92 +429,92 @@ static void tvmgen_tiny_train_ops(void) {
     /* blocks.1.depthwise:qconv2d: blocks.1.depthwise int8 1x4x4x16 @5984 <- blocks.1.pointwise1 int8 1x8x8x16 @4896, blocks.1.depthwise.weight int8 16x5x5 in flash, blocks.1.depthwise.bias int32 16 in flash, blocks.1.depthwise.scale float32 16 in flash */
     MCU_OP(6);
     tvmgen_tiny_qconv2d_depthwise5x5_s2_8x8x16_k6(AT(int8_t, 4896), p_blocks_1_depthwise_weight, p_blocks_1_depthwise_bias, p_blocks_1_depthwise_scale, AT(int8_t, 5984), AT(int16_t, 6240), 0, 4);
-    /* blocks.1.pointwise2:qconv2d: blocks.1.pointwise2 int8 1x4x4x12 @6368 <- blocks.1.depthwise int8 1x4x4x16 @5984, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 in flash, blocks.1.pointwise2.scale float32 12 in flash */
+    /* blocks.1.pointwise2:qconv2d: blocks.1.pointwise2 int8 1x4x4x12 @6880 <- blocks.1.depthwise int8 1x4x4x16 @5984, blocks.1.pointwise2.weight int8 12x1x1x16 in flash, blocks.1.pointwise2.bias int32 12 in flash, blocks.1.pointwise2.scale float32 12 in flash */
     MCU_OP(7);
-    tvmgen_tiny_qconv2d_conv1x1_4x4x16_k7(AT(int8_t, 5984), p_blocks_1_pointwise2_weight, p_blocks_1_pointwise2_bias, p_blocks_1_pointwise2_scale, AT(int8_t, 6368), AT(int16_t, 6560), 0, 4);
-    /* blocks.2.pointwise1:qconv2d_with_mask: blocks.2.pointwise1 int8 1x4x4x24 @6688, blocks.2.pointwise1:mask uint8 1x4x12 @7072 <- blocks.1.pointwise2 int8 1x4x4x12 @6368, blocks.2.pointwise1.weight.frozen int8 24x1x1x9 in flash, blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1.scale float32 24 in flash */
+    tvmgen_tiny_qconv2d_conv1x1_4x4x16_k7(AT(int8_t, 5984), p_blocks_1_pointwise2_weight, p_blocks_1_pointwise2_bias, p_blocks_1_pointwise2_scale, AT(int8_t, 6880), AT(int16_t, 7072), 0, 4);
+    /* blocks.2.pointwise1:qconv2d_with_mask: blocks.2.pointwise1 int8 1x4x4x24 @7200, blocks.2.pointwise1:mask uint8 1x4x12 @7584 <- blocks.1.pointwise2 int8 1x4x4x12 @6880, blocks.2.pointwise1.weight.frozen int8 24x1x1x9 in flash, blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1.scale float32 24 in flash */
     MCU_OP(8);
-    tvmgen_tiny_qconv2d_with_mask_conv1x1_4x4x12_k8(AT(int8_t, 6368), p_blocks_2_pointwise1_weight_frozen, AT(int8_t, 608), AT(int32_t, 208), p_blocks_2_pointwise1_scale, channels_0, channels_1, AT(int8_t, 6688), AT(uint8_t, 7072), AT(int16_t, 7120), 0, 4);
-    /* blocks.2.depthwise:qconv2d_with_mask: blocks.2.depthwise int8 1x4x4x24 @7296, blocks.2.depthwise:mask uint8 1x4x12 @7680 <- blocks.2.pointwise1 int8 1x4x4x24 @6688, blocks.2.depthwise.weight int8 24x3x3 in flash, blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise.scale float32 24 in flash */
+    tvmgen_tiny_qconv2d_with_mask_conv1x1_4x4x12_k8(AT(int8_t, 6880), p_blocks_2_pointwise1_weight_frozen, AT(int8_t, 608), AT(int32_t, 208), p_blocks_2_pointwise1_scale, channels_0, channels_1, AT(int8_t, 7200), AT(uint8_t, 7584), AT(int16_t, 7632), 0, 4);
+    /* blocks.2.depthwise:qconv2d_with_mask: blocks.2.depthwise int8 1x4x4x24 @7808, blocks.2.depthwise:mask uint8 1x4x12 @8192 <- blocks.2.pointwise1 int8 1x4x4x24 @7200, blocks.2.depthwise.weight int8 24x3x3 in flash, blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise.scale float32 24 in flash */
     MCU_OP(9);
-    tvmgen_tiny_qconv2d_with_mask_depthwise3x3_4x4x24_k9(AT(int8_t, 6688), p_blocks_2_depthwise_weight, AT(int32_t, 304), p_blocks_2_depthwise_scale, AT(int8_t, 7296), AT(uint8_t, 7680), AT(int16_t, 7728), 0, 4);
-    /* blocks.2.pointwise2:qconv2d_with_mask: blocks.2.pointwise2 int8 1x4x4x12 @7776, blocks.2.pointwise2:mask uint8 1x4x6 @7968 <- blocks.2.depthwise int8 1x4x4x24 @7296, blocks.2.pointwise2.weight int8 12x1x1x24 in flash, blocks.2.pointwise2.bias int32 12 in flash, blocks.2.pointwise2.scale float32 12 in flash */
+    tvmgen_tiny_qconv2d_with_mask_depthwise3x3_4x4x24_k9(AT(int8_t, 7200), p_blocks_2_depthwise_weight, AT(int32_t, 304), p_blocks_2_depthwise_scale, AT(int8_t, 7808), AT(uint8_t, 8192), AT(int16_t, 8240), 0, 4);
+    /* blocks.2.pointwise2:qconv2d_with_mask: blocks.2.pointwise2 int8 1x4x4x12 @8288, blocks.2.pointwise2:mask uint8 1x4x6 @8480 <- blocks.2.depthwise int8 1x4x4x24 @7808, blocks.2.pointwise2.weight int8 12x1x1x24 in flash, blocks.2.pointwise2.bias int32 12 in flash, blocks.2.pointwise2.scale float32 12 in flash */
     MCU_OP(10);
-    tvmgen_tiny_qconv2d_with_mask_conv1x1_4x4x24_k10(AT(int8_t, 7296), p_blocks_2_pointwise2_weight, p_blocks_2_pointwise2_bias, p_blocks_2_pointwise2_scale, AT(int8_t, 7776), AT(uint8_t, 7968), AT(int16_t, 8000), 0, 4);
-    /* blocks.2.residual:qadd_with_mask: blocks.2.residual int8 1x4x4x12 @8192, blocks.2.residual:mask uint8 1x4x6 @8384 <- blocks.1.pointwise2 int8 1x4x4x12 @6368, blocks.2.pointwise2 int8 1x4x4x12 @7776 */
+    tvmgen_tiny_qconv2d_with_mask_conv1x1_4x4x24_k10(AT(int8_t, 7808), p_blocks_2_pointwise2_weight, p_blocks_2_pointwise2_bias, p_blocks_2_pointwise2_scale, AT(int8_t, 8288), AT(uint8_t, 8480), AT(int16_t, 8512), 0, 4);
+    /* blocks.2.residual:qadd_with_mask: blocks.2.residual int8 1x4x4x12 @8704, blocks.2.residual:mask uint8 1x4x6 @8896 <- blocks.1.pointwise2 int8 1x4x4x12 @6880, blocks.2.pointwise2 int8 1x4x4x12 @8288 */
     MCU_OP(11);
-    tvmgen_tiny_qadd_with_mask_4x4x12_k11(AT(int8_t, 6368), AT(int8_t, 7776), AT(int8_t, 8192), AT(uint8_t, 8384), 0, 4);
-    /* global_pool:qmean: global_pool int8 1x1x1x12 @8416 <- blocks.2.residual int8 1x4x4x12 @8192 */
+    tvmgen_tiny_qadd_with_mask_4x4x12_k11(AT(int8_t, 6880), AT(int8_t, 8288), AT(int8_t, 8704), AT(uint8_t, 8896), 0, 4);
+    /* global_pool:qmean: global_pool int8 1x1x1x12 @8928 <- blocks.2.residual int8 1x4x4x12 @8704 */
     MCU_OP(12);
-    tvmgen_tiny_qmean_4x4x12_k12(AT(int8_t, 8192), AT(int8_t, 8416));
-    /* classifier:dense: classifier float32 4 @8432 <- global_pool int8 1x1x1x12 @8416, classifier.weight float32 4x12 @400, classifier.bias float32 4 @592 */
+    tvmgen_tiny_qmean_4x4x12_k12(AT(int8_t, 8704), AT(int8_t, 8928));
+    /* classifier:dense: classifier float32 4 @8944 <- global_pool int8 1x1x1x12 @8928, classifier.weight float32 4x12 @400, classifier.bias float32 4 @592 */
     MCU_OP(13);
-    tvmgen_tiny_dense_1x1x12_k13(AT(int8_t, 8416), AT(float, 400), AT(float, 592), AT(float, 8432));
-    /* loss:cross_entropy: loss float32 scalar @8448 <- classifier float32 4 @8432, label int32 1 @192 */
+    tvmgen_tiny_dense_1x1x12_k13(AT(int8_t, 8928), AT(float, 400), AT(float, 592), AT(float, 8944));
+    /* loss:cross_entropy: loss float32 scalar @8960 <- classifier float32 4 @8944, label int32 1 @192 */
     MCU_OP(14);
-    tvmgen_tiny_cross_entropy_4_k14(AT(float, 8432), AT(int32_t, 192), AT(float, 8448));
-    /* loss:cross_entropy_grad: loss:g_logits float32 4 @8464 <- classifier float32 4 @8432, label int32 1 @192 */
+    tvmgen_tiny_cross_entropy_4_k14(AT(float, 8944), AT(int32_t, 192), AT(float, 8960));
+    /* loss:cross_entropy_grad: loss:g_logits float32 4 @8976 <- classifier float32 4 @8944, label int32 1 @192 */
     MCU_OP(15);
-    tvmgen_tiny_cross_entropy_grad_4_k15(AT(float, 8432), AT(int32_t, 192), AT(float, 8464));
-    /* classifier:dense_input_grad: classifier:g_x float32 1x1x1x12 @8480 <- loss:g_logits float32 4 @8464, classifier.weight float32 4x12 @400 */
+    tvmgen_tiny_cross_entropy_grad_4_k15(AT(float, 8944), AT(int32_t, 192), AT(float, 8976));
+    /* classifier:dense_input_grad: classifier:g_x float32 1x1x1x12 @8992 <- loss:g_logits float32 4 @8976, classifier.weight float32 4x12 @400 */
     MCU_OP(16);
-    tvmgen_tiny_dense_input_grad_4_k16(AT(float, 8464), AT(float, 400), AT(float, 8480));
-    /* classifier:dense_weight_grad: classifier:g_weight float32 4x12 @8528 <- global_pool int8 1x1x1x12 @8416, loss:g_logits float32 4 @8464 */
+    tvmgen_tiny_dense_input_grad_4_k16(AT(float, 8976), AT(float, 400), AT(float, 8992));
+    /* classifier:dense_weight_grad: classifier:g_weight float32 4x12 @9040 <- global_pool int8 1x1x1x12 @8928, loss:g_logits float32 4 @8976 */
     MCU_OP(17);
-    tvmgen_tiny_dense_weight_grad_1x1x12_k17(AT(int8_t, 8416), AT(float, 8464), AT(float, 8528), 0, 1);
-    /* global_pool:spread: global_pool:g_x float32 1x4x4x12 @8720 <- classifier:g_x float32 1x1x1x12 @8480 */
+    tvmgen_tiny_dense_weight_grad_1x1x12_k17(AT(int8_t, 8928), AT(float, 8976), AT(float, 9040), 0, 1);
+    /* global_pool:spread: global_pool:g_x float32 1x4x4x12 @9232 <- classifier:g_x float32 1x1x1x12 @8992 */
     MCU_OP(18);
-    tvmgen_tiny_spread_1x1x12_k18(AT(float, 8480), AT(float, 8720));
-    /* blocks.2.residual:mask_scale_by: blocks.2.residual:g_operand float32 1x4x4x12 @9488 <- global_pool:g_x float32 1x4x4x12 @8720, blocks.2.residual:mask uint8 1x4x6 @8384 */
+    tvmgen_tiny_spread_1x1x12_k18(AT(float, 8992), AT(float, 9232));
+    /* blocks.2.residual:mask_scale_by: blocks.2.residual:g_operand float32 1x4x4x12 @10000 <- global_pool:g_x float32 1x4x4x12 @9232, blocks.2.residual:mask uint8 1x4x6 @8896 */
     MCU_OP(19);
-    tvmgen_tiny_mask_scale_by_4x4x12_k19(AT(float, 8720), AT(uint8_t, 8384), AT(float, 9488), 0, 4);
-    /* blocks.2.pointwise2:mask_scale: blocks.2.pointwise2:g_acc float32 1x4x4x12 @10256 <- blocks.2.residual:g_operand float32 1x4x4x12 @9488, blocks.2.pointwise2:mask uint8 1x4x6 @7968, blocks.2.pointwise2.scale float32 12 in flash */
+    tvmgen_tiny_mask_scale_by_4x4x12_k19(AT(float, 9232), AT(uint8_t, 8896), AT(float, 10000), 0, 4);
+    /* blocks.2.pointwise2:mask_scale: blocks.2.pointwise2:g_acc float32 1x4x4x12 @10768 <- blocks.2.residual:g_operand float32 1x4x4x12 @10000, blocks.2.pointwise2:mask uint8 1x4x6 @8480, blocks.2.pointwise2.scale float32 12 in flash */
     MCU_OP(20);
-    tvmgen_tiny_mask_scale_4x4x12_k20(AT(float, 9488), AT(uint8_t, 7968), p_blocks_2_pointwise2_scale, AT(float, 10256), 0, 4);
-    /* blocks.2.pointwise2:conv2d_input_grad: blocks.2.pointwise2:g_x float32 1x4x4x24 @11024 <- blocks.2.pointwise2:g_acc float32 1x4x4x12 @10256, blocks.2.pointwise2.weight int8 12x1x1x24 in flash */
+    tvmgen_tiny_mask_scale_4x4x12_k20(AT(float, 10000), AT(uint8_t, 8480), p_blocks_2_pointwise2_scale, AT(float, 10768), 0, 4);
+    /* blocks.2.pointwise2:conv2d_input_grad: blocks.2.pointwise2:g_x float32 1x4x4x24 @11536 <- blocks.2.pointwise2:g_acc float32 1x4x4x12 @10768, blocks.2.pointwise2.weight int8 12x1x1x24 in flash */
     MCU_OP(21);
-    tvmgen_tiny_conv2d_input_grad_conv1x1_4x4x12_k21(AT(float, 10256), p_blocks_2_pointwise2_weight, AT(float, 11024), 0, 4);
-    /* blocks.2.depthwise:mask_scale: blocks.2.depthwise:g_acc float32 1x4x4x24 @12560 <- blocks.2.pointwise2:g_x float32 1x4x4x24 @11024, blocks.2.depthwise:mask uint8 1x4x12 @7680, blocks.2.depthwise.scale float32 24 in flash */
+    tvmgen_tiny_conv2d_input_grad_conv1x1_4x4x12_k21(AT(float, 10768), p_blocks_2_pointwise2_weight, AT(float, 11536), 0, 4);
+    /* blocks.2.depthwise:mask_scale: blocks.2.depthwise:g_acc float32 1x4x4x24 @13072 <- blocks.2.pointwise2:g_x float32 1x4x4x24 @11536, blocks.2.depthwise:mask uint8 1x4x12 @8192, blocks.2.depthwise.scale float32 24 in flash */
     MCU_OP(22);
-    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 11024), AT(uint8_t, 7680), p_blocks_2_depthwise_scale, AT(float, 12560), 0, 4);
-    /* blocks.2.depthwise:conv2d_input_grad: blocks.2.depthwise:g_x float32 1x4x4x24 @14096 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @12560, blocks.2.depthwise.weight int8 24x3x3 in flash */
+    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 11536), AT(uint8_t, 8192), p_blocks_2_depthwise_scale, AT(float, 13072), 0, 4);
+    /* blocks.2.depthwise:conv2d_input_grad: blocks.2.depthwise:g_x float32 1x4x4x24 @14608 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @13072, blocks.2.depthwise.weight int8 24x3x3 in flash */
     MCU_OP(23);
-    tvmgen_tiny_conv2d_input_grad_depthwise3x3_4x4x24_k23(AT(float, 12560), p_blocks_2_depthwise_weight, AT(float, 14096), 0, 4);
-    /* blocks.2.depthwise:conv2d_bias_grad: blocks.2.depthwise:g_bias float32 24 @15632 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @12560 */
+    tvmgen_tiny_conv2d_input_grad_depthwise3x3_4x4x24_k23(AT(float, 13072), p_blocks_2_depthwise_weight, AT(float, 14608), 0, 4);
+    /* blocks.2.depthwise:conv2d_bias_grad: blocks.2.depthwise:g_bias float32 24 @16144 <- blocks.2.depthwise:g_acc float32 1x4x4x24 @13072 */
     MCU_OP(24);
-    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 12560), AT(float, 15632), 0, 4);
-    /* blocks.2.pointwise1:mask_scale: blocks.2.pointwise1:g_acc float32 1x4x4x24 @15728 <- blocks.2.depthwise:g_x float32 1x4x4x24 @14096, blocks.2.pointwise1:mask uint8 1x4x12 @7072, blocks.2.pointwise1.scale float32 24 in flash */
+    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 13072), AT(float, 16144), 0, 4);
+    /* blocks.2.pointwise1:mask_scale: blocks.2.pointwise1:g_acc float32 1x4x4x24 @16240 <- blocks.2.depthwise:g_x float32 1x4x4x24 @14608, blocks.2.pointwise1:mask uint8 1x4x12 @7584, blocks.2.pointwise1.scale float32 24 in flash */
     MCU_OP(25);
-    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 14096), AT(uint8_t, 7072), p_blocks_2_pointwise1_scale, AT(float, 15728), 0, 4);
-    /* blocks.2.pointwise1:take_channels: blocks.2.pointwise1:saved int8 1x4x4x3 @17264 <- blocks.1.pointwise2 int8 1x4x4x12 @6368 */
+    tvmgen_tiny_mask_scale_4x4x24_k22(AT(float, 14608), AT(uint8_t, 7584), p_blocks_2_pointwise1_scale, AT(float, 16240), 0, 4);
+    /* blocks.2.pointwise1:take_channels: blocks.2.pointwise1:saved int8 1x4x4x3 @17776 <- blocks.1.pointwise2 int8 1x4x4x12 @6880 */
     MCU_OP(26);
-    tvmgen_tiny_take_channels_4x4x12_k25(AT(int8_t, 6368), channels_1, AT(int8_t, 17264));
-    /* blocks.2.pointwise1:conv2d_bias_grad: blocks.2.pointwise1:g_bias float32 24 @17312 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @15728 */
+    tvmgen_tiny_take_channels_4x4x12_k25(AT(int8_t, 6880), channels_1, AT(int8_t, 17776));
+    /* blocks.2.pointwise1:conv2d_bias_grad: blocks.2.pointwise1:g_bias float32 24 @17824 <- blocks.2.pointwise1:g_acc float32 1x4x4x24 @16240 */
     MCU_OP(27);
-    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 15728), AT(float, 17312), 0, 4);
-    /* blocks.2.pointwise1:conv2d_weight_grad: blocks.2.pointwise1:g_weight float32 24x1x1x3 @17408 <- blocks.2.pointwise1:saved int8 1x4x4x3 @17264, blocks.2.pointwise1:g_acc float32 1x4x4x24 @15728 */
+    tvmgen_tiny_conv2d_bias_grad_4x4x24_k24(AT(float, 16240), AT(float, 17824), 0, 4);
+    /* blocks.2.pointwise1:conv2d_weight_grad: blocks.2.pointwise1:g_weight float32 24x1x1x3 @17920 <- blocks.2.pointwise1:saved int8 1x4x4x3 @17776, blocks.2.pointwise1:g_acc float32 1x4x4x24 @16240 */
     MCU_OP(28);
-    tvmgen_tiny_conv2d_weight_grad_conv1x1_4x4x3_k26(AT(int8_t, 17264), AT(float, 15728), AT(float, 17408), 0, 4);
-    /* blocks.2.pointwise1.bias:sgd: blocks.2.pointwise1.bias int32 24 @208 <- blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1:g_bias float32 24 @17312, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
-    MCU_GRADIENT(0, tvmgen_tiny_arena + 17312, 96);
+    tvmgen_tiny_conv2d_weight_grad_conv1x1_4x4x3_k26(AT(int8_t, 17776), AT(float, 16240), AT(float, 17920), 0, 4);
+    /* blocks.2.pointwise1.bias:sgd: blocks.2.pointwise1.bias int32 24 @208 <- blocks.2.pointwise1.bias int32 24 @208, blocks.2.pointwise1:g_bias float32 24 @17824, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(0, tvmgen_tiny_arena + 17824, 96);
     MCU_OP(29);
-    tvmgen_tiny_sgd_24_k27(AT(int32_t, 208), AT(float, 17312), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_bias_update, AT(float, 688), AT(uint32_t, 704));
-    /* blocks.2.pointwise1.weight:sgd: blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608 <- blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1:g_weight float32 24x1x1x3 @17408, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.weight.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
-    MCU_GRADIENT(1, tvmgen_tiny_arena + 17408, 288);
+    tvmgen_tiny_sgd_24_k27(AT(int32_t, 208), AT(float, 17824), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_bias_update, AT(float, 688), AT(uint32_t, 704));
+    /* blocks.2.pointwise1.weight:sgd: blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608 <- blocks.2.pointwise1.weight.trained int8 24x1x1x3 @608, blocks.2.pointwise1:g_weight float32 24x1x1x3 @17920, blocks.2.pointwise1.scale float32 24 in flash, blocks.2.pointwise1.weight.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(1, tvmgen_tiny_arena + 17920, 288);
     MCU_OP(30);
-    tvmgen_tiny_sgd_1x1x3_k28(AT(int8_t, 608), AT(float, 17408), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_weight_update, AT(float, 688), AT(uint32_t, 704), 0, 3);
-    /* blocks.2.depthwise.bias:sgd: blocks.2.depthwise.bias int32 24 @304 <- blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise:g_bias float32 24 @15632, blocks.2.depthwise.scale float32 24 in flash, blocks.2.depthwise.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
-    MCU_GRADIENT(2, tvmgen_tiny_arena + 15632, 96);
+    tvmgen_tiny_sgd_1x1x3_k28(AT(int8_t, 608), AT(float, 17920), p_blocks_2_pointwise1_scale, p_blocks_2_pointwise1_weight_update, AT(float, 688), AT(uint32_t, 704), 0, 3);
+    /* blocks.2.depthwise.bias:sgd: blocks.2.depthwise.bias int32 24 @304 <- blocks.2.depthwise.bias int32 24 @304, blocks.2.depthwise:g_bias float32 24 @16144, blocks.2.depthwise.scale float32 24 in flash, blocks.2.depthwise.bias.update uint32 3 in flash, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(2, tvmgen_tiny_arena + 16144, 96);
     MCU_OP(31);
-    tvmgen_tiny_sgd_24_k27(AT(int32_t, 304), AT(float, 15632), p_blocks_2_depthwise_scale, p_blocks_2_depthwise_bias_update, AT(float, 688), AT(uint32_t, 704));
-    /* classifier.weight:sgd: classifier.weight float32 4x12 @400 <- classifier.weight float32 4x12 @400, classifier:g_weight float32 4x12 @8528, learning_rate float32 2 @688, counter uint32 2 @704 */
-    MCU_GRADIENT(3, tvmgen_tiny_arena + 8528, 192);
+    tvmgen_tiny_sgd_24_k27(AT(int32_t, 304), AT(float, 16144), p_blocks_2_depthwise_scale, p_blocks_2_depthwise_bias_update, AT(float, 688), AT(uint32_t, 704));
+    /* classifier.weight:sgd: classifier.weight float32 4x12 @400 <- classifier.weight float32 4x12 @400, classifier:g_weight float32 4x12 @9040, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(3, tvmgen_tiny_arena + 9040, 192);
     MCU_OP(32);
-    tvmgen_tiny_sgd_4x12_k29(AT(float, 400), AT(float, 8528), AT(float, 688), AT(uint32_t, 704), 0, 1);
-    /* classifier.bias:sgd: classifier.bias float32 4 @592 <- classifier.bias float32 4 @592, loss:g_logits float32 4 @8464, learning_rate float32 2 @688, counter uint32 2 @704 */
-    MCU_GRADIENT(4, tvmgen_tiny_arena + 8464, 16);
+    tvmgen_tiny_sgd_4x12_k29(AT(float, 400), AT(float, 9040), AT(float, 688), AT(uint32_t, 704), 0, 1);
+    /* classifier.bias:sgd: classifier.bias float32 4 @592 <- classifier.bias float32 4 @592, loss:g_logits float32 4 @8976, learning_rate float32 2 @688, counter uint32 2 @704 */
+    MCU_GRADIENT(4, tvmgen_tiny_arena + 8976, 16);
     MCU_OP(33);
-    tvmgen_tiny_sgd_4_k30(AT(float, 592), AT(float, 8464), AT(float, 688), AT(uint32_t, 704));
+    tvmgen_tiny_sgd_4_k30(AT(float, 592), AT(float, 8976), AT(float, 688), AT(uint32_t, 704));
     /* counter:next_step: counter uint32 2 @704 <- counter uint32 2 @704 */
     MCU_OP(34);
     tvmgen_tiny_next_step_2_k31(AT(uint32_t, 704));
@@ -550,7 +550,7 @@ int32_t tvmgen_tiny_run(struct tvmgen_tiny_inputs *inputs, struct tvmgen_tiny_ou
         return status;
     }
     tvmgen_tiny_infer_ops();
-    memcpy(outputs->output, tvmgen_tiny_arena + 8432, 16);
+    memcpy(outputs->output, tvmgen_tiny_arena + 8944, 16);
     return MCU_OK;
 }
 
@@ -582,9 +582,9 @@ int32_t tvmgen_tiny_train_step(struct tvmgen_tiny_train_inputs *inputs, struct t
     if (status != MCU_OK) {
         return status;
     }
-    memcpy(outputs->loss, tvmgen_tiny_arena + 8448, sizeof(float));
+    memcpy(outputs->loss, tvmgen_tiny_arena + 8960, sizeof(float));
     if (outputs->output != NULL) {
-        memcpy(outputs->output, tvmgen_tiny_arena + 8432, 16);
+        memcpy(outputs->output, tvmgen_tiny_arena + 8944, 16);
     }
     return MCU_OK;
 }
