@@ -90,7 +90,7 @@ def compile_all(compiler: Compiler, sources: Sequence[Path], build_dir: Path) ->
 def _compile(compiler: Compiler, source: Path, build_dir: Path) -> Path:
     """The object of one source. The hash is over the preprocessed text, so that a changed header counts."""
     doing = f"compiling {source.name}"
-    preprocessed = run_tool([*compiler.arguments, "-E", source], doing).stdout
+    preprocessed = run_tool([*compiler.arguments, "-E", "-P", source], doing).stdout  # without the folders' names
     version = run_tool([compiler.path, "-dumpfullversion"], doing).stdout
     key = "\0".join([str(compiler.path), version, *compiler.flags, preprocessed])
     target = build_dir / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.o"

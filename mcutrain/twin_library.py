@@ -56,10 +56,11 @@ class Library:
 def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
     """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
     A changed source, flag or processor makes another file."""
-    sources = [*c_sources(directory), RUNTIME / "src" / "host_twin.c"]
+    kernels = [path for path in c_sources(directory) if path.parent.name == "kernels"]
+    emitted = [*(path for path in c_sources(directory) if path not in kernels), RUNTIME / "src" / "host_twin.c"]
     headers = [path for part in ("codegen/host", "runtime") for path in sorted((directory / part).glob("*/*.h"))]
     digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
-    for path in (*sources, *headers):
+    for path in (*emitted, *kernels, *headers):
         digest.update(path.read_bytes())
     name = f"libtwin-{digest.hexdigest()[:16]}.so"
     for folder in (directory / "build" / "host", _cache()):
@@ -71,12 +72,24 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
                 fresh = Path(work) / name
                 include = include_folders(directory)
-                build_host(sources, include, fresh, (*meta["defines"], *defines), build_dir=folder / "objects")
+                objects = folder / "objects"
+                macros = (*meta["defines"], *defines)
+                build_host(emitted, include, fresh, macros, objects, kernels, _kernel_objects(objects))
                 fresh.replace(library)
             return library
         except OSError:
             continue
     raise OutputError(f"{directory}: neither its build folder nor {_cache()} can be written")
+
+
+def _kernel_objects(otherwise: Path) -> Path:
+    """Where the micro-kernels' objects are kept for all models, named by what they were made from."""
+    folder = _cache() / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return otherwise
+    return folder if os.access(folder, os.W_OK) else otherwise
 
 
 def _cache() -> Path:
