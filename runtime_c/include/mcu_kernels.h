@@ -80,8 +80,9 @@ void mcu_add_even_mask(MCU_ADD_ARGUMENTS, uint8_t *mask);
  * out += the gradient: begin with zeros. Steps are in elements: of out and g from pixel to pixel, of w from filter to
  * filter. */
 
-/* out[p][c] += sum over o of g[p][o] * w[o][c], o ascending. 4: of multiples of 4 channels and filters; 1: of any. split:
- * of two weight arguments, channel c is column places[c] of w0, or where that is negative -1 - places[c] of w1. */
+/* out[p][c] += sum over o of g[p][o] * w[o][c], o ascending. 4: of multiples of 4 channels and filters; 1: of any.
+ * split: of two weight arguments, channel c is column places[c] of w0, or where that is negative -1 - places[c] of
+ * w1. */
 #define MCU_POINTWISE_GRAD_ARGUMENTS                                                                                   \
     float *out, int32_t out_step, int32_t channels, const float *g, int32_t g_step, int32_t filters, int32_t pixels
 #define MCU_SPLIT_ARGUMENTS(type)                                                                                      \

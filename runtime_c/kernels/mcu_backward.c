@@ -1,5 +1,5 @@
-/* Gradient of a pointwise convolution with respect to its input, float32: the weights of 4 filters and 4 channels, a tile,
- * become floats in registers, then all pixels meet them. */
+/* Gradient of a pointwise convolution with respect to its input, float32: the weights of 4 filters and 4 channels, a
+ * tile, become floats in registers, then all pixels meet them. */
 #include "mcu_core.h"
 
 #define TILE 4
@@ -146,6 +146,7 @@ INLINE void add_tiles(struct work *work, int32_t out_step, int32_t g_step, int32
 }
 #endif
 
+/* Where the weights of channel c begin. */
 INLINE struct channel channel_at(int32_t c, const void *w0, int32_t step0, const void *w1, int32_t step1,
                                  const int16_t *places, enum form form) {
     const int32_t place = places != 0 ? places[c] : c, size = form < FLOATS ? 1 : 4;
@@ -189,7 +190,7 @@ INLINE void any(MCU_POINTWISE_GRAD_ARGUMENTS, const void *w0, int32_t step0, con
     }
 }
 
-/* name4: of whole tiles; name1: of any numbers. */
+/* 4: of whole tiles; 1: of any numbers. */
 #define POINTWISE(number, body)                                                                                        \
     void mcu_pointwise_grad##number(MCU_POINTWISE_GRAD_ARGUMENTS, const int8_t *w, int32_t step) {                     \
         body(out, out_step, channels, g, g_step, filters, pixels, w, step, 0, 0, 0, INTEGERS);                         \

@@ -168,7 +168,8 @@ void mcu_weight_grad1_float(MCU_WEIGHT_GRAD_ARGUMENTS, const float *x) {
 }
 
 /* One tap of a depthwise weight, of `count` channels at a time. */
-INLINE void depthwise(MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS, const int8_t *x, const float *floats, int32_t zero, int32_t count) {
+INLINE void depthwise(MCU_DEPTHWISE_WEIGHT_GRAD_ARGUMENTS, const int8_t *x, const float *floats, int32_t zero,
+                      int32_t count) {
     for (int32_t c = 0; c < channels; c += count) {
         float acc[8];
         UNROLL for (int32_t j = 0; j < count; j++) {

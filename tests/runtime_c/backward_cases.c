@@ -35,7 +35,8 @@ static void pointwise(int32_t number, float *out) {
         mcu_pointwise_grad1_split(out + 200, 9, 5, g, 17, filters - 1, pixels, bytes, 5, bytes + 300, 4, places);
     } else {
         mcu_pointwise_grad4_split_float(out, 9, 8, g, 17, filters, pixels, floats, 5, floats + 300, 4, places);
-        mcu_pointwise_grad1_split_float(out + 200, 9, 5, g, 17, filters - 1, pixels, floats, 5, floats + 300, 4, places);
+        mcu_pointwise_grad1_split_float(out + 200, 9, 5, g, 17, filters - 1, pixels, floats, 5, floats + 300, 4,
+                                        places);
     }
 }
 
@@ -45,12 +46,12 @@ static void depthwise(int32_t number, float *out) {
     const int32_t rows = ring != 0 ? 2 : 0;
     mcu_depthwise_grad8(out, 9, 6, rows, g, 10, extent, extent, ring, size, size, stride, stride, edge, edge, y0, y1,
                         bytes);
-    mcu_depthwise_grad8_float(out + 400, 9, 6, rows, g, 10, extent, extent, ring, size, size, stride, stride, edge, edge,
-                              y0, y1, floats);
+    mcu_depthwise_grad8_float(out + 400, 9, 6, rows, g, 10, extent, extent, ring, size, size, stride, stride, edge,
+                              edge, y0, y1, floats);
     mcu_depthwise_grad1(out + 800, 3, 6, rows, g, 4, extent, extent, ring, size, size, stride, stride, edge, edge, y0,
                         y1, bytes);
-    mcu_depthwise_grad1_float(out + 1000, 3, 6, rows, g, 4, extent, extent, ring, size, size, stride, stride, edge, edge,
-                              y0, y1, floats);
+    mcu_depthwise_grad1_float(out + 1000, 3, 6, rows, g, 4, extent, extent, ring, size, size, stride, stride, edge,
+                              edge, y0, y1, floats);
 }
 
 static void parameters(int32_t n, float *out) {

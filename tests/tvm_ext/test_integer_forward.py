@@ -144,7 +144,7 @@ def test_mcunet(data: Path, tmp_path: Path) -> None:
 def calls_for_the_board(out: Path, build: Path) -> dict[str, set[str]]:
     """function -> whom it calls, in firmware for the board without an FPU; `build` is made."""
     source = out / "codegen/host"
-    files = [*sorted((source / "src").glob("*.c")), toolchain.VERIFY_MAIN]
+    files = [*sorted((source / "src").glob("*.c")), *toolchain.KERNEL_SOURCES, toolchain.VERIFY_MAIN]
     headers = [source / "include", source / "src"]
     toolchain.build_firmware(files, headers, boards.get(BOARD), None, build / "firmware.elf", build_dir=build)
     return toolchain.parse_callgraph(build.glob("*.ci")).calls
