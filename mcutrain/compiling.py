@@ -1,8 +1,10 @@
-"""Compiles C sources one by one, two at a time, and keeps the objects: an unchanged source is not compiled again."""
+"""Compiles C sources one by one, two at a time, and keeps the objects: an unchanged source is not compiled again, and
+the micro-kernels, which all models share, once for each core."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +18,7 @@ from planner.errors import ToolError
 ARM_COMPILER = "arm-none-eabi-gcc"
 _PACKAGES = {ARM_COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi", "gcc": "gcc libc6-dev"}
 _JOBS = 2
+_SHARED = "kernels"  # name of the folder of the micro-kernels' sources, here and in artifacts
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,35 @@ def _first_error(text: str) -> str:
 
 
 def compile_all(compiler: Compiler, sources: Sequence[Path], build_dir: Path) -> Objects:
-    """Compiles each source into `build_dir`, under a name that holds a hash of all that the object depends on."""
+    """Compiles each source into `build_dir`, or a micro-kernel into the user's cache, under a name that holds a hash of
+    all that the object depends on."""
     missing = [str(source) for source in sources if not Path(source).is_file()]
     if missing:
         raise ToolError(f"source file {missing[0]} does not exist: emit the model again")
     build_dir.mkdir(parents=True, exist_ok=True)
+    paths = [Path(source).resolve() for source in sources]
+    shared = _shared_objects(build_dir) if any(path.parent.name == _SHARED for path in paths) else build_dir
+    folders = [shared if path.parent.name == _SHARED else build_dir for path in paths]
     with ThreadPoolExecutor(_JOBS) as pool:
-        files = tuple(pool.map(lambda source: _compile(compiler, Path(source).resolve(), build_dir), sources))
+        files = tuple(pool.map(lambda path, folder: _compile(compiler, path, folder), paths, folders))
     logs = [file.with_suffix(".log") for file in files]
     warnings = tuple(line for log in logs for line in log.read_text().splitlines() if "warning:" in line)
     callgraphs = tuple(graph for file in files if (graph := file.with_suffix(".ci")).exists())
     return Objects(files, callgraphs, warnings)
+
+
+def user_cache() -> Path:
+    """The user's own cache folder: what is taken from it was built by the user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcutrain"
+
+
+def _shared_objects(otherwise: Path) -> Path:
+    folder = user_cache() / _SHARED
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return otherwise
+    return folder if os.access(folder, os.W_OK) else otherwise
 
 
 def _compile(compiler: Compiler, source: Path, build_dir: Path) -> Path:

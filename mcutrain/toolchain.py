@@ -211,21 +211,15 @@ def build_host(
     out_so: Path,
     defines: Sequence[str] = (),
     build_dir: Path | None = None,
-    kernels: Sequence[Path] = (),
-    kernel_dir: Path | None = None,
 ) -> tuple[str, ...]:
     """Compiles the same sources into a shared library of the host; the compiler's warnings are returned.
 
-    kernels: more sources, whose objects stay in `kernel_dir` for other models.
     Pass the board's `defines` too, or the twin may round otherwise. Raises ToolError."""
     compiler = Compiler(find_compiler("gcc"), host_flags(), (*include_dirs, INCLUDE), tuple(defines))
     out_so.parent.mkdir(parents=True, exist_ok=True)
-    build_dir = build_dir or out_so.parent / "build"
-    objects = compile_all(compiler, sources, build_dir)
-    shared = compile_all(compiler, kernels, kernel_dir or build_dir)
-    files = (*objects.files, *shared.files)
-    run_tool([compiler.path, "-shared", *files, "-lm", "-o", out_so], f"linking {out_so.name}")
-    return (*objects.warnings, *shared.warnings)
+    objects = compile_all(compiler, sources, build_dir or out_so.parent / "build")
+    run_tool([compiler.path, "-shared", *objects.files, "-lm", "-o", out_so], f"linking {out_so.name}")
+    return objects.warnings
 
 
 def host_flags() -> tuple[str, ...]:

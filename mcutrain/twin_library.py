@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mcutrain.compiling import user_cache
 from mcutrain.folder import c_sources, include_folders
 from mcutrain.toolchain import RUNTIME, build_host, host_flags
 from planner.errors import DeviceError, OutputError
@@ -56,14 +56,13 @@ class Library:
 def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
     """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
     A changed source, flag or processor makes another file."""
-    kernels = [path for path in c_sources(directory) if path.parent.name == "kernels"]
-    emitted = [*(path for path in c_sources(directory) if path not in kernels), RUNTIME / "src" / "host_twin.c"]
+    sources = [*c_sources(directory), RUNTIME / "src" / "host_twin.c"]
     headers = [path for part in ("codegen/host", "runtime") for path in sorted((directory / part).glob("*/*.h"))]
     digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
-    for path in (*emitted, *kernels, *headers):
+    for path in (*sources, *headers):
         digest.update(path.read_bytes())
     name = f"libtwin-{digest.hexdigest()[:16]}.so"
-    for folder in (directory / "build" / "host", _cache()):
+    for folder in (directory / "build" / "host", user_cache()):
         library = folder / name
         if library.exists():
             return library
@@ -71,30 +70,13 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
                 fresh = Path(work) / name
-                include = include_folders(directory)
-                objects = folder / "objects"
                 macros = (*meta["defines"], *defines)
-                build_host(emitted, include, fresh, macros, objects, kernels, _kernel_objects(objects))
+                build_host(sources, include_folders(directory), fresh, macros, folder / "objects")
                 fresh.replace(library)
             return library
         except OSError:
             continue
-    raise OutputError(f"{directory}: neither its build folder nor {_cache()} can be written")
-
-
-def _kernel_objects(otherwise: Path) -> Path:
-    """Where the micro-kernels' objects are kept for all models, named by what they were made from."""
-    folder = _cache() / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return otherwise
-    return folder if os.access(folder, os.W_OK) else otherwise
-
-
-def _cache() -> Path:
-    """The user's own cache folder: what is loaded from it was built by the user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcutrain"
+    raise OutputError(f"{directory}: neither its build folder nor {user_cache()} can be written")
 
 
 def _processor() -> str:

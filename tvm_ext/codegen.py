@@ -89,8 +89,8 @@ def _finish(text: str, kernel: Kernel, name: str, comment: str) -> CFunction:
     declared = []
     for number, argument in enumerate(arguments):
         ctype, variable = argument.rsplit(" ", 1)
-        # what stands behind the inputs may be written by a micro-kernel
-        constant = ctype.endswith("*") and variable not in written and number < read
+        by_micro_kernel = number >= read or number in kernel.changed
+        constant = ctype.endswith("*") and variable not in written and not by_micro_kernel
         declared.append(f"const {ctype} {variable}" if constant else f"{ctype} {variable}")
     head = f"void {name}({', '.join(declared)})"
     body = re.sub(r"\b(\w+)_ptr\b", r"\1", body)  # TVM's name for a local array

@@ -19,7 +19,7 @@ from tvm_ext.lower import Call, KernelPool, Lowered
 Counts = Mapping[str, Mapping[str, int]]  # kernel -> form -> instructions
 TUNED = Path(__file__).with_name("tuned.json")
 NARROW, WIDENED = "narrow weights", "wide weights"
-WORTH = 16  # instructions that a byte of flash must save, in one inference
+WORTH = 64  # instructions that a byte of flash must save, in one inference
 IDENTITY = ("depthwise", "kernel", "stride", "padding", "shape", "trained_channels")  # of a kernel, beside its shapes
 
 

@@ -143,6 +143,16 @@ void mcu_mask_scale8_by(MCU_MASK_SCALE_ARGUMENTS, float factor);
 void mcu_mask_scale1(float *out, const float *g, const uint8_t *mask, int32_t bit, int32_t n, const float *scale);
 void mcu_mask_scale1_by(float *out, const float *g, const uint8_t *mask, int32_t bit, int32_t n, float factor);
 
+/* --- Updates of integer parameters (mcu_sgd.c) ---------------------------------------------------------------------
+ * w[c][i] -= round(rate / s_w[c]^2 * g[c - first][i]) of `channels` channels from `first` on, of `row` elements each,
+ * rounded by hash(seed, step, c * row + i); s_w = scale * unit. settings: the bits of unit and of the scale at or below
+ * which a channel is dead and stays, and the tensor's salt; counter: seed and step. */
+#define MCU_SGD_ARGUMENTS(type)                                                                                        \
+    type *w, const float *g, const float *scale, const uint32_t *settings, const uint32_t *counter, float rate,        \
+        int32_t first, int32_t channels, int32_t row
+void mcu_sgd_i8(MCU_SGD_ARGUMENTS(int8_t));
+void mcu_sgd_i32(MCU_SGD_ARGUMENTS(int32_t));
+
 /* --- Forward depthwise convolution (mcu_depthwise.c) --------------------------------------------------------------
  * One output row y[out_w][channels] of x (in_h, in_w, channels), a ring of `ring` rows (0: whole), with weights
  * [channels][kh][kw]; iy: the input row under the first tap row, -left: the column under the first tap of the first

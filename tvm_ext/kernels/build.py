@@ -30,6 +30,7 @@ class Kernel:
         (planner.model.ChannelForm). The variant for it is made with the attribute `axis` = "channels": its y0, y1 are
         blocks of channel_block() channels, and a tensor with a ring lies there as [ring][positions][block].
     wide: input indices of constant weights that are passed in the layout of conv.wide().
+    changed: input indices of what a micro-kernel changes in place.
     """
 
     func: tirx.PrimFunc
@@ -44,6 +45,7 @@ class Kernel:
     inputs: int = 0
     outputs: int = 1
     wide: tuple[int, ...] = ()
+    changed: tuple[int, ...] = ()
 
 
 class Frame:

@@ -3,11 +3,11 @@
 Training happens in the real-valued domain w_real = s_w * w: the step of the integer weight is rate * g / s_w^2, of the
 bias rate * g / (s_w * s_x)^2, rounded stochastically from hash(seed, step, element). `scale` is s_x * s_w / s_y, so
 that s_w = scale * s_y / s_x needs no array of its own. A channel whose s_w is (nearly) zero is dead and stays frozen.
+The loop over blocks, momentum and accumulation stand here; the integer step is in runtime_c/kernels/mcu_sgd.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,21 +17,21 @@ from tvm.tirx.script import builder as T
 from tvm_ext.kernels.build import (
     Frame,
     Kernel,
+    at,
+    call,
     channel_block,
     f32,
     finite,
-    from_bits,
     function,
     i32,
     let,
-    local,
     loop,
     ring_row,
     store,
     when,
 )
 
-EXTERN = {"int8": "mcu_update_i8", "int32": "mcu_update_i32"}
+MICRO_KERNELS = {"int8": "mcu_sgd_i8", "int32": "mcu_sgd_i32"}
 
 
 def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
@@ -49,21 +49,17 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
     with function() as f:
         args, ring = _arguments(f, shapes, attrs), attrs.get("ring_in", 0)
         blocks = f.rows() if is_blocked else (0, 1)
-
-        def fresh(s: object, i: object) -> tirx.Expr:
-            return _number("g", args.g[ring_row(s, ring) * (block * row) + i])
-
-        def mean(s: object, i: object) -> tirx.Expr:
-            return _number("mean", args.total[s * (block * row) + i] / f32(attrs["every"]))
-
         if args.total is None:
-            _apply(args, blocks, block, row, attrs, fresh)
+            _apply(args, blocks, (block, row), attrs, args.g, ring)
         else:
             every = T.uint32(attrs["every"])
             with loop("s", *blocks) as s, loop("i", 0, block * row) as i:
-                store(args.total, s * (block * row) + i, args.total[s * (block * row) + i] + fresh(s, i))
+                fresh = _number("g", args.g[ring_row(s, ring) * (block * row) + i])
+                store(args.total, s * (block * row) + i, args.total[s * (block * row) + i] + fresh)
             with when(T.truncmod(args.counter[1], every) == every - T.uint32(1)):
-                _apply(args, blocks, block, row, attrs, mean)
+                with loop("i", blocks[0] * (block * row), blocks[1] * (block * row)) as i:
+                    store(args.total, i, args.total[i] / f32(attrs["every"]))
+                _apply(args, blocks, (block, row), attrs, args.total, 0)
                 with loop("i", blocks[0] * (block * row), blocks[1] * (block * row)) as i:
                     store(args.total, i, T.float32(0))
     return Kernel(
@@ -73,6 +69,7 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
         by_channel=((rows // block, (1,), False),) if is_blocked else (),
         inputs=len(shapes),
         outputs=0,
+        changed=(0,),
     )
 
 
@@ -106,44 +103,39 @@ def _arguments(f: Frame, shapes: list[list[int]], attrs: dict) -> _Arguments:
     )
 
 
-def _apply(args: _Arguments, blocks: tuple, block: int, row: int, attrs: dict, gradient: Callable) -> None:
-    """One step of every element in these blocks of rows; gradient(block, element in it)."""
-    factor = local("factor", 1, "float32") if args.scale is not None else None
+def _apply(
+    args: _Arguments, blocks: tuple, size: tuple[int, int], attrs: dict, gradient: tirx.Buffer, ring: int
+) -> None:
+    """One step of every element in these blocks. size: rows of a block, elements of a row."""
+    block, row = size
     rate = let("rate", args.rates[attrs["rate"]])
-    with loop("s", *blocks) as s, loop("n", 0, block) as n:
-        o = s * block + n
-        channel = o if args.channels is None else let("channel", i32(args.channels[o]))
-        if factor is None:
-            with loop("i", 0, row) as i:
-                step = _momentum(args.velocity, o * row + i, gradient(s, n * row + i), attrs)
-                store(args.w, o * row + i, args.w[o * row + i] - rate * step)
-            return
-        with when(args.scale[channel] > from_bits(args.settings[1])):
-            unit = let("unit", args.scale[channel] * from_bits(args.settings[0]))
-            store(factor, 0, rate / unit / unit)
-            with loop("i", 0, row) as i:
-                step = _momentum(args.velocity, o * row + i, gradient(s, n * row + i), attrs)
-                _store_rounded(args, channel * row + i, step * factor[0], attrs["dtype"])
+    with loop("s", *blocks) as s:
+        begin = s * (block * row)
+        steps, first = gradient, ring_row(s, ring) * (block * row)
+        if args.velocity is not None:
+            with loop("i", 0, block * row) as i:
+                moved = args.velocity[begin + i] * f32(attrs["momentum"]) + _number("g", gradient[first + i])
+                store(args.velocity, begin + i, _number("v", moved))
+            steps, first = args.velocity, begin
+        if args.scale is None:
+            with loop("i", 0, block * row) as i:
+                store(args.w, begin + i, args.w[begin + i] - rate * _number("step", steps[first + i]))
+        elif args.channels is None:
+            _call(args, attrs, rate, at(steps, first), s * block, block, row)
+        else:
+            with loop("n", 0, block) as n:
+                _call(args, attrs, rate, at(steps, first + n * row), i32(args.channels[s * block + n]), 1, row)
 
 
-def _store_rounded(args: _Arguments, target, step, dtype: str) -> None:
-    """w[target] - step, rounded stochastically by hash(seed, step number, element)."""
-    seed = T.bitwise_xor(args.counter[0], args.settings[2])
-    random = T.call_pure_extern("uint32", "mcu_hash", seed, args.counter[1], T.Cast("uint32", target))
-    store(args.w, target, T.call_pure_extern(dtype, EXTERN[dtype], args.w[target], step, random))
+def _call(args: _Arguments, attrs: dict, rate: tirx.Expr, steps: tirx.Expr, first, channels: int, row: int) -> None:
+    """The micro-kernel on `channels` channels from `first` on."""
+    arrays = [at(args.w, 0), steps, at(args.scale, 0), at(args.settings, 0), at(args.counter, 0)]
+    call(MICRO_KERNELS[attrs["dtype"]], *arrays, rate, first, channels, row)
 
 
-def _number(name, value):
+def _number(name: str, value: tirx.Expr) -> tirx.Expr:
     """A gradient that is not finite costs one step of one element and leaves no trace."""
     return finite(let(name, value))
-
-
-def _momentum(velocity, index, gradient, attrs):
-    """v = momentum * v + g, and v is the step; without momentum the gradient is."""
-    if velocity is None:
-        return gradient
-    store(velocity, index, _number("v", velocity[index] * f32(attrs["momentum"]) + gradient))
-    return velocity[index]
 
 
 def next_step(shapes: list[list[int]], attrs: dict) -> Kernel:
