@@ -18,7 +18,8 @@ Progress = Callable[[str], None]
 class Bar:
     """One row of the table. value: the figure as a number, None where it was not measured; shown: for people.
 
-    met: whether the bar is met, None where nothing was measured. command: prints this figure."""
+    met: whether the bar is met, None where nothing was measured. command: prints this figure. reach: what is hoped for
+    beyond the bar; reference: the reference engine's own figure."""
 
     what: str
     limit: str
@@ -26,6 +27,8 @@ class Bar:
     shown: str
     met: bool | None
     command: str
+    reach: str = ""
+    reference: str = ""
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -40,8 +43,17 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def at_most(what: str, value: float, limit: float, shown: str, limit_shown: str, command: str) -> Bar:
-    return Bar(what, f"<= {limit_shown}", value, shown, bool(value <= limit), command)
+def at_most(
+    what: str,
+    value: float,
+    limit: float,
+    shown: str,
+    limit_shown: str,
+    command: str,
+    reach: str = "",
+    reference: str = "",
+) -> Bar:
+    return Bar(what, f"<= {limit_shown}", value, shown, bool(value <= limit), command, reach, reference)
 
 
 def at_least(what: str, value: float, limit: float, shown: str, limit_shown: str, command: str) -> Bar:

@@ -50,22 +50,29 @@ def measure(name: str, board: str, steps: int, progress: Progress, scheme: str =
 
 def main_boards(measured: dict[str, dict]) -> list[Bar]:
     """The bars of MCUNet-5fps, by board; the reference engine's figures stand in the comparison."""
-    main, command = measured[MAIN], VERIFY.format(steps=STEPS)
+    main, command = measured[MAIN], _commands(MAIN, STEPS)
     total, flash, stack = (main[f"{key}_bytes"] for key in ("sram_total", "flash", "stack_bound"))
     infer, step = (main["instructions"][key] for key in ("infer", "train_step"))
     step_m4 = measured[M4]["instructions"]["train_step"]
     fewer = measured[M4]["instructions"]["infer"] / measured[M55]["instructions"]["infer"]
-    on_m4 = COMPILE.format(path="mcunet-5fps.pkl", scheme="49kb", board=M4)
+    theirs, theirs_m4 = REFERENCE_ENGINE["Cortex-M7 -Ofast"], REFERENCE_ENGINE["Cortex-M4 -Ofast"]
+    on_m4, on_m55 = _commands(M4, BOARDS[M4]), _commands(M55, BOARDS[M55])
     return [
-        at_most("instructions, inference", infer, INFER, _millions(infer), "45 M", command),
-        at_most("instructions, training step", step, TRAIN_STEP, _millions(step), "75 M", command),
-        at_most(f"instructions, training step, {M4} (M4)", step_m4, TRAIN_STEP_M4, _millions(step_m4), "85 M", on_m4),
-        at_least("instructions, inference: M4 / M55 (Helium)", fewer, HELIUM, f"{fewer:.2f}", "2", on_m4),
-        at_most("flash", flash, FLASH, f"{flash:,} B", f"{FLASH:,} B", command),
-        at_most("stack, worst case, static", stack, STACK, f"{stack:,} B", f"{STACK:,} B", command),
-        at_most("SRAM: data + bss + arena + stack", total, SRAM_49KB, f"{total:,} B", f"{SRAM_49KB:,} B", command),
+        at_most("instructions, inference", infer, INFER, _millions(infer), "45 M", command, "36 M",
+                _millions(theirs["infer"])),
+        at_most("instructions, training step", step, TRAIN_STEP, _millions(step), "75 M", command, "58 M",
+                _millions(theirs["train_step"])),
+        at_most(f"instructions, training step, {M4} (M4)", step_m4, TRAIN_STEP_M4, _millions(step_m4), "85 M", on_m4,
+                "65 M", _millions(theirs_m4["train_step"])),
+        at_least("instructions, inference: M4 / M55 (Helium)", fewer, HELIUM, f"{fewer:.2f}", "2",
+                 f"{on_m4}; {on_m55}"),
+        at_most("flash", flash, FLASH, f"{flash:,} B", f"{FLASH:,} B", command, "560,000 B", f"{theirs['flash']:,} B"),
+        at_most("stack, worst case, static", stack, STACK, f"{stack:,} B", f"{STACK:,} B", command, "1,024 B",
+                f"{theirs['stack']:,} B"),
+        at_most("SRAM: data + bss + arena + stack", total, SRAM_49KB, f"{total:,} B", f"{SRAM_49KB:,} B", command, "",
+                f"{theirs['ram']:,} B"),
         *(equal(f"host == device on {board}, {steps} steps: state, logits, losses",
-                measured[board]["host_equals_device"], VERIFY.format(steps=steps)) for board, steps in BOARDS.items()),
+                measured[board]["host_equals_device"], _commands(board, steps)) for board, steps in BOARDS.items()),
     ]  # fmt: skip
 
 
@@ -89,7 +96,7 @@ def other_builds(streamed: dict, progress: Progress) -> list[Bar]:
 
 def _fits(name: str, scheme: str, limit: int, progress: Progress) -> Bar:
     total = measure(name, "stm32f746", int(scheme != "inference"), progress, scheme)["sram_total_bytes"]
-    command = COMPILE.format(path=f"{name}.pkl", scheme=scheme, board="stm32f746") + " && " + VERIFY.format(steps=1)
+    command = _commands("stm32f746", 1, name, scheme)
     return at_most(f"SRAM in all, {name} {scheme}", total, limit, f"{total:,} B", f"{limit:,} B", command)
 
 
@@ -110,6 +117,10 @@ def comparison(measured: dict[tuple[str, str], dict]) -> Table:
     cells = tuple((row["build"], *(f"{row[key]:,}" for key in COLUMNS)) for row in rows)
     return Table("The same network, scheme, compiler and emulator; instructions are executed ones, not cycles",
                  ("build", *COLUMNS.values()), cells)  # fmt: skip
+
+
+def _commands(board: str, steps: int, name: str = "mcunet-5fps", scheme: str = "49kb") -> str:
+    return COMPILE.format(path=f"{name}.pkl", scheme=scheme, board=board) + " && " + VERIFY.format(steps=steps)
 
 
 def _millions(count: int) -> str:

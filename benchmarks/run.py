@@ -130,11 +130,12 @@ def _learning(progress: Progress) -> list[Bar]:
 
 
 def _show(bars: list[Bar], tables: list[Figures]) -> None:
-    output = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
-    table = Table("what (MCUNet-5fps 49kb, 128x128, stm32f746 unless said)", "bar", "measured", "met", "printed by")
+    output = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
+    table = Table("what (MCUNet-5fps 49kb, 128x128, stm32f746 unless said)", "bar", "measured", "met", "hoped for",
+                  "TinyEngine", "printed by")  # fmt: skip
     for bar in bars:
         met = {True: "yes", False: "NO", None: "-"}[bar.met]
-        table.add_row(bar.what, bar.limit, bar.shown, met, bar.command)
+        table.add_row(bar.what, bar.limit, bar.shown, met, bar.reach, bar.reference, bar.command)
     output.print(table)
     for figures in tables:
         table = Table(figures.columns[0], title=figures.title)
@@ -146,9 +147,11 @@ def _show(bars: list[Bar], tables: list[Figures]) -> None:
 
 
 def _markdown(bars: list[Bar], tables: list[Figures]) -> None:
-    print("| MCUNet-5fps 49kb, 128x128, stm32f746 unless said | bar | measured |\n|---|---|---|")
+    print("| MCUNet-5fps 49kb, 128x128, stm32f746 unless said | bar | measured | hoped for | TinyEngine |")
+    print("|---|---|---|---|---|")
     for bar in bars:
-        print(f"| {bar.what} | {bar.limit.replace('<=', '≤').replace('>=', '≥')} | {bar.shown} |")
+        limit = bar.limit.replace("<=", "≤").replace(">=", "≥")
+        print(f"| {bar.what} | {limit} | {bar.shown} | {bar.reach} | {bar.reference} |")
     for figures in tables:
         print(f"\n{figures.title}\n\n| {' | '.join(figures.columns)} |\n|---|{'---:|' * (len(figures.columns) - 1)}")
         for row in figures.rows:

@@ -13,7 +13,9 @@ KIB = 1024
 class Board:
     """One target. Sizes and addresses are bytes; the addresses are those of the emulator machine.
 
-    sram_bytes: the default memory budget (stack, data, bss and arena together), at most the chip's SRAM.
+    sram_bytes: the default memory budget (stack, data, bss and arena together), at most ram_bytes.
+    ram_bytes: the chip's data memory without a gap, all of it (STM32F746: DTCM, SRAM1 and SRAM2, RM0385 table 3;
+    RP2040: SRAM0 to SRAM5, datasheet 2.6.2; MPS boards: the SRAM of the emulator machine).
     has_fpu: float32 in hardware. has_fma: ... with a fused multiply-add, which the kernels then use.
     machine: QEMU machine that stands in: the same core, or one whose instructions hold this one's. Flash and RAM are
     those of the machine; where flash does not begin at address 0, the vectors alone lie there."""
@@ -25,6 +27,7 @@ class Board:
     has_fpu: bool
     has_fma: bool
     sram_bytes: int
+    ram_bytes: int
     flash_bytes: int
     machine: str
     flash_base: int = 0x00000000
@@ -47,6 +50,7 @@ BOARDS: dict[str, Board] = {
             has_fpu=True,
             has_fma=True,
             sram_bytes=256 * KIB,
+            ram_bytes=320 * KIB,
             flash_bytes=1024 * KIB,
             machine="mps2-an500",
         ),
@@ -58,6 +62,7 @@ BOARDS: dict[str, Board] = {
             has_fpu=True,
             has_fma=True,
             sram_bytes=256 * KIB,
+            ram_bytes=256 * KIB,
             flash_bytes=1024 * KIB,
             machine="mps2-an386",
         ),
@@ -69,6 +74,7 @@ BOARDS: dict[str, Board] = {
             has_fpu=False,
             has_fma=False,
             sram_bytes=256 * KIB,
+            ram_bytes=4096 * KIB,
             flash_bytes=4096 * KIB,
             machine="mps2-an385",
         ),
@@ -80,6 +86,7 @@ BOARDS: dict[str, Board] = {
             has_fpu=False,
             has_fma=False,
             sram_bytes=256 * KIB,
+            ram_bytes=264 * KIB,
             flash_bytes=2048 * KIB,
             machine="mps2-an385",
         ),
@@ -91,6 +98,7 @@ BOARDS: dict[str, Board] = {
             has_fpu=True,
             has_fma=True,
             sram_bytes=256 * KIB,
+            ram_bytes=4096 * KIB,
             flash_bytes=2048 * KIB,
             machine="mps3-an547",
             flash_base=0x11000000,
@@ -105,3 +113,13 @@ def get(name: str) -> Board:
     if name not in BOARDS:
         raise McutrainError(f"board {name!r} is not known: choose one of {', '.join(sorted(BOARDS))}")
     return BOARDS[name]
+
+
+def shortage(board: Board, nbytes: int) -> str:
+    """What to say of a budget or plan of so many bytes; "" where the chip has them."""
+    if nbytes <= board.ram_bytes:
+        return ""
+    return (
+        f"{nbytes:,} B are more than the {board.ram_bytes:,} B of SRAM that {board.name} has: choose another board or "
+        "train less; the host twin (mcutrain train, mcutrain.host) runs it all the same"
+    )

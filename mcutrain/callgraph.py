@@ -8,17 +8,16 @@ unknown size have no bound and are errors."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcutrain.instructions import Instruction
 from planner.errors import ToolError
 
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "(?:[^"]*\\n)?(\d+) bytes \(([^)]*)\)"')
 _BUILT_IN = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*<built-in>"')
 _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
-_LABEL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$", re.ASCII)
-_INSTRUCTION = re.compile(r"^\s*[0-9a-f]+:\t(\S+)(?:\t([^@;]*))?")
 _TARGET = re.compile(r"^b\S* .*<([^>+]+)(?:\+0x[0-9a-f]+)?>|^cbn?z .*<([^>+]+)(?:\+0x[0-9a-f]+)?>")
 _INDIRECT = re.compile(r"^blx \w+$|^blx\.n \w+$|^bx (?!lr)\w+$|^mov(\.w)? pc, (?!lr)")
 _TABLE_LOAD = re.compile(r"^ldr (r\d), \[r\d, r\d\]$")
@@ -66,10 +65,10 @@ def parse_callgraph(files: Iterable[Path]) -> CallGraph:
     return graph
 
 
-def add_library(graph: CallGraph, disassembly: str, addresses: Mapping[str, int]) -> None:
-    """Adds the functions that have no .ci node. disassembly: objdump's (linked.LISTING) of the linked file;
+def add_library(graph: CallGraph, code: Sequence[Instruction], addresses: Mapping[str, int]) -> None:
+    """Adds the functions that have no .ci node. code: all of the linked file, in the order of addresses;
     addresses: symbol -> address, by which an alias (__aeabi_fadd) finds the name that objdump prints (__addsf3)."""
-    functions = _split_functions(disassembly)
+    functions = _by_function(code)
     names = list(functions)
     for name, following in zip(names, [*names[1:], ""], strict=True):
         if name not in graph.frames:
@@ -85,15 +84,13 @@ def add_library(graph: CallGraph, disassembly: str, addresses: Mapping[str, int]
         callees -= absent
 
 
-def _split_functions(disassembly: str) -> dict[str, list[str]]:
-    """objdump's text as function -> instructions ("push {r4, lr}"), in the order of addresses."""
+def _by_function(code: Sequence[Instruction]) -> dict[str, list[str]]:
+    """Function -> its instructions as text ("push {r4, lr}"), in the order of addresses."""
     functions: dict[str, list[str]] = {}
-    body: list[str] = []
-    for line in disassembly.splitlines():
-        if label := _LABEL.match(line):
-            body = functions.setdefault(label[1], [])
-        elif (instruction := _INSTRUCTION.match(line)) and not instruction[1].startswith((".", "nop")):
-            body.append(f"{instruction[1]} {(instruction[2] or '').strip()}".strip())
+    for instruction in code:
+        body = functions.setdefault(instruction.function, [])
+        if not instruction.mnemonic.startswith("nop"):
+            body.append(instruction.text.strip())
     return functions
 
 

@@ -17,8 +17,10 @@ from mcutrain.cli_app import messages, output, working
 from mcutrain.cli_inspect import inspect
 from mcutrain.cli_options import (
     Accumulate,
+    Board,
     Budget,
     Classes,
+    CountTable,
     Head,
     InputSize,
     Json,
@@ -42,6 +44,7 @@ from mcutrain.cli_train import train
 from mcutrain.cli_tune import tune
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
 from mcutrain.inspection_text import autoencoder_hint
+from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.report import render_html, render_text
 from mcutrain.report_view import finite
 from mcutrain.units import format_bytes
@@ -98,7 +101,7 @@ def plan(
 def compile(
     model: Model,
     scheme: Scheme = None,
-    board: Annotated[str, typer.Option(help="Target; `mcutrain boards` lists them.")] = "stm32f746",
+    board: Board = "stm32f746",
     budget: Annotated[
         str | None, typer.Option(help="SRAM for everything; by default the board's.", show_default=False)
     ] = None,
@@ -119,6 +122,7 @@ def compile(
     seconds: Seconds = 20.0,
     stream: Stream = True,
     recompute: Recompute = False,
+    table: CountTable = None,
     as_json: Json = False,
 ) -> None:
     """Plan, and write C11 sources in Model Library Format.
@@ -134,8 +138,12 @@ def compile(
     with refusing(load, scheme, limit, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
         network = _hinted(load(input_size))
-        artifact = mcutrain.compile(network, scheme, board, limit, out, name=name, progress=say, **options)
+        more = {"name": name, "table": table, "progress": say}
+        artifact = mcutrain.compile(network, scheme, board, limit, out, **more, **options)
     _show(artifact.report, as_json)
+    shortage = known_boards.shortage(known_boards.get(board), artifact.planned.plan.height + FIRMWARE_BYTES)
+    if shortage:
+        messages.print(f"mcutrain: this plan's {shortage}", highlight=False, soft_wrap=True)
     if not as_json:
         output.print(f"\nwrote {artifact.directory}; next: mcutrain verify {out}", highlight=False, soft_wrap=True)
 
@@ -189,6 +197,7 @@ def boards(as_json: Json = False) -> None:
                 "name": b.name,
                 "core": b.core,
                 "sram_bytes": b.sram_bytes,
+                "ram_bytes": b.ram_bytes,
                 "flash_bytes": b.flash_bytes,
                 "machine": b.machine,
             }

@@ -20,6 +20,17 @@ Scheme = Annotated[
         show_default=False,
     ),
 ]
+Board = Annotated[str, typer.Option(help="Target; `mcutrain boards` lists them.")]
+CountTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        metavar="FILE",
+        help="Instruction counts of kernels' forms, which `tune` writes and `compile` reads; by default the installed "
+        "ones.",
+        show_default=False,
+    ),
+]
 Budget = Annotated[str, typer.Option(help="SRAM for everything; KB is 1,024 B.")]
 InputSize = Annotated[
     int | None, typer.Option(help="Pixels of a network pickle's square input (128).", show_default=False)

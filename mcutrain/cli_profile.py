@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mcutrain.cli_app import output, working
-from mcutrain.cli_options import Out
-from mcutrain.folder import REPORT_HTML, replace_file, to_json
+from mcutrain.cli_options import Json, Out
+from mcutrain.folder import REPORT_HTML, to_json
 from mcutrain.metadata import read_metadata
 from mcutrain.profile_text import render_profile
 
@@ -18,9 +17,7 @@ def profile(
     out: Out,
     infer: Annotated[bool, typer.Option("--infer", help="The inference only, without a training step.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 20,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write all figures here.", show_default=False)
-    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Count the instructions of each op and each function on the emulated core, and estimate cycles.
 
@@ -29,10 +26,11 @@ def profile(
     from mcutrain.profile import PROFILE_SVG
     from mcutrain.profile import profile as run
 
-    with working(False) as say:
+    with working(as_json) as say:
         found = run(out, infer, progress=say)
-        if json_file is not None:
-            replace_file(json_file, to_json(found))
+    if as_json:
+        print(to_json(found), end="")
+        return
     render_profile(found, read_metadata(out)["name"], output, top)
     where = f"{out / PROFILE_SVG}; all tables: {out / REPORT_HTML}"
     output.print(f"\npicture: {where}", highlight=False, soft_wrap=True)

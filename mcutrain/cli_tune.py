@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,18 +11,26 @@ from rich.table import Table
 import mcutrain
 from mcutrain import boards
 from mcutrain.cli_app import output, working
-from mcutrain.cli_options import Classes, Head, InputSize, Json, Logits, Loss, Model, Params, Scheme
+from mcutrain.cli_options import Board, Classes, CountTable, Head, InputSize, Json, Logits, Loss, Model, Params, Scheme
 from mcutrain.folder import to_json
 from mcutrain.pipeline import lowered_step
+
+if TYPE_CHECKING:
+    from mcutrain.tuning import Tuned
+
+NO_CHOICE = (
+    "A choice is there for dense convolutions that round to even (on cores with an FPU) over all of int8, with an "
+    "output whose width is a multiple of 4, and with constant weights that no gradient reads. `mcutrain compile` needs "
+    "no counts for this network."
+)
+_PLAIN = {"highlight": False, "soft_wrap": True, "markup": False}
 
 
 def tune(
     model: Model,
     scheme: Scheme = None,
-    board: Annotated[str, typer.Option(help="Whose core is measured; `mcutrain boards` lists them.")] = "stm32f746",
-    table: Annotated[
-        Path | None, typer.Option(help="File of counts; by default the one that compiles read.", show_default=False)
-    ] = None,
+    board: Board = "stm32f746",
+    table: CountTable = None,
     again: Annotated[bool, typer.Option("--again", help="Measure what is known, too.")] = False,
     input_size: InputSize = None,
     classes: Classes = None,
@@ -39,22 +47,43 @@ def tune(
     Example: `mcutrain tune mcunet.pkl --board nrf52840`
     """
     from mcutrain.tuning import tune as run
-    from mcutrain.tuning import write
-    from tvm_ext.tuning import TUNED, read_counts
 
-    core, path = boards.get(board).core, TUNED if table is None else table
-    known = read_counts(core, path)
+    core = boards.get(board).core
     with working(as_json) as say:
         say("reading the model")
         network = mcutrain.load(model, input_size, classes, head, logits, loss=loss, params=params)
-        found = run(lowered_step(network, scheme, progress=say), board, {} if again else known, say)
-    write(path, core, found)
+        found = run(lowered_step(network, scheme, progress=say, board=board), board, table, again, say)
     if as_json:
-        print(to_json({"schema": 1, "core": core, "kernels": found}), end="")
+        print(to_json(_as_dict(found, core)), end="")
         return
-    shown = Table("kernel", "form", "instructions", title=f"{len(found)} kernels with a choice, {core}")
-    for kernel, counts in sorted(found.items()):
+    _show(found, core)
+    given = {"--scheme": scheme, "--board": board, "--input-size": input_size, "--classes": classes, "--head": head}
+    given |= {"--logits": logits, "--loss": loss, "--params": params, "--table": table if found.counts else None}
+    words = [word for name, value in given.items() if value is not None for word in (name, value)]
+    output.print(f"next: {shlex.join(map(str, ['mcutrain', 'compile', model, *words]))}", **_PLAIN)
+
+
+def _as_dict(found: Tuned, core: str) -> dict:
+    too_large = [{"kernel": t.kernel, "layers": list(t.layers), "nbytes": t.nbytes} for t in found.too_large]
+    measured = sorted(found.measured)
+    return {"schema": 1, "core": core, "kernels": found.counts, "measured": measured, "too_large": too_large}
+
+
+def _show(found: Tuned, core: str) -> None:
+    from mcutrain.tuning import MEMORY
+
+    if not found.counts and not found.too_large:
+        output.print(f"no kernel of this network has a choice on {core}: nothing was measured. {NO_CHOICE}", **_PLAIN)
+        return
+    shown = Table("kernel", "form", "instructions", title=f"{len(found.counts)} kernels with a choice, {core}")
+    for kernel, counts in sorted(found.counts.items()):
         for form, instructions in counts.items():
             shown.add_row(kernel, form, f"{instructions:,}")
     output.print(shown)
-    output.print(f"{sum(k not in known for k in found)} measured, the others were known; written to {path}")
+    for one in found.too_large:
+        output.print(
+            f"not measured, and so left in its first form: {', '.join(one.layers)} ({one.kernel}), whose arrays take "
+            f"{one.nbytes:,} B of the {MEMORY:,} B that a measurement has", **_PLAIN
+        )  # fmt: skip
+    known = len(found.counts) - len(found.measured)
+    output.print(f"{len(found.measured)} measured, {known} known before, {len(found.too_large)} too large", **_PLAIN)

@@ -28,7 +28,7 @@ _PROGRAM = re.compile(r"^(main|infer|train|begin_call|end_call|close_op)(\.|$)")
 
 
 class PluginError(ToolError):
-    """This QEMU does not take the plugin."""
+    """The plugin cannot be built here, or this QEMU does not take it."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,20 @@ class OpCounts:
     visits: tuple[int, ...]
 
 
+def find_host_compiler() -> Path:
+    """The compiler of the plugin. Raises PluginError where there is none."""
+    try:
+        return find_compiler("gcc")
+    except ToolError as error:
+        raise PluginError(f"the counting plugin cannot be built: {error}") from None
+
+
 def count(elf: Path, board: Board, work: Path) -> dict[int, int]:
     """How often each instruction of `elf` runs: address -> executions, from reset to the end of the program.
 
     work: the folder of the run, with the program's samples.bin; the plugin is kept in work/emulator.
-    Raises PluginError where QEMU takes no plugins, ToolError where a tool is missing, DeviceError where it faults."""
+    Raises PluginError where the plugin cannot be built or QEMU takes none, ToolError where another tool is missing,
+    DeviceError where it faults."""
     _, records = _run(elf, board, work, 0, ())
     return _histogram(records)
 
@@ -80,7 +89,12 @@ def _histogram(records: np.ndarray) -> dict[int, int]:
 def _run(elf: Path, board: Board, work: Path, ops: int, arguments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """One run under the plugin: marks of each op, records."""
     emulator.find_emulator()  # a missing tool is said before the compiler runs
-    plugin = _build(work / "emulator")
+    try:
+        plugin = _build(work / "emulator")
+    except PluginError:
+        raise
+    except ToolError as error:
+        raise PluginError(f"the counting plugin cannot be built: {error}") from None
     counts = work / _COUNTS
     counts.unlink(missing_ok=True)
     # a comma ends an argument of QEMU, two of them stand for one
@@ -100,7 +114,7 @@ def _run(elf: Path, board: Board, work: Path, ops: int, arguments: Sequence[str]
 def _build(folder: Path) -> Path:
     """The plugin as a shared library in `folder`, compiled if it is not there yet."""
     flags = (*COMMON_FLAGS, "-O2", "-fPIC", "-D_POSIX_C_SOURCE=200809L", f"-DPLUGIN_API={_plugin_api()}")
-    compiler = Compiler(find_compiler("gcc"), flags)
+    compiler = Compiler(find_host_compiler(), flags)
     made = compile_all(compiler, [PLUGIN], folder).files[0]
     library = made.with_suffix(".so").resolve()
     if not library.exists():

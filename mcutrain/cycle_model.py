@@ -1,107 +1,86 @@
 """An estimate of cycles from executed instructions: a flat table of costs for each core, and one function.
 
-Everything here assumes memory without wait states (or caches that always hit) and knows no stall that comes from the
-data: it is an estimate, and is called so wherever it is shown. Sources:
-- Cortex-M3, -M4, -M0+: the tables of instruction timings in Arm's Technical Reference Manuals (M3 DDI 0337, M4 DDI
-  0439 and 100166 with the table of the FPU, M0+ DDI 0484).
-- Cortex-M7: Arm publishes no table. The units are those of LLVM's scheduling model (ARMScheduleM7.td: two ALUs, two
-  load pipes, one pipe each for stores, multiplies, branches and floating point; multiple loads and stores issue alone).
-  Assumed: what has two units costs half a cycle, what has one costs a whole one, branches are predicted, and no result
-  is waited for. Code that waits a lot takes longer: take the figure as low."""
+Left out everywhere: wait states of flash, cache misses, waiting for a result. Sources:
+- Cortex-M3, -M4: "Instruction set summary" and "Load/store timings" in Arm's Technical Reference Manuals (M3 DDI 0337
+  and M4 DDI 0439, section 3.3), and the table of the M4's FPU (DDI 0439, chapter 7). Cortex-M0+: DDI 0484, section 3.3.
+- Cortex-M7: Arm publishes no table. The units are those of LLVM's scheduling model (ARMScheduleM7.td): it issues two
+  instructions a cycle, and has one unit each for multiplies, floating point, stores, branches, saturation, packing and
+  bit fields, and shifted operands. A basic block costs as many cycles as its busiest unit, on top of what issues alone:
+  no order of the same instructions is faster on these units, so that the figure is a low one. A shift by itself has two
+  shifters to go through (LLVM takes one of them for simplicity) and is bound by the issue alone."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-# mnemonic -> class; the first that matches. Classes are the columns of the table of costs below.
-CLASSES = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"v?ldm|v?pop|ldrd", "load multiple"),
-        (r"v?stm|v?push|strd", "store multiple"),
-        (r"v?ldr", "load"),
-        (r"v?str", "store"),
-        (r"v(n?ml|fn?m)[as]", "float multiply-add"),
-        (r"vdiv|vsqrt", "float divide"),
-        (r"v", "float"),
-        (r"[su]div", "divide"),
-        (r"[su]m(la|ul)l|umaal", "long multiply"),
-        (r"ml[as]|sml", "multiply-add"),
-        (r"mul|sm[mu]", "multiply"),
-        (r"blx?(\.[nw])?$", "call"),
-        (r"cbn?z|tb[bh]|b(x|eq|ne|cs|cc|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?(\.[nw])?$", "branch"),
-        (r"", "other"),
-    )
-)
-# class -> group of the instruction mix
-GROUPS = {
-    "load": "loads", "load multiple": "loads", "store": "stores", "store multiple": "stores", "multiply": "multiplies",
-    "multiply-add": "multiplies", "long multiply": "multiplies", "float": "float", "float multiply-add": "float",
-    "float divide": "float", "branch": "branches", "call": "branches", "divide": "other", "other": "other",
-}  # fmt: skip
-MIX = ("loads", "stores", "multiplies", "float", "branches", "other")
-ASSUMES = "an estimate: memory without wait states, no stalls"
+from mcutrain.instructions import Instruction
+
+ASSUMES = "an estimate: it leaves out wait states of flash and waiting for results"
+LOW = "a low estimate: it leaves out wait states of flash, cache misses and waiting for results"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What instructions cost on one core, in cycles.
+
+    costs: by class. a_register: more for each word of a multiple load or store. refill: more for a branch that is
+    taken; reload: the same where its target comes from memory. pipelined: less for a single load, or a store at an
+    index, right behind a single load that does not make its address."""
+
+    costs: Mapping[str, float]
+    a_register: float
+    refill: float
+    reload: float
+    pipelined: float
 
 
 @dataclass(frozen=True)
 class Core:
-    """What instructions cost on one core, in cycles.
-
-    costs: by class. a_register: more for each register of a multiple load or store. refill: more for a branch that is
-    taken. pipelined: a single load right behind another single load or store."""
+    """How one core is priced, and what the figure leaves out. table: None where a block is priced by its units."""
 
     source: str
-    costs: Mapping[str, float]
-    a_register: float
-    refill: float
-    pipelined: float
+    assumes: str
+    table: Table | None
 
 
+# Of a range the middle is taken: divisions (M3, M4: 2 to 12), the refill P (1 to 3), long multiplies of the M3 (3 to 5,
+# with accumulation 4 to 7). A target that comes from memory is known late, so that its refill is the longest, 3: the
+# manuals say so of LDR PC (2 + 3) and of TBB, which also adds (2 + 1 + 3).
 _M4 = {
-    "load": 2, "load multiple": 1, "store": 1, "store multiple": 1, "multiply": 1, "multiply-add": 1,
-    "long multiply": 1, "divide": 7, "float": 1, "float multiply-add": 3, "float divide": 14, "branch": 1, "call": 1,
+    "load": 2, "load multiple": 1, "float load": 2, "store": 1, "store at index": 2, "store multiple": 1,
+    "float store": 2, "multiply": 1, "multiply-add": 1, "long multiply": 1, "long multiply-add": 1, "divide": 7,
+    "float": 1, "float pair": 2, "float multiply-add": 3, "float divide": 14, "branch": 1, "table branch": 3, "call": 1,
     "other": 1,
 }  # fmt: skip
-_M3 = {**_M4, "multiply-add": 2, "long multiply": 5}
+_M3 = {**_M4, "multiply-add": 2, "long multiply": 4, "long multiply-add": 5.5}
 _M0PLUS = {**_M4, "store": 2, "call": 2}
-_M7 = {
-    "load": 0.5, "load multiple": 1, "store": 1, "store multiple": 1, "multiply": 1, "multiply-add": 1,
-    "long multiply": 1, "divide": 7, "float": 1, "float multiply-add": 1, "float divide": 16, "branch": 1, "call": 1,
-    "other": 0.5,
-}  # fmt: skip
-# the manuals give a range for divisions (2 to 12) and refills (1 to 3): the middle is taken
 CORES = {
-    "Cortex-M0+": Core("Arm's table of instruction timings (DDI 0484), single-cycle multiplier", _M0PLUS, 1, 1, 2),
-    "Cortex-M3": Core("Arm's table of instruction timings (DDI 0337)", _M3, 1, 2, 1),
-    "Cortex-M4F": Core("Arm's table of instruction timings (DDI 0439)", _M4, 1, 2, 1),
-    "Cortex-M7": Core("no table of Arm's; dual issue as in LLVM's model, branches predicted", _M7, 0.5, 0, 0.5),
+    "Cortex-M0+": Core(
+        "Arm's table of instruction timings (DDI 0484), single-cycle multiplier", ASSUMES, Table(_M0PLUS, 1, 1, 2, 0)
+    ),
+    "Cortex-M3": Core("Arm's table of instruction timings (DDI 0337)", ASSUMES, Table(_M3, 1, 2, 3, 1)),
+    "Cortex-M4F": Core("Arm's table of instruction timings (DDI 0439)", ASSUMES, Table(_M4, 1, 2, 3, 1)),
+    "Cortex-M7": Core("no table of Arm's; the busiest unit of LLVM's model, branches predicted", LOW, None),
 }
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One instruction of a firmware as objdump prints it; target: where a direct branch goes, else None."""
-
-    address: int
-    function: str
-    mnemonic: str
-    operands: str
-    target: int | None = None
-
-    @cached_property
-    def kind(self) -> str:
-        """Its class, a key of a core's costs."""
-        return next(name for pattern, name in CLASSES if pattern.match(self.mnemonic))
-
-    @property
-    def goes_elsewhere(self) -> bool:
-        """Whether the next instruction never runs after it: an unconditional branch or call, a return."""
-        if self.kind in ("load", "load multiple"):
-            return re.search(r"\bpc\}|^pc,", self.operands) is not None
-        return re.match(r"(b|bl|bx|blx|tb[bh])(\.[nw])?$", self.mnemonic) is not None
+# Cortex-M7: class -> cycles in which nothing else issues; a multiple load or store moves two words a cycle
+_M7_ALONE = {"load multiple": 1, "store multiple": 1, "divide": 7, "float pair": 1, "table branch": 2}
+# class -> (unit of which there is one, cycles)
+_M7_UNITS = {
+    "multiply": ("multiplier", 1), "multiply-add": ("multiplier", 1), "long multiply": ("multiplier", 1),
+    "long multiply-add": ("multiplier", 1), "float": ("float", 1), "float multiply-add": ("float", 1),
+    "float divide": ("divider", 16), "store": ("store", 1), "store at index": ("store", 1), "float store": ("store", 1),
+    "branch": ("branch", 1), "call": ("branch", 1),
+}  # fmt: skip
+# the DSP extension's unit; what else has to be the first of a pair keeps out of its way as well
+_M7_SIMD = re.compile(
+    r"[su]xt|[su]sat|u?q(d?add|d?sub|asx|sax)|(s|sh|u|uh)(add8|add16|sub8|sub16|asx|sax)|[su]bfx|pkh|rbit|rev|sel|usad"
+    r"|clz|bf[ic]"
+)
+_M7_SHIFTED = re.compile(
+    r"(?!v|ldr|str).*, (lsl|lsr|asr|ror) #|[su]sat|qd(add|sub)|[su]bfx|pkh|[su]xta|rbit|rev|bf[ic]"
+)
 
 
 @dataclass(frozen=True)
@@ -121,28 +100,60 @@ def prices(code: Sequence[Instruction], core: str) -> dict[int, Price] | None:
     runs; where that has another way in, a branch back counts as always taken and one ahead as never."""
     if core not in CORES:
         return None
-    table = CORES[core]
     entered = {i.target for i in code if i.kind == "branch"}
+    table = CORES[core].table
+    if table is None:
+        return _by_units(code, entered)
     priced = {}
     for previous, now, after in zip((None, *code), code, (*code[1:], None), strict=False):
         own = table.costs[now.kind]
-        if now.kind == "load" and previous is not None and previous.kind in ("load", "store"):
-            own = table.pipelined
-        elif now.kind.endswith("multiple"):
-            own += table.a_register * registers(now)
-        priced[now.address] = Price(own, *_refill(now, after, table.refill, entered))
+        if now.kind.endswith("multiple"):
+            own += table.a_register * now.words
+        elif now.kind in ("load", "store at index") and previous is not None and previous.kind == "load":
+            own -= 0 if now.reads_address_from(previous) else table.pipelined
+        priced[now.address] = Price(own, *_refill(now, after, table, entered))
     return priced
 
 
-def _refill(now: Instruction, after: Instruction | None, refill: float, entered: set) -> tuple[float, int | None]:
+def _refill(now: Instruction, after: Instruction | None, table: Table, entered: set) -> tuple[float, int | None]:
+    if not now.jumps:
+        return 0.0, None
+    refill = table.reload if now.loads_pc else table.refill
     if now.goes_elsewhere:
         return refill, None
-    if now.kind != "branch":
-        return 0.0, None
     if after is not None and after.address not in entered:
         return refill, after.address
     is_back = now.target is not None and now.target <= now.address
     return (refill if is_back else 0.0), None
+
+
+def _by_units(code: Sequence[Instruction], entered: set) -> dict[int, Price]:
+    """A basic block's cycles, shared out evenly among its instructions: they all run equally often (but where a table
+    of a switch, which is not followed, leads into a block)."""
+    priced: dict[int, Price] = {}
+    block: list[Instruction] = []
+    for now, after in zip(code, (*code[1:], None), strict=True):
+        block.append(now)
+        if after is None or now.jumps or after.address in entered or after.function != now.function:
+            priced |= dict.fromkeys((i.address for i in block), Price(_block_cycles(block) / len(block)))
+            block = []
+    return priced
+
+
+def _block_cycles(block: Sequence[Instruction]) -> float:
+    """What issues alone, and the largest occupancy of a unit by all the others."""
+    alone, busy = 0.0, {"issue": 0.0}
+    for i in block:
+        if i.kind in _M7_ALONE:
+            alone += max(_M7_ALONE[i.kind], i.words / 2 if i.kind.endswith("multiple") else 0)
+            continue
+        busy["issue"] += 0.5
+        used = [_M7_UNITS[i.kind]] if i.kind in _M7_UNITS and not i.mnemonic.startswith("vmov") else []
+        used += [("simd", 1)] if _M7_SIMD.match(i.mnemonic) else []
+        used += [("shifter", 1)] if _M7_SHIFTED.match(i.text) else []
+        for unit, cycles in used:
+            busy[unit] = busy.get(unit, 0) + cycles
+    return alone + max(busy.values())
 
 
 def cycles(priced: Mapping[int, Price], executions: Mapping[int, int]) -> float:
@@ -153,16 +164,3 @@ def cycles(priced: Mapping[int, Price], executions: Mapping[int, int]) -> float:
         stayed = executions.get(price.after, 0) if price.after is not None else 0
         total += times * price.own + max(0, times - stayed) * price.refill
     return total
-
-
-def registers(instruction: Instruction) -> int:
-    """How many words a multiple load or store moves: 2 for ldrd and strd."""
-    if instruction.mnemonic.startswith(("ldrd", "strd")):
-        return 2
-    listed = re.search(r"\{(.*)\}", instruction.operands)
-    words = 0
-    for item in listed[1].split(", ") if listed else ():
-        first, _, last = item.partition("-")
-        count = int(last[1:]) - int(first[1:]) + 1 if last else 1
-        words += count * (2 if first.startswith("d") else 1)
-    return words

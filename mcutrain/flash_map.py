@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mcutrain.linked import Symbol, symbols
 
 KINDS = ("model", "runtime", "library")  # emitted, ours, the compiler's
-_CONSTANT = re.compile(r"^p_(\w+)")  # an emitted parameter; its name is the model's with _ for what C does not take
 OTHER_CONSTANTS = "tables that belong to no layer"
 
 
-def flash_parts(elf: Path, layers: Iterable[str], total: int) -> dict:
+def flash_parts(elf: Path, layers: Mapping[str, str], total: int) -> dict:
     """`functions` (name, kind, nbytes), `constants` (layer, nbytes), the largest first, and `other`: what of the
-    `total` bytes has no name of its own (alignment, literal texts, initial values). Raises ToolError."""
+    `total` bytes has no name of its own (alignment, literal texts, initial values).
+
+    layers: emitted constant -> its layer, the `symbols` of metadata.json. Raises ToolError."""
     found = symbols(elf)
     functions = [{"name": s.name, "kind": function_kind(s.name), "nbytes": s.nbytes} for s in functions_of(found)]
     constants: Counter[str] = Counter()
-    mangled = {re.sub(r"\W", "_", layer): layer for layer in layers}
     for symbol in {s.address: s for s in found if s.letter in "rR" and s.nbytes}.values():
-        constants[_layer(symbol.name, mangled)] += symbol.nbytes
+        # a compiler's copy or part of a constant has a dot and more behind its name
+        constants[layers.get(symbol.name.partition(".")[0], OTHER_CONSTANTS)] += symbol.nbytes
     known = sum(f["nbytes"] for f in functions) + sum(constants.values())
     return {
         "functions": sorted(functions, key=lambda f: (-f["nbytes"], f["name"])),
@@ -52,11 +52,3 @@ def function_kind(name: str) -> str:
     if name.startswith("tvmgen_"):
         return "model"
     return "library" if name.startswith("__") else "runtime"
-
-
-def _layer(symbol: str, mangled: dict[str, str]) -> str:
-    """The layer whose parameter this is: the longest name that the symbol begins with."""
-    words = _CONSTANT.match(symbol)
-    name = words[1] if words else ""
-    owners = [m for m in mangled if name == m or name.startswith(f"{m}_")]
-    return mangled[max(owners, key=len)] if owners else OTHER_CONSTANTS

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcutrain.compiling import Compiler, find_compiler, run_tool
-from mcutrain.cycle_model import Instruction
+from mcutrain.instructions import Instruction
 
 # options of objdump. By the file alone, version 2.40 leaves out some of Armv8.1-M; the older architectures are subsets
-LISTING = ("-d", "--no-show-raw-insn", "-m", "armv8.1-m.main")
+_LISTING = ("-d", "--no-show-raw-insn", "-m", "armv8.1-m.main")
 _LABEL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$", re.ASCII)
 _LINE = re.compile(r"^\s*([0-9a-f]+):\t([^\s.]\S*)(?:\t([^@;]*))?", re.ASCII)
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
@@ -42,7 +42,11 @@ def symbols(elf: Path) -> list[Symbol]:
 def disassemble(elf: Path) -> list[Instruction]:
     """Every instruction of `elf` in the order of addresses, without the constants between them. Raises ToolError."""
     objdump = Compiler(find_compiler(), ()).tool("objdump")
-    text = run_tool([objdump, *LISTING, elf], f"disassembling {elf.name}").stdout
+    return parse_listing(run_tool([objdump, *_LISTING, elf], f"disassembling {elf.name}").stdout)
+
+
+def parse_listing(text: str) -> list[Instruction]:
+    """The instructions of a disassembly as objdump prints it."""
     code, function = [], ""
     for line in text.splitlines():
         if label := _LABEL.match(line):

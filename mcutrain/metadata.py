@@ -43,6 +43,9 @@ def _faults(own: dict) -> Iterator[str]:
     if own["loss"] not in LOSSES:
         yield f"mcutrain.loss is none of {', '.join(LOSSES)}"
     yield from _wrong_keys(own["plan"], {"height": int, "bound": int, "status": str}, "mcutrain.plan")
+    symbols = own.get("symbols", {})
+    if not isinstance(symbols, dict) or not all(isinstance(layer, str) for layer in symbols.values()):
+        yield "mcutrain.symbols is no object of names"
     places = {"input": own["input"], "logits": own["logits"]}
     places |= {f"state[{i}]": place for i, place in enumerate(own["state"])}
     if "train" not in own:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from planner.model import Plan
 from planner.policy import Policy, default, named
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
+    from tvm_ext.emit import Source
     from tvm_ext.lower import Lowered
     from tvm_ext.model import Model
 
@@ -65,12 +66,16 @@ def lowered_step(
     accumulate: int = 1,
     seed: int = 1,
     progress: Progress | None = None,
+    board: str | None = None,
 ) -> Lowered:
     """The training step as kernel calls, not planned yet. The arguments are plan()'s. Raises PolicyError."""
+    from tvm_ext.integer_forward import integer_forward
     from tvm_ext.lower import lower
     from tvm_ext.training import inference, train
 
     say = progress or (lambda _: None)
+    if board is not None and not boards.get(board).has_fpu:
+        model = integer_forward(model)
     say("building the training graph")
     scheme = default(model.layers) if scheme is None else scheme
     if scheme == "inference":
@@ -93,6 +98,7 @@ def plan(
     seconds: float = 20.0,
     stream: bool = True,
     recompute: bool = False,
+    board: str | None = None,
     progress: Progress | None = None,
 ) -> PlannedModel:
     """Extend the model by its backward pass and find every tensor's place in SRAM; needs no compiler and no emulator.
@@ -102,6 +108,7 @@ def plan(
     budget: bytes, or text such as "256KB". seconds: about as long at most for the solver.
     stream: run ops row by row, or by blocks of channels, where that lowers the peak. recompute: where the budget cannot
     hold otherwise, run cheap ops of the forward pass a second time instead of keeping what they made.
+    board: the forward pass as this one computes it: without an FPU by integers alone. By default as one with an FPU.
     Raises PolicyError and BudgetError (with what cannot live together)."""
     from tvm_ext.recomputed import with_recomputed
 
@@ -109,7 +116,7 @@ def plan(
     budget = parse_bytes(budget)
     if budget <= FIRMWARE_BYTES:
         raise BudgetError(f"a budget of {budget:,} B leaves nothing for a network: {KEPT}; give a larger one")
-    lowered = lowered_step(model, scheme, momentum, accumulate, seed, say)
+    lowered = lowered_step(model, scheme, momentum, accumulate, seed, say, board)
     graph = (lowered.train_step or lowered.infer).graph
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
     started = time.monotonic()
@@ -126,7 +133,8 @@ def plan(
         raise BudgetError(_over_budget(budget, error), error.nbytes) from None
     elapsed = time.monotonic() - started
     lowered = with_recomputed(lowered, again)
-    return PlannedModel(lowered, found, budget, plan_report(lowered, found, budget, elapsed, again))
+    report = {**plan_report(lowered, found, budget, elapsed, again), "board": board}
+    return PlannedModel(lowered, found, budget, report)
 
 
 def _over_budget(budget: int, error: BudgetError) -> str:
@@ -144,17 +152,18 @@ def compile(
     out: str | Path = "out",
     *,
     name: str | None = None,
+    table: str | Path | None = None,
     progress: Progress | None = None,
     **options: object,
 ) -> Artifact:
     """Plan, and write C11 sources in Model Library Format to the folder `out` (and `out`.tar beside it).
 
-    budget: by default the board's. name: the C name of the model, by default its file's. options: see plan().
-    For a board without an FPU the forward pass is turned into integers alone.
-    Raises what plan() raises, and OutputError."""
+    budget: by default the board's. name: the C name of the model, by default its file's. table: the file of
+    instruction counts, made by `mcutrain tune`, by which forms of kernels are chosen; by default the installed one.
+    options: see plan(). For a board without an FPU the forward pass is turned into integers alone.
+    Raises what plan() raises, ModelError for a damaged table, and OutputError."""
     from tvm_ext.emit import c_name, emit
-    from tvm_ext.integer_forward import integer_forward
-    from tvm_ext.tuning import read_counts, tuned
+    from tvm_ext.tuning import flash_allowance, read_counts, tuned
 
     target = boards.get(board)
     budget = parse_bytes(target.sram_bytes if budget is None else budget)
@@ -162,17 +171,18 @@ def compile(
     if name != c_name(name):
         raise ModelError(f"name '{name}' is not a C identifier; try '{c_name(name)}'")
     check_replaceable(Path(out).absolute())  # before the long work, not behind it
-    model = model if target.has_fpu else integer_forward(model)
-    planned = plan(model, scheme, budget, progress=progress, **options)
-    planned = replace(planned, lowered=tuned(planned.lowered, read_counts(target.core)))
+    counts = read_counts(target.core, None if table is None else Path(table))
+    planned = plan(model, scheme, budget, board=board, progress=progress, **options)
+    lowered, widened = tuned(planned.lowered, counts, flash_allowance(planned.lowered, target.flash_bytes))
+    planned = replace(planned, lowered=lowered)
     (progress or (lambda _: None))("writing C")
     source = emit(planned.lowered, planned.plan, name)
-    planned.report.update(board=board, name=name)
-    files = _artifact_files(planned, source.files, name, board)
+    planned.report.update(name=name, wide_weights=[asdict(one) for one in widened])
+    files = _artifact_files(planned, source, name, board)
     return Artifact(write_folder(out, files, with_tar=True), planned)
 
 
-def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str) -> dict[str, str | bytes]:
+def _artifact_files(planned: PlannedModel, source: Source, name: str, board: str) -> dict[str, str | bytes]:
     from tvm_ext import mlf
 
     extra = {
@@ -180,6 +190,7 @@ def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str)
         "budget_bytes": planned.budget,
         "defines": list(boards.get(board).defines),
         "plan": {"height": planned.plan.height, "bound": planned.plan.bound, "status": planned.plan.status},
+        "symbols": source.symbols,
     }
     step = planned.lowered.train_step or planned.lowered.infer
     runtime = sorted(p for pattern in RUNTIME_FILES for p in RUNTIME.glob(pattern))
@@ -187,7 +198,7 @@ def _artifact_files(planned: PlannedModel, sources: dict, name: str, board: str)
     report = {**planned.report, "plan": {**planned.report["plan"], "seconds": None}}
     return {
         METADATA: to_json(mlf.metadata(planned.lowered, planned.plan, name, extra)),
-        **sources,
+        **source.files,
         f"parameters/{name}.params": mlf.parameters_bytes(planned.lowered),
         f"src/{name}.relax": mlf.relax_text(planned.lowered),
         **{f"runtime/{p.relative_to(RUNTIME)}": p.read_bytes() for p in runtime},

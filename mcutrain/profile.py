@@ -11,53 +11,51 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain import boards, cycle_model, emulator
-from mcutrain.counting import RUN_SECONDS, OpCounts, PluginError, count, count_ops
-from mcutrain.cycle_model import MIX, Instruction, Price
+from mcutrain.counting import RUN_SECONDS, OpCounts, PluginError, count_ops, find_host_compiler
+from mcutrain.cycle_model import Price
 from mcutrain.flash_map import function_kind, functions_of
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json, replace_file, to_json
+from mcutrain.instructions import GROUPS, MIX, Instruction
 from mcutrain.linked import Symbol, disassemble, symbols
 from mcutrain.metadata import read_metadata
 from mcutrain.profile_svg import render_svg
 from mcutrain.report import render_html
 from mcutrain.report_view import check_report
-from mcutrain.toolchain import Image
+from mcutrain.toolchain import RUNTIME, Image
 from mcutrain.verify import ROUND_RATES, Samples, build, layout, random_samples, write_samples
+from planner.errors import OutputError
 
-__all__ = ["PROFILE_SVG", "count", "count_ops", "profile"]
+__all__ = ["PROFILE_SVG", "profile"]
 
 PROFILE_SVG = "profile.svg"
-TIMER_STEP = 40  # instructions a tick, runtime_c/src/mcu_device.h
 _ENTRY = re.compile(r"_(infer|train)_(ops|arena)\b")
-_LISTED = re.compile(r"^    /\* (\S+):([^\s:]+): ", re.MULTILINE)  # what the emitted C says of an op above its call
+_TICK = re.compile(r"#define MCU_INSTRUCTIONS_PER_TICK (\d+)u")
+_INFER_OP = {"name": str, "op": str, "macs": int}
 
 
 def profile(out: str | Path, infer_only: bool = False, progress: Callable[[str], None] | None = None) -> dict:
     """Run one inference and, unless infer_only, one training step of the artifact `out`; returns the profile
     (docs/FORMATS.md) and puts it into the folder's report.json, report.html and profile.svg.
 
-    Where this QEMU takes no plugins, the counts are the timer's, in steps of 40 instructions, and nothing is known of
-    functions. Raises OutputError for a folder that is no artifact, ToolError for a missing tool, BudgetError where the
-    firmware does not link inside the budget, DeviceError where it faults."""
+    Without the host's gcc, and where this QEMU takes no plugins, the counts are the timer's, in steps of 40
+    instructions, and nothing is known of functions. Raises OutputError for a folder that is no artifact, ToolError for
+    a missing tool, BudgetError where the firmware does not link inside the budget, DeviceError where it faults."""
     out, say = Path(out), progress or (lambda _: None)
     meta = read_metadata(out)
     report = read_json(out / REPORT_JSON, "the report")
     check_report(report)
+    trains = meta["train"] is not None and not infer_only
+    named = {"infer": _inference_ops(out, meta, report)} | ({"train_step": report["ops"]} if trains else {})
     board = boards.get(meta["board"])
     emulator.find_emulator()  # a missing tool is said before the minutes that a build can take
+    why = _why_no_plugin(say)
     say("building the profile firmware")
     image = build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",))
     samples = random_samples(meta, 1)
-    trains = meta["train"] is not None and not infer_only
     fed = samples if trains else Samples(samples.images[:0], ())
     work = write_samples(image, meta, samples.images, fed, np.asarray(ROUND_RATES, np.float32))
     say(f"counting instructions on the emulated {board.core}")
-    named = {"infer": _inference_ops(out, meta, report)} | ({"train_step": report["ops"]} if trains else {})
-    try:
-        counted = count_ops(image.elf, board, work, layout(meta).infer_ops + layout(meta).train_ops)
-        found = _by_plugin(image, named, counted)
-    except PluginError as error:
-        say("counting with the timer instead")
-        found = _by_timer(image, meta, work, named, str(error))
+    found = _counted(image, meta, work, named, why, say)
     found = {"schema": 1, "board": board.name, "core": board.core, **found}
     report["profile"] = found
     page, picture = render_html(report), render_svg(found)  # both, before either file is replaced
@@ -67,22 +65,40 @@ def profile(out: str | Path, infer_only: bool = False, progress: Callable[[str],
     return found
 
 
-def _inference_ops(out: Path, meta: dict, report: dict) -> Sequence[Mapping]:
-    """Name, kind and MACs of each op of the inference. The report knows those of an artifact that only infers; of one
-    that trains the emitted C names them, and the layers' MACs are those of the step's forward pass."""
-    if meta["train"] is None:
-        return report["ops"]
-    sources = sorted((out / "codegen/host/src").glob("*_lib0.c"))
-    text = sources[0].read_text(encoding="utf-8", errors="replace") if sources else ""
-    body = text.partition("_infer_ops(void) {")[2].partition("\n}\n")[0]
-    listed = _LISTED.findall(body)
-    if len(listed) != meta["infer_ops"]:
-        listed = [(f"op {i}", "") for i in range(meta["infer_ops"])]
-    macs: Counter[str] = Counter()
-    for op in report["ops"]:
-        if op["phase"] == "forward":
-            macs[op["name"]] = max(macs[op["name"]], op["macs"])
-    return [{"name": name, "op": op, "phase": "forward", "macs": macs[name]} for name, op in listed]
+def _why_no_plugin(say: Callable[[str], None]) -> str | None:
+    try:
+        find_host_compiler()
+    except PluginError as error:
+        say(f"counting with the timer: {error}")
+        return str(error)
+    return None
+
+
+def _counted(image: Image, meta: dict, work: Path, named: Mapping, why: str | None, say: Callable[[str], None]) -> dict:
+    """By the plugin, or by the timer where it cannot be: for the reason `why`, or for the one that QEMU gives."""
+    if why is None:
+        try:
+            counted = count_ops(image.elf, image.board, work, layout(meta).infer_ops + layout(meta).train_ops)
+            return _by_plugin(image, named, counted)
+        except PluginError as error:
+            why = str(error)
+            say(f"counting with the timer: {why}")
+    return _by_timer(image, meta, work, named, why)
+
+
+def _inference_ops(out: Path, meta: dict, report: dict) -> list[dict]:
+    """Name, kind and MACs of each op of the inference, in order. Raises OutputError where the report lacks them."""
+    ops = report.get("infer_ops")
+    if ops is None:
+        said = "was made by an older version of mcutrain, which did not name the ops of an inference"
+        raise OutputError(f"{out}: {REPORT_JSON} {said}; compile again")
+    if not isinstance(ops, list) or len(ops) != meta["infer_ops"] or not all(map(_is_infer_op, ops)):
+        raise OutputError(f"{out}: {REPORT_JSON}: infer_ops are not the {meta['infer_ops']} ops; compile again")
+    return [{**op, "phase": "forward"} for op in ops]
+
+
+def _is_infer_op(op: object) -> bool:
+    return isinstance(op, dict) and all(isinstance(op.get(key), kind) for key, kind in _INFER_OP.items())
 
 
 def _by_plugin(image: Image, named: Mapping[str, Sequence[Mapping]], counted: OpCounts) -> dict:
@@ -105,7 +121,7 @@ def _by_plugin(image: Image, named: Mapping[str, Sequence[Mapping]], counted: Op
         figures = {**_figures(whole, code, priced), "cycles": cycles}  # so that the ops' cycles add up
         calls.append({"what": what, **figures, "ops": rows, "functions": table})
     model = cycle_model.CORES.get(image.board.core)
-    cycles = {"source": model.source, "assumes": cycle_model.ASSUMES} if model else None
+    cycles = {"source": model.source, "assumes": model.assumes} if model else None
     return {"method": "plugin", "step": 1, "why": None, "cycles": cycles, "calls": calls}
 
 
@@ -119,7 +135,12 @@ def _by_timer(image: Image, meta: dict, work: Path, named: Mapping[str, Sequence
         rows = [{**_op(op), "instructions": int(n), **unknown} for op, n in zip(ops, counts[what], strict=True)]
         total = sum(row["instructions"] for row in rows)
         calls.append({"what": what, "instructions": total, "cycles": None, "mix": None, "ops": rows, "functions": []})
-    return {"method": "timer", "step": TIMER_STEP, "why": why, "cycles": None, "calls": calls}
+    return {"method": "timer", "step": _timer_step(), "why": why, "cycles": None, "calls": calls}
+
+
+def _timer_step() -> int:
+    """Instructions a tick, as the device's runtime has it."""
+    return int(_TICK.search((RUNTIME / "src" / "mcu_device.h").read_text(encoding="utf-8"))[1])
 
 
 def _op(op: Mapping) -> dict:
@@ -131,7 +152,7 @@ def _figures(
 ) -> dict:
     mix = dict.fromkeys(MIX, 0)
     for address, times in executions.items():
-        mix[cycle_model.GROUPS[code[address].kind]] += times
+        mix[GROUPS[code[address].kind]] += times
     cycles = None if priced is None else round(cycle_model.cycles(priced, executions))
     return {"instructions": sum(executions.values()), "cycles": cycles, "mix": mix}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcutrain import cycle_model
+from mcutrain import instructions
 
 METHODS = ("plugin", "timer")
 CALLS = {"infer": "inference", "train_step": "training step"}
@@ -17,7 +17,7 @@ PROFILE: dict[str, Any] = {
     "schema": int, "board": str, "core": str, "method": str, "step": int, "why": (str, _NONE), "cycles": (dict, _NONE),
     "calls": [{"what": str, **_FIGURES, "ops": [_OP], "functions": [_FUNCTION]}],
 }  # fmt: skip
-MIX = dict.fromkeys(cycle_model.MIX, int)
+MIX = dict.fromkeys(instructions.MIX, int)
 CYCLES = {"source": str, "assumes": str}
 FLASH_PARTS: dict[str, Any] = {
     "functions": [{"name": str, "kind": str, "nbytes": int}],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mcutrain.cycle_model import MIX
+from mcutrain.instructions import MIX
 from mcutrain.profile_shape import CALLS
 from mcutrain.report_view import PHASES, Closing
 

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mcutrain import profile_view
+from mcutrain import profile_view, report_flash
 from mcutrain import report_streams as streams
 from mcutrain import report_view as view
 from mcutrain.profile_svg import render_svg
@@ -63,6 +63,8 @@ def render_html(report: Report) -> str:
         trained_lines=view.trained_closing(report).lines(),
         flash_lines=view.flash_closing(report).lines() if report["flash"] else [],
         flash_parts=_flash_parts(report),
+        wide_rows=report_flash.wide_rows(report, _FLASH_ROWS),
+        wide_total=report_flash.wide_total(report),
         profile=_profile(report),
         bounds=_bound_rows(report),
         given=streams.given(report),

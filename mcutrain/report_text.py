@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mcutrain import profile_view
+from mcutrain import profile_view, report_flash
 from mcutrain import report_streams as streams
 from mcutrain import report_view as view
 from mcutrain.report_view import Closing, Report
@@ -40,6 +40,9 @@ def render_text(report: Report, console: Console) -> None:
     if report["flash"]:
         title_line(console, "Flash")
         console.print(_flash_table(report))
+    if report.get("wide_weights"):
+        title_line(console, "Flash for speed: weights that lie there as int16")
+        console.print(_wide_table(report))
     if report.get("flash_parts"):
         title_line(console, "Flash by function and layer")
         console.print(_flash_parts_table(report))
@@ -217,6 +220,16 @@ def _flash_table(report: Report) -> Table:
     for section in ("text", "rodata", "data"):
         table.add_row(section, f"{report['flash'][section]:,}")
     _close(table, view.flash_closing(report))
+    return table
+
+
+def _wide_table(report: Report) -> Table:
+    table = table_of("layer", ">extra bytes", ">instructions saved, inference")
+    for layer, nbytes, saved in report_flash.wide_rows(report, _LARGEST):
+        table.add_row(short(layer, 32), f"{nbytes:,}", f"{saved:,}")
+    table.add_section()
+    layers, nbytes, saved = report_flash.wide_total(report)
+    table.add_row(layers, f"{nbytes:,}", f"{saved:,}")
     return table
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcutrain.profile_shape import CALLS, CYCLES, FLASH_PARTS, METHODS, MIX, PROFILE
+from mcutrain.report_flash import WIDE_WEIGHT
 from mcutrain.units import format_bytes
 from planner.errors import McutrainError
 from planner.model import KINDS
@@ -100,6 +101,7 @@ def check_report(report: Report) -> None:
         _check_words(report[key], field, known, f"report.{key}")
     _check(report["losses"] or [], [(int, float, type(None))], "report.losses")
     _check(report.get("recomputed", []), _RECOMPUTED, "report.recomputed")
+    _check(report.get("wide_weights", []), [WIDE_WEIGHT], "report.wide_weights")
     if report.get("flash_parts") is not None:
         _check(report["flash_parts"], FLASH_PARTS, "report.flash_parts")
     if report.get("profile") is not None:

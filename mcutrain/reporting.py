@@ -52,6 +52,7 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
         ],
         "live": [n for n, run in zip(live, runs, strict=True) for _ in run],
         "ops": [_op(calls[n], step, held) for run in runs for n in run],
+        "infer_ops": _infer_ops(lowered, plan),
         "streams": streams,
         "recomputed": [_recomputed(one, calls, step) for one in again],
         "instructions": None,
@@ -125,6 +126,14 @@ def _op(call: Call, step: Step, held: Mapping[str, int]) -> dict:
     }
 
 
+def _infer_ops(lowered: Lowered, plan: Plan) -> list[dict]:
+    """The ops of an inference in the order of the emitted calls."""
+    from tvm_ext.placement import placements
+
+    infer, _ = placements(lowered, plan)
+    return [{"name": call.layer, "op": call.kind, "macs": call.macs} for call in infer.calls]
+
+
 def _trained(lowered: Lowered) -> list[dict]:
     rows = []
     layers = {layer.name: layer for layer in lowered.training.model.layers}
@@ -159,8 +168,3 @@ def with_measurement(report: dict, measurement: dict) -> dict:
     for op, count in zip(report["ops"], measurement["op_instructions"], strict=False):
         op["instructions"] = count
     return report
-
-
-def forward_layers(report: dict) -> tuple[str, ...]:
-    """The names of the layers, in the order in which the forward pass runs them."""
-    return tuple(dict.fromkeys(op["name"] for op in report["ops"] if op["phase"] == "forward"))

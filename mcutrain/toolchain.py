@@ -14,7 +14,7 @@ from string import Template
 from mcutrain.boards import Board
 from mcutrain.callgraph import StackPath, add_library, parse_callgraph, worst_stack
 from mcutrain.compiling import Compiler, Objects, compile_all, find_compiler, run_tool
-from mcutrain.linked import LISTING
+from mcutrain.linked import Symbol, disassemble, symbols
 from planner.errors import BudgetError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime_c"  # beside this package, in the tree and when installed
@@ -95,7 +95,7 @@ def build_firmware(
     trial = out_elf.with_suffix(".trial.elf")
     try:
         _link(compiler, objects, board, trial, _UNLIMITED, 0)
-        reset, reserve = _bound_stack(compiler, objects, trial, board)
+        reset, reserve = _bound_stack(objects, trial, board)
         _check_fit(compiler, trial, board, budget, reserve)
     finally:
         trial.unlink(missing_ok=True)
@@ -131,14 +131,12 @@ def _link(compiler: Compiler, objects: Objects, board: Board, elf: Path, budget:
     run_tool(command, f"linking {elf.name}")
 
 
-def _bound_stack(compiler: Compiler, objects: Objects, elf: Path, board: Board) -> tuple[StackPath, int]:
+def _bound_stack(objects: Objects, elf: Path, board: Board) -> tuple[StackPath, int]:
     """The deepest chain from reset, and the bytes to reserve: that chain with the exception frame of a fault on top,
     or the fault handler's own chain (it starts again at the top), rounded up so that no padding follows the stack:
     the sections behind it lie as they did in the trial link, which reserved none."""
     graph = parse_callgraph(objects.callgraphs)
-    addresses = {name: address for name, (address, _, _) in _symbols(compiler, elf).items()}
-    listing = run_tool([compiler.tool("objdump"), *LISTING, elf], f"disassembling {elf.name}")
-    add_library(graph, listing.stdout, addresses)
+    add_library(graph, disassemble(elf), {symbol.name: symbol.address for symbol in symbols(elf)})
     reset = worst_stack(graph, "Reset_Handler")
     frame = FPU_FRAME if board.has_fpu else BASIC_FRAME
     nbytes = max(reset.nbytes + frame, worst_stack(graph, "mcu_fault_report").nbytes)
@@ -146,9 +144,9 @@ def _bound_stack(compiler: Compiler, objects: Objects, elf: Path, board: Board) 
 
 
 def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_bytes: int) -> None:
-    sections, symbols = _sections(compiler, elf), _symbols(compiler, elf)
-    arena = _arena_bytes(symbols)
-    ram = symbols["mcu_bss_end"][0] - board.ram_base + stack_bytes
+    sections, found = _sections(compiler, elf), symbols(elf)
+    arena = _arena_bytes(found)
+    ram = next(s.address for s in found if s.name == "mcu_bss_end") - board.ram_base + stack_bytes
     flash = sum(sections.get(name, 0) for name in (".boot", ".text", ".rodata", ".ARM.exidx", ".data"))
     if ram > budget:
         raise BudgetError(
@@ -167,7 +165,7 @@ def _measure(
     compiler: Compiler, elf: Path, board: Board, budget: int, stack: int, path: StackPath, warnings: tuple[str, ...]
 ) -> Image:
     sections = _sections(compiler, elf)
-    arena = _arena_bytes(_symbols(compiler, elf))
+    arena = _arena_bytes(symbols(elf))
     return Image(
         elf=elf,
         board=board,
@@ -191,18 +189,8 @@ def _sections(compiler: Compiler, elf: Path) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(".")}
 
 
-def _symbols(compiler: Compiler, elf: Path) -> dict[str, tuple[int, int, str]]:
-    """Symbol -> (address, bytes, nm's letter)."""
-    symbols = {}
-    listing = run_tool([compiler.tool("nm"), "-f", "posix", elf], f"reading the symbols of {elf.name}").stdout
-    for row in (line.split() for line in listing.splitlines()):
-        if len(row) >= 3:
-            symbols[row[0]] = (int(row[2], 16), int(row[3], 16) if len(row) > 3 else 0, row[1])
-    return symbols
-
-
-def _arena_bytes(symbols: dict[str, tuple[int, int, str]]) -> int:
-    return sum(nbytes for name, (_, nbytes, letter) in symbols.items() if _ARENA.match(name) and letter in "bB")
+def _arena_bytes(found: Sequence[Symbol]) -> int:
+    return sum(s.nbytes for s in found if _ARENA.match(s.name) and s.letter in "bB")
 
 
 def build_host(

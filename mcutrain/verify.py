@@ -13,10 +13,10 @@ from mcutrain.flash_map import flash_parts
 from mcutrain.folder import REPORT_HTML, REPORT_JSON, c_sources, include_folders, read_json, replace_file, to_json
 from mcutrain.metadata import read_metadata
 from mcutrain.report import render_html
-from mcutrain.reporting import forward_layers, with_measurement
+from mcutrain.reporting import with_measurement
 from mcutrain.toolchain import VERIFY_MAIN, Image, build_firmware
 from mcutrain.twin import Twin, host
-from planner.errors import ModelError, OutputError
+from planner.errors import BudgetError, ModelError, OutputError
 
 Progress = Callable[[str], None]
 RUN_SECONDS = 120.0  # for an emulator run, and as much again a sample
@@ -105,13 +105,19 @@ def random_samples(meta: dict, count: int) -> Samples:
 
 
 def build(out: Path, board: boards.Board, budget: int, name: str, defines: tuple[str, ...]) -> Image:
-    """The firmware out/build/NAME.elf of the verify program. Raises BudgetError, ToolError and OutputError."""
+    """The firmware out/build/NAME.elf of the verify program, inside the budget and the chip's memory. Raises
+    BudgetError, ToolError and OutputError."""
     sources, include, folder = [*c_sources(out), VERIFY_MAIN], include_folders(out), out / "build"
+    limit = min(budget, board.ram_bytes)
     try:
         folder.mkdir(exist_ok=True)
         return build_firmware(
-            sources, include, board, budget, folder / f"{name}.elf", defines, build_dir=folder / "objects"
+            sources, include, board, limit, folder / f"{name}.elf", defines, build_dir=folder / "objects"
         )
+    except BudgetError as error:
+        if limit == budget:
+            raise
+        raise BudgetError(f"{error}; the budget's {boards.shortage(board, budget)}") from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}; make room and the folder writable") from None
 
@@ -195,6 +201,7 @@ def _measurement(meta: dict, image: Image, device, profiled, equal: bool) -> dic
 
 def _complete_report(out: Path, measurement: dict, image: Image) -> None:
     report = with_measurement(read_json(out / REPORT_JSON, "the report"), measurement)
-    report["flash_parts"] = flash_parts(image.elf, forward_layers(report), image.flash)
+    if (symbols := read_metadata(out).get("symbols")) is not None:  # an older artifact has none
+        report["flash_parts"] = flash_parts(image.elf, symbols, image.flash)
     replace_file(out / REPORT_JSON, to_json(report))
     replace_file(out / REPORT_HTML, render_html(report))

@@ -19,6 +19,7 @@ from tvm_ext.lower import Call, Lowered
 from tvm_ext.placement import Placement, placements
 from tvm_ext.row_loops import loop_nest
 from tvm_ext.streamed import with_rings
+from tvm_ext.updates import COUNTER, RATES
 
 KERNELS_A_FILE = 32
 WIDE = ":wide"  # behind the name of a constant in that layout
@@ -26,10 +27,11 @@ WIDE = ":wide"  # behind the name of a constant in that layout
 
 @dataclass(frozen=True)
 class Source:
-    """The text of every generated file, by path inside the output folder."""
+    """The text of every generated file, by path inside the output folder. symbols: emitted constant -> its layer."""
 
     files: Mapping[str, str]
     kernel_names: tuple[str, ...]
+    symbols: Mapping[str, str]
 
 
 def c_name(text: str) -> str:
@@ -85,7 +87,7 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
         f"{include}/{prefix}.h": header(prefix, lowered, infer, train),
         f"{include}/mcu_model.h": model_header(prefix, lowered, plan, infer, train),
     }
-    return Source(files, tuple(kernel_names))
+    return Source(files, tuple(kernel_names), _symbols(lowered, names))
 
 
 def _kernel_files(path: str, prefix: str, functions: list[CFunction]) -> dict[str, str]:
@@ -100,6 +102,21 @@ def _kernel_files(path: str, prefix: str, functions: list[CFunction]) -> dict[st
 def _kernel_names(lowered: Lowered, prefix: str) -> list[str]:
     names = _Names(f"{prefix}_")
     return [names[f"{title}#{i}"].rsplit(f"_{i}", 1)[0] + f"_k{i}" for i, title in enumerate(lowered.kernel_titles)]
+
+
+def _symbols(lowered: Lowered, names: _Names) -> dict[str, str]:
+    """The layer of each emitted constant: the first that reads it, those of the forward pass before all others. What
+    every update reads has none."""
+    steps = [step for step in (lowered.infer, lowered.train_step) if step]
+    forward = dict.fromkeys(c.layer for step in steps for c in step.calls if c.phase == "forward")
+    owners: dict[str, str] = {}
+    for call in sorted((c for step in steps for c in step.calls), key=lambda c: c.phase != "forward"):
+        layer = max((n for n in forward if call.layer == n or call.layer.startswith(f"{n}.")), key=len, default=None)
+        for name in call.op.inputs if layer is not None else ():
+            owners.setdefault(name, layer)
+    owned = [(name, symbol) for name, symbol in names.known.items() if name not in (COUNTER, RATES)]
+    found = {symbol: owners.get(name, owners.get(name.removesuffix(WIDE))) for name, symbol in owned}
+    return {symbol: layer for symbol, layer in found.items() if layer is not None}
 
 
 class _Tables:

@@ -62,6 +62,38 @@ INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const 
     acc[1] = b;
 }
 
+/* Four filters, n weights apart, and 1 pixel; a function of its own, since it takes all registers. */
+#define OF_FILTER(sum, load)                                                                                           \
+    load "sxtb16 r12, lr\n\t"                                                                                          \
+         "sxtb16 lr, lr, ror #8\n\t"                                                                                   \
+         "smlad %[" sum "], r12, r8, %[" sum "]\n\t"                                                                   \
+         "smlad %[" sum "], lr, r9, %[" sum "]\n\t"
+__attribute__((noinline)) static void dot1_of_four(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
+    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
+    const lanes *x = (const lanes *)(const void *)columns;
+    const int8_t *later = w + 2 * n, *end = w + (n & ~3);
+    if (w != end) {
+        __asm__ volatile("1:\n\t"
+                         "ldrd r8, r9, [%[x]], #8\n\t" /**/
+                         OF_FILTER("b", "ldr lr, [%[w], %[n]]\n\t") OF_FILTER("a", "ldr lr, [%[w]], #4\n\t")
+                             OF_FILTER("d", "ldr lr, [%[later], %[n]]\n\t")
+                                 OF_FILTER("c", "ldr lr, [%[later]], #4\n\t") "cmp %[w], %[end]\n\t"
+                         "bne 1b"
+                         : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [later] "+r"(later),
+                           [x] "+r"(x)
+                         : [n] "r"(n), [end] "r"(end)
+                         : "r8", "r9", "r12", "lr", "cc", "memory");
+    }
+    acc[0] = a;
+    acc[1] = b;
+    acc[2] = c;
+    acc[3] = d;
+    for (int32_t i = 0; (n & 3) != 0 && i < 4; i++) {
+        const uint32_t word = last_weights(w + i * n, n & 3);
+        acc[i] = dot_lanes(dot_lanes(acc[i], bytes_02(word), x[0]), bytes_13(word), x[1]);
+    }
+}
+
 #elif MCU_MVE
 INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const int8_t *other, int32_t n) {
     const int8_t *x = (const int8_t *)columns;
@@ -76,13 +108,25 @@ INLINE void dot1(int32_t acc[2], const int16_t *columns, const int8_t *w, const 
 
 #else
 INLINE void dot4(int32_t acc[4], const int16_t *columns, const int8_t *w, int32_t n) {
-    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
-    for (int32_t k = 0; k < n; k++) {
-        const int32_t weight = w[k];
-        a += weight * columns[COLUMN(k, 0, n, 4)];
-        b += weight * columns[COLUMN(k, 1, n, 4)];
-        c += weight * columns[COLUMN(k, 2, n, 4)];
-        d += weight * columns[COLUMN(k, 3, n, 4)];
+    int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3], k = 0;
+#define MET_BY(k)                                                                                                      \
+    do {                                                                                                               \
+        const int32_t weight = w[k];                                                                                   \
+        a += weight * columns[COLUMN(k, 0, n, 4)];                                                                     \
+        b += weight * columns[COLUMN(k, 1, n, 4)];                                                                     \
+        c += weight * columns[COLUMN(k, 2, n, 4)];                                                                     \
+        d += weight * columns[COLUMN(k, 3, n, 4)];                                                                     \
+    } while (0)
+#if defined(__arm__) /* a host has vectors instead */
+    for (; n >= 4; n -= 4, w += 4, columns += 16) {
+        MET_BY(0);
+        MET_BY(1);
+        MET_BY(2);
+        MET_BY(3);
+    }
+#endif
+    for (; k < n; k++) {
+        MET_BY(k);
     }
     acc[0] = a;
     acc[1] = b;
@@ -139,11 +183,18 @@ INLINE uint32_t store4(const int32_t acc[4], const void *table, int8_t *y, int32
         return (equal & 1u) << 7 | (equal & 0x10u) << 11 | (equal & 0x100u) << 15 | (equal & 0x1000u) << 19;
     }
 #endif
+    const struct upper upper = upper_of(table, o, filters, rounding);
     uint32_t inside = 0;
+    if (upper.right != 0) {
+        UNROLL for (int32_t p = 0; p < 4; p++) {
+            const int32_t v = upper_product(acc[p], &upper) + zero;
+            inside |= store_clamped(y + p * filters + o, v, lo, hi) << (8 * p + 7);
+        }
+        return inside;
+    }
     UNROLL for (int32_t p = 0; p < 4; p++) {
-        const int32_t v = requantised(acc[p], table, o, filters, zero, rounding), limited = clamped(v, lo, hi);
-        y[p * filters + o] = (int8_t)limited;
-        inside |= (uint32_t)(v == limited) << (8 * p + 7);
+        const int32_t v = requantised(acc[p], table, o, filters, zero, rounding);
+        inside |= store_clamped(y + p * filters + o, v, lo, hi) << (8 * p + 7);
     }
     return inside;
 }
@@ -166,23 +217,42 @@ INLINE void conv4(MCU_CONV_ARGUMENTS(void), enum rounding rounding, uint8_t *mas
     }
 }
 
+/* Outputs of `count` filters from o on and 1 pixel. */
+INLINE void store1(const int32_t *acc, int32_t count, const void *table, int8_t *y, int32_t o, int32_t filters,
+                   int32_t zero, int32_t lo, int32_t hi, enum rounding rounding, struct bits *bits) {
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t v = requantised(acc[i], table, o + i, filters, zero, rounding);
+        const uint32_t inside = store_clamped(y + o + i, v, lo, hi);
+        if (bits->mask != 0) {
+            set_bits(bits, o + i, filters, 1, inside << 7);
+        }
+    }
+}
+
 INLINE void conv1(MCU_CONV_ARGUMENTS(void), enum rounding rounding, uint8_t *mask, int32_t bit) {
     struct bits bits = {mask, bit, 0};
     const int16_t *second = columns + padded(n0);
-    for (int32_t o = 0; o < filters; o += 2) {
+    int32_t o = 0;
+#if MCU_DSP
+    for (; o + 4 <= filters; o += 4) {
+        int32_t acc[4] = {bias[o], bias[o + 1], bias[o + 2], bias[o + 3]};
+        dot1_of_four(acc, columns, w0, n0);
+        if (n1 != 0) {
+            dot1_of_four(acc, second, w1, n1);
+        }
+        w0 += 4 * n0;
+        w1 += 4 * n1;
+        store1(acc, 4, table, y, o, filters, zero, lo, hi, rounding, &bits);
+    }
+#endif
+    for (; o < filters; o += 2) {
         const int32_t next = o + 1 < filters ? 1 : 0; /* of an odd last filter the second sum is its own */
         int32_t acc[2] = {bias[o], bias[o + next]};
         dot1(acc, columns, w0, w0 + next * n0, n0);
         dot1(acc, second, w1, w1 + next * n1, n1);
         w0 += 2 * n0;
         w1 += 2 * n1;
-        for (int32_t i = 0; i <= next; i++) {
-            const int32_t v = requantised(acc[i], table, o + i, filters, zero, rounding), limited = clamped(v, lo, hi);
-            y[o + i] = (int8_t)limited;
-            if (mask != 0) {
-                set_bits(&bits, o + i, filters, 1, (uint32_t)(v == limited) << 7);
-            }
-        }
+        store1(acc, 1 + next, table, y, o, filters, zero, lo, hi, rounding, &bits);
     }
 }
 

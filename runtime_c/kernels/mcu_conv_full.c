@@ -3,7 +3,7 @@
  * compiler keeps neither the sums in registers nor the columns in one load. */
 #include "mcu_columns.h"
 
-#if MCU_DSP && MCU_ARM_FPU
+#if MCU_DSP
 /* What the loop works on, in the order of its loads and stores of several words. A segment is a weight argument. */
 struct segment {
     int32_t blocks, steps, rest, shift; /* 16 inputs each, 4 inputs each, the last 1 to 3, and 32 - 8 * rest */

@@ -11,8 +11,8 @@
 #else
 #define MCU_MVE 0
 #endif
-#if defined(__ARM_FEATURE_DSP) && !MCU_MVE
-#define MCU_DSP 1 /* two 16 bit products and their sum in one instruction */
+#if defined(__ARM_FEATURE_DSP) && MCU_ARM_FPU && !MCU_MVE
+#define MCU_DSP 1 /* two 16 bit products and their sum in one instruction, and an FPU; of one alone no use is made */
 #else
 #define MCU_DSP 0
 #endif
@@ -148,6 +148,27 @@ INLINE int32_t requantised(int32_t acc, const void *table, int32_t o, int32_t ch
     return v + zero;
 }
 
+/* A multiplier and shift, taken apart once for many sums, of a factor below a half: rounded "upward", the upper word of
+ * the product is enough. right: 0 where it is not, or where the rounding is another. */
+struct upper {
+    int32_t multiplier, half, right;
+};
+
+INLINE struct upper upper_of(const void *table, int32_t o, int32_t channels, enum rounding rounding) {
+    struct upper upper = {0, 0, 0};
+    if (rounding == UPWARD && ((const int32_t *)table)[channels + o] < -1) {
+        upper.multiplier = ((const int32_t *)table)[o];
+        upper.right = -1 - ((const int32_t *)table)[channels + o];
+        upper.half = 1 << (upper.right - 1);
+    }
+    return upper;
+}
+
+INLINE int32_t upper_product(int32_t acc, const struct upper *upper) {
+    uint32_t low;
+    return (mcu_product(acc, upper->multiplier, &low) + upper->half) >> upper->right;
+}
+
 INLINE int32_t clamped(int32_t v, int32_t lo, int32_t hi) {
 #if defined(__ARM_FEATURE_SAT)
     int32_t byte;
@@ -158,6 +179,13 @@ INLINE int32_t clamped(int32_t v, int32_t lo, int32_t hi) {
     v = byte;
 #endif
     return v < lo ? lo : v > hi ? hi : v;
+}
+
+/* Clamps and stores; whether the clamp changed nothing. */
+INLINE uint32_t store_clamped(int8_t *y, int32_t v, int32_t lo, int32_t hi) {
+    const int32_t limited = clamped(v, lo, hi);
+    *y = (int8_t)limited;
+    return v == limited;
 }
 
 #endif

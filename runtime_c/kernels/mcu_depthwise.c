@@ -6,11 +6,9 @@
 #endif
 #if MCU_DSP
 #include "mcu_depthwise_3.h"
-#include "mcu_depthwise_pairs.h"
-#if MCU_ARM_FPU
 #include "mcu_depthwise_3_full.h"
+#include "mcu_depthwise_pairs.h"
 #include "mcu_depthwise_pairs_full.h"
-#endif
 #endif
 
 /* Rows of channel c that lie inside the image, minus the zero point, `columns` apart; the borders stay as they are. */
@@ -70,15 +68,9 @@ INLINE void depthwise_plain(const struct row *r) {
         const struct channel channel = channel_of(r, c);
         int32_t pixel = 0;
         widen_channel(r, c, columns);
-#if !defined(__arm__)
         for (; pixel + 4 <= r->out_w; pixel += 4) {
             neighbours(r, &channel, c, pixel, 4, columns);
         }
-#else
-        for (; pixel + 2 <= r->out_w; pixel += 2) {
-            neighbours(r, &channel, c, pixel, 2, columns);
-        }
-#endif
         for (; pixel < r->out_w; pixel++) {
             neighbours(r, &channel, c, pixel, 1, columns);
         }
@@ -97,16 +89,13 @@ __attribute__((noinline)) static void depthwise_shared(const struct row *r) {
 #if MCU_DSP
 #define FORM_3 depthwise3
 #define FORM_PAIRS depthwise_pairs
-#else
-#define FORM_3 FORM_ANY
-#define FORM_PAIRS FORM_ANY
-#endif
-#if MCU_DSP && MCU_ARM_FPU
 #define FORM_3_FULL depthwise3_full
 #define FORM_PAIRS_FULL depthwise_pairs_full
 #else
-#define FORM_3_FULL FORM_3
-#define FORM_PAIRS_FULL FORM_PAIRS
+#define FORM_3 FORM_ANY
+#define FORM_PAIRS FORM_ANY
+#define FORM_3_FULL FORM_ANY
+#define FORM_PAIRS_FULL FORM_ANY
 #endif
 
 #define ROW(...)                                                                                                       \

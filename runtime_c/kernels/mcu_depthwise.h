@@ -21,6 +21,7 @@ struct row {
 struct channel {
     float scale;
     int32_t factor[2];
+    struct upper upper;
 };
 
 INLINE struct channel channel_of(const struct row *r, int32_t c) {
@@ -30,6 +31,7 @@ INLINE struct channel channel_of(const struct row *r, int32_t c) {
     } else {
         channel.factor[0] = ((const int32_t *)r->table)[c];
         channel.factor[1] = ((const int32_t *)r->table)[r->channels + c];
+        channel.upper = upper_of(r->table, c, r->channels, r->rounding);
     }
     return channel;
 }
@@ -37,9 +39,10 @@ INLINE struct channel channel_of(const struct row *r, int32_t c) {
 /* Stores the output of `acc`, and tells whether the clamp changed nothing. */
 INLINE uint32_t store_output(const struct row *r, const struct channel *channel, int32_t acc, int8_t *y) {
     const void *table = r->rounding == EVEN ? (const void *)&channel->scale : (const void *)channel->factor;
-    const int32_t v = requantised(acc, table, 0, 1, r->out_zero, r->rounding), limited = clamped(v, r->lo, r->hi);
-    *y = (int8_t)limited;
-    return v == limited;
+    if (r->rounding == UPWARD && channel->upper.right != 0) {
+        return store_clamped(y, upper_product(acc, &channel->upper) + r->out_zero, r->lo, r->hi);
+    }
+    return store_clamped(y, requantised(acc, table, 0, 1, r->out_zero, r->rounding), r->lo, r->hi);
 }
 
 /* ... and of a multiple of 8 channels its bit in `byte`: in the course of 8 channels a bit wanders from the top to its

@@ -33,15 +33,16 @@ INLINE struct group group_of(const struct row *r, int32_t c, int is_full) {
     const uint32x4_t every_other = vidupq_n_u32(0, 2);
     const mve_pred16_t halves[2] = {vctp32q((n + 1) >> 1), vctp32q(n >> 1)};
     struct group g = {.c = c, .active = vctp16q(n)};
-    int16x8_t weights = vdupq_n_s16(0); /* 49 taps at most reach 6,272 */
+    int32x4_t sums[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
     for (int32_t tap = 0; tap < r->kh * r->kw; tap++) {
-        weights = vaddq_s16(weights, weights_of(r, &g, is_full, tap));
+        const int16x8_t weights = weights_of(r, &g, is_full, tap);
+        sums[0] = vaddq_s32(sums[0], vmovlbq_s16(weights));
+        sums[1] = vaddq_s32(sums[1], vmovltq_s16(weights));
     }
     for (int32_t odd = 0; odd < 2; odd++) {
         const float *scale = (const float *)r->table + c + odd;
-        const int32x4_t sum = odd ? vmovltq_s16(weights) : vmovlbq_s16(weights);
         g.bias[odd] = vldrwq_gather_shifted_offset_z_s32(r->bias + c + odd, every_other, halves[odd]);
-        g.begin[odd] = vsubq_s32(g.bias[odd], vmulq_n_s32(sum, r->in_zero));
+        g.begin[odd] = vsubq_s32(g.bias[odd], vmulq_n_s32(sums[odd], r->in_zero));
         g.scale[odd] = vldrwq_gather_shifted_offset_z_f32(scale, every_other, halves[odd]);
     }
     return g;

@@ -36,7 +36,8 @@ def test_boards(command: Callable) -> None:
     rows = json.loads(command("boards", "--json").out)["boards"]
     assert [row["name"] for row in rows] == list(boards.BOARDS)
     assert all(row["name"] in text and row["core"] and row["sram_bytes"] == 262144 for row in rows)
-    assert rows[0].keys() == {"name", "core", "sram_bytes", "flash_bytes", "machine"}
+    assert all(row["sram_bytes"] <= row["ram_bytes"] for row in rows)
+    assert rows[0].keys() == {"name", "core", "sram_bytes", "ram_bytes", "flash_bytes", "machine"}
 
 
 def test_plan_needs_no_tools(pickle_file: Path, command: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mcutrain import cycle_model, profile_view
+from mcutrain.cli_app import output_console
+from mcutrain.instructions import MIX
 from mcutrain.metadata import read_metadata
 from mcutrain.profile import profile
 from mcutrain.profile_svg import render_svg
@@ -53,7 +55,7 @@ def text_of(found: dict, width: int = 80, top: int = 5) -> str:
 
 def small(names: tuple[str, str] = ("first", "last"), cycles: int | None = 300) -> dict:
     """A profile of four ops on two layers, worked out by hand."""
-    mix = dict.fromkeys(cycle_model.MIX, 0) | {"loads": 150, "other": 50}
+    mix = dict.fromkeys(MIX, 0) | {"loads": 150, "other": 50}
     first, last = names
     kernel = f"tvmgen_tiny_{first}"
     ops = [
@@ -80,7 +82,7 @@ def test_figures_add_up(out: Path, profiled: tuple[dict, dict]) -> None:
         assert len(call["ops"]) == ops and all(op["visits"] >= 1 and op["kernel"] for op in call["ops"])
         for rows in (call["ops"], call["functions"]):
             assert sum(row["instructions"] for row in rows) == call["instructions"] > 10_000
-            for group in cycle_model.MIX:
+            for group in MIX:
                 assert sum(row["mix"][group] for row in rows) == call["mix"][group]
         assert sum(call["mix"].values()) == call["instructions"]
         assert sum(op["cycles"] for op in call["ops"]) == call["cycles"]
@@ -92,7 +94,7 @@ def test_figures_add_up(out: Path, profiled: tuple[dict, dict]) -> None:
 
 
 def test_inference_ops_are_named_as_in_the_step(found: dict) -> None:
-    """The emitted C says which op is which; the same layers, MACs and order as in the step's forward pass."""
+    """The same layers, MACs and order as in the step's forward pass."""
     inference, step = (call["ops"] for call in found["calls"])
     wanted = [(op["name"], op["macs"]) for op in step if op["phase"] == "forward" and op["macs"] > 0]
     assert [(op["name"], op["macs"]) for op in inference if op["macs"] > 0] == wanted
@@ -129,7 +131,7 @@ def test_text_of_a_small_profile() -> None:
     assert cells[6] == ["all", "4", "ops", "200", "100.0%", "60", "3.33", "200"]
     assert ["first", "3", "200", "100.0%", "64"] in cells
     said = " ".join(lines[-3:])
-    assert "loads 75.0%, stores 0.0%" in said and "an estimate: memory without wait states" in said
+    assert "loads 75.0%, stores 0.0%" in said and "an estimate: it leaves out wait states of flash" in said
     assert "Cortex-M4F: a manual" in said
 
 
@@ -161,7 +163,10 @@ def test_picture_has_a_bar_a_layer(found: dict) -> None:
     names = [HOSTILE[0], HOSTILE[8]]
     attacked = xml.fromstring(render_svg(small((names[0], names[1]))))
     assert not list(attacked.iter(f"{SVG}script"))
-    assert any(text.text == "last" or "script" in (text.text or "") for text in attacked.iter(f"{SVG}text"))
+    shown = [text.text for text in attacked.iter(f"{SVG}text") if text.get("class") == "prof-name"]
+    assert shown == [f"…{HOSTILE[0][-19:]}", "\\ud800lone"]  # as text, its end; what cannot be written is spelt out
+    titles = [group.find(f"{SVG}title").text for group in attacked.iter(f"{SVG}g")]
+    assert titles[0] == f"{HOSTILE[0]}: 100 instructions (forward 100)" and titles[1].startswith("\\ud800lone: 100 ")
 
 
 def test_page_shows_the_profile() -> None:
@@ -192,20 +197,44 @@ def test_a_malformed_profile_is_said() -> None:
             render_json(broken)
 
 
-def test_the_command(out: Path, tmp_path: Path, command: Callable) -> None:
-    ran = command("profile", out, "--infer", "--top", 3, "--json", tmp_path / "p.json")
+def test_the_command(out: Path, command: Callable) -> None:
+    ran = command("profile", out, "--infer", "--top", 3)
     assert ran.status == 0 and ran.errors == [] and "One inference: " in ran.out
     assert "training step" not in ran.out and "est. cycles" in ran.out and "cycles (estimate)" in ran.out
-    written = json.loads((tmp_path / "p.json").read_text())
-    assert [call["what"] for call in written["calls"]] == ["infer"]
-    assert json.loads((out / "report.json").read_text())["profile"] == written
     assert "one inference" in (out / "profile.svg").read_text()
     assert 'id="profile-title"' in (out / "report.html").read_text()
-    ran = command("profile", out)
-    assert ran.status == 0 and "One training step: " in ran.out
+    ran = command("profile", out, "--json")
+    assert ran.status == 0 and ran.err == ""
+    assert [call["what"] for call in json.loads(ran.out)["calls"]] == ["infer", "train_step"]
+    assert json.loads((out / "report.json").read_text())["profile"] == json.loads(ran.out)
     assert "training step by layer" in (out / "profile.svg").read_text()
     ran = command("report", out)
     assert ran.status == 0
+
+
+def test_a_row_of_a_piped_table_is_one_line(found: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the longest names that a table takes, and figures of a large network."""
+    profile = copy.deepcopy(found)
+    for call in profile["calls"]:
+        for key in ("instructions", "cycles"):
+            call[key] *= 1000
+        for op in call["ops"]:
+            op.update(name=f"blocks.13.{op['name']}", instructions=op["instructions"] * 1000, cycles=10**9)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with (tmp_path / "piped").open("w+", encoding="utf-8") as file:
+        monkeypatch.setattr("sys.stdout", file)
+        console = output_console()
+        assert (console.width, console.is_terminal) == (120, False)
+        render_profile(profile, "tiny", console, 999)
+        file.seek(0)
+        tables = file.read().split("One ")[1:]
+        monkeypatch.setenv("COLUMNS", "90")
+        assert output_console().width == 90
+    assert len(tables) == 2
+    for table, call in zip(tables, profile["calls"], strict=True):
+        rows = [line.split() for line in table.partition("By function")[0].splitlines()[1:] if line.strip("─ \n")]
+        assert rows[0][:2] == ["at", "layer"] and len(rows) == len(call["ops"]) + 2
+        assert sorted(int(row[0]) for row in rows[1:-1]) == list(range(len(call["ops"])))
 
 
 def test_bad_input_is_one_line(out: Path, tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +252,42 @@ def test_bad_input_is_one_line(out: Path, tmp_path: Path, command: Callable, mon
     ran = command("profile", out)
     assert ran.status == 2 and len(ran.errors) == 1
     assert ran.errors[0].startswith("mcutrain: qemu-system-arm is not on the PATH: install it with `apt install")
+
+
+def test_without_the_hosts_compiler_the_timer_counts(
+    out: Path, found: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable
+) -> None:
+    for tool in Path(shutil.which("arm-none-eabi-gcc")).parent.glob("arm-none-eabi-*"):
+        (tmp_path / tool.name).symlink_to(tool)
+    for tool in ("qemu-system-arm", "sh"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ran = command("profile", out, "--infer")
+    assert ran.status == 0 and ran.errors == [] and "in steps of 40 instructions" in ran.out
+    # said before the firmware is built
+    reason = "the counting plugin cannot be built: gcc is not on the PATH: install it with `apt install gcc libc6-dev`"
+    assert ran.progress[:2] == [f"... counting with the timer: {reason}", "... building the profile firmware"]
+    timed = json.loads((out / "report.json").read_text())["profile"]
+    assert (timed["method"], timed["step"], timed["why"]) == ("timer", 40, reason)
+    (call,) = timed["calls"]
+    for op, known in zip(call["ops"], found["calls"][0]["ops"], strict=True):
+        assert abs(op["instructions"] - known["instructions"]) <= 80 * known["visits"]
+
+
+def test_a_report_of_an_older_version_is_refused(out: Path, tmp_path: Path, command: Callable) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(out, old, ignore=shutil.ignore_patterns("build"))
+    report = json.loads((old / "report.json").read_text())
+    ops = report.pop("infer_ops")
+    for kept, message in (
+        ({}, "did not name the ops of an inference; compile again"),
+        ({"infer_ops": ops[1:]}, f"infer_ops are not the {len(ops)} ops; compile again"),
+        ({"infer_ops": [{**ops[0], "macs": None}, *ops[1:]]}, "infer_ops are not"),
+    ):
+        (old / "report.json").write_text(json.dumps({**report, **kept}))
+        ran = command("profile", old)
+        assert ran.status == 2 and len(ran.errors) == 1 and message in ran.errors[0]
+        assert not (old / "build").exists()
 
 
 def test_an_emulator_without_plugins_falls_back_to_the_timer(

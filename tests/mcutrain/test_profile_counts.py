@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mcutrain import boards, counting, emulator, toolchain
+from mcutrain.counting import count
 from mcutrain.linked import disassemble, symbols
 from mcutrain.metadata import read_metadata
-from mcutrain.profile import count
 from mcutrain.verify import ROUND_RATES, build, layout, random_samples, verify, write_samples
 from planner.errors import DeviceError, ToolError
 from tests.mcutrain import tiny
@@ -98,6 +98,13 @@ def test_what_cannot_be_counted_is_said(out: Path, tmp_path: Path, monkeypatch: 
         counting.count_ops(firmware.elf, board, tmp_path, 3)
     with pytest.raises(DeviceError, match=r"cannot open samples\.bin"):
         count(firmware.elf, board, tmp_path)
+    monkeypatch.setattr(counting, "PLUGIN", broken := tmp_path / "broken.c")
+    broken.write_text("int x = ;\n")
+    with pytest.raises(
+        counting.PluginError, match=r"cannot be built: compiling broken\.c failed: .*expected expression"
+    ):
+        count(firmware.elf, board, tmp_path)
+    monkeypatch.undo()
     monkeypatch.setattr(counting, "_plugin_api", lambda: 99)
     with pytest.raises(counting.PluginError, match=r"does not take the counting plugin .*requires API version 99"):
         count(firmware.elf, board, tmp_path)

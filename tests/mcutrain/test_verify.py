@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mcutrain
-from mcutrain import BudgetError, ModelError, OutputError, Twin
+from mcutrain import BudgetError, ModelError, OutputError, Twin, boards
 from mcutrain.verify import Samples, verify
 from tests.mcutrain import tiny
 
@@ -124,6 +125,24 @@ def test_over_budget_at_link_time(out: Path, tmp_path: Path, command: Callable) 
         verify(tmp_path / "out", 1)
     ran = command("verify", tmp_path / "out", "--json")
     assert ran.status == 1 and ran.out == "" and len(ran.err.splitlines()) == 1
+
+
+def test_a_budget_beyond_the_chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable) -> None:
+    """Firmware stays inside the chip's memory whatever the budget; compile says so, and the twin runs all the same."""
+    model = tiny.network.tiny_file(tmp_path)
+    arguments = (model, "--scheme", "head_only", *tiny.OPTIONS, "--board", "nrf52840", "--budget", "1MB")
+    roomy = command("compile", *arguments, "-o", tmp_path / "out")
+    assert roomy.status == 0 and "SRAM that" not in roomy.err
+    fitting = verify(tmp_path / "out", 1)
+    assert fitting["fits"] and fitting["budget_bytes"] == 1 << 20
+    small = replace(boards.get("nrf52840"), ram_bytes=fitting["sram_total_bytes"] // 32 * 32 - 32)
+    monkeypatch.setitem(boards.BOARDS, "nrf52840", small)
+    ran = command("compile", *arguments, "-o", tmp_path / "out")
+    expected = f"more than the {small.ram_bytes:,} B of SRAM that nrf52840 has: choose another board or train less"
+    assert ran.status == 0 and expected in ran.err and "this plan's " in ran.err
+    with pytest.raises(BudgetError, match=f"more than the budget of {small.ram_bytes}.*the budget's 1,048,576 B are "):
+        verify(tmp_path / "out", 1)
+    assert mcutrain.host(tmp_path / "out").infer(tiny.image(0)).size == 4
 
 
 def test_wrong_samples(out: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from mcutrain import boards, emulator, toolchain
 from mcutrain.callgraph import add_library, parse_callgraph, worst_stack
+from mcutrain.linked import parse_listing
 from planner.errors import DeviceError, McutrainError, ToolError
 
 DISASSEMBLY = """
@@ -72,7 +73,7 @@ def test_unbounded_stack_is_refused(text: str, message: str, build: Callable, tm
 def test_library_stack_from_the_disassembly() -> None:
     graph = parse_callgraph([])
     addresses = {"__outer": 0x100, "__alias": 0x100, "__next": 0x110, "__inner": 0x200, "__jump": 0x300}
-    add_library(graph, DISASSEMBLY, addresses)
+    add_library(graph, parse_listing(DISASSEMBLY), addresses)
     assert graph.frames["__outer"] == 12 + 12 + 16
     assert graph.calls["__outer"] == {"__inner", "__next"} and graph.calls["__next"] == set()
     assert worst_stack(graph, "__alias").nbytes == 40 + 24
@@ -86,14 +87,14 @@ def test_library_stack_from_the_disassembly() -> None:
 def test_calls_that_gcc_dropped_and_switch_tables_of_armv6m(tmp_path: Path) -> None:
     (tmp_path / "main.ci").write_text(CALLS)
     graph = parse_callgraph([tmp_path / "main.ci"])
-    add_library(graph, SWITCH, {"main": 0, "__divsf3": 0x100, "__tail": 0x200})
+    add_library(graph, parse_listing(SWITCH), {"main": 0, "__divsf3": 0x100, "__tail": 0x200})
     assert worst_stack(graph, "main").nbytes == 16  # no __aeabi_idiv was linked
     assert worst_stack(graph, "__divsf3").nbytes == 8
     with pytest.raises(ToolError, match="__tail calls through a pointer"):
         worst_stack(graph, "__tail")
     missing = parse_callgraph([tmp_path / "main.ci"])
     missing.calls["main"].add("other")
-    add_library(missing, SWITCH, {"main": 0})
+    add_library(missing, parse_listing(SWITCH), {"main": 0})
     with pytest.raises(ToolError, match="other, called by main, is in no call graph"):
         worst_stack(missing, "main")
 

@@ -247,6 +247,10 @@ def test_hostile_names_never_reach_c(tiny_model: Model, tmp_path: Path) -> None:
         assert text.isascii() and "\r" not in text and "\x00" not in text and "\x1b" not in text, path
         code = without_comments(text)
         assert "evil" not in re.sub(r"\bp_\w+", "", code) and "reboot" not in re.sub(r"\bp_\w+", "", code)
+    parameters = set(re.findall(r"\bp_\w+(?=\[)", source.files["codegen/host/src/hostile_lib0.c"]))
+    assert parameters - source.symbols.keys() == {"p_learning_rate", "p_counter"}  # no layer's own
+    assert source.symbols.keys() <= parameters and set(source.symbols.values()) >= set(filter(None, names.values()))
+    assert source.symbols["p__0_starts_with_a_digit_scale"] == "0 starts with a digit"
     built = Built(source.files, "hostile", tmp_path)
     assert not built.warnings
     check_two_steps(built, lowered, plan)

@@ -11,6 +11,9 @@ The loops over rows and blocks stand here; what happens to a block is in runtime
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
@@ -54,7 +57,8 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     taps = attrs["kernel"][0] * attrs["kernel"][1]
     groups = split_channels(attrs, in_c)
     widths = [taps * len(g) for g in groups]
-    columns_bytes, window_bytes = _scratch(groups, widths, attrs, min(BLOCK, out_w))
+    is_flat = _is_flat((out_h, out_w), out_channels, attrs, with_mask)
+    columns_bytes, window_bytes = _scratch(groups, widths, attrs, BLOCK if is_flat else min(BLOCK, out_w))
     mask_row = (out_w * out_channels + 7) // 8
     with function() as f:
         x = f.buffer("x", int(np.prod(x_shape)), "int8")
@@ -89,20 +93,20 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                 masked = [at(mask, oy * mask_row), bit] if with_mask else []
                 call(f"mcu_conv{pixels}{suffix}", *arguments, attrs["lo"], attrs["hi"], *masked)
 
-        with loop("oy", y0, y1) as oy:
+        if is_flat:
             if with_mask and out_channels % 8:
-                clear(mask, oy * mask_row, mask_row)
-            if out_w // BLOCK:
-                with loop("block", 0, out_w // BLOCK) as b:
-                    block(oy, b * BLOCK, BLOCK)
-            if out_w % BLOCK:
-                with loop("ox", out_w // BLOCK * BLOCK, out_w) as ox:
-                    block(oy, ox, 1)
+                clear(mask, y0 * mask_row, (y1 - y0) * mask_row)
+            _in_blocks((y1 - y0) * out_w, partial(block, y0))
+        else:
+            with loop("oy", y0, y1) as oy:
+                if with_mask and out_channels % 8:
+                    clear(mask, oy * mask_row, mask_row)
+                _in_blocks(out_w, partial(block, oy))
     return Kernel(
         f.func,
         channel_tables(groups),
         scratch=columns_bytes + window_bytes,
-        overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs)),),
+        overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs, is_flat)),),
         macs=out_h * out_w * out_channels * sum(widths),
         rows=out_h,
         reads=((0, in_h, attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
@@ -110,6 +114,17 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         outputs=2 if with_mask else 1,
         wide=(1,) if attrs.get("weights") == WIDE else (),
     )
+
+
+def _in_blocks(pixels: int | tirx.Expr, block: Callable) -> None:
+    """block(first pixel, pixels) of every BLOCK pixels, then of the pixels that are left, one by one."""
+    whole = pixels // BLOCK if isinstance(pixels, int) else T.truncdiv(pixels, T.int32(BLOCK))
+    if not isinstance(whole, int) or whole:
+        with loop("block", 0, whole) as b:
+            block(b * BLOCK, BLOCK)
+    if not isinstance(pixels, int) or pixels % BLOCK:
+        with loop("ox", whole * BLOCK, pixels) as ox:
+            block(ox, 1)
 
 
 def can_be_wide(shapes: list[list[int]], attrs: dict) -> bool:
@@ -136,6 +151,15 @@ def _is_full(widths: list[int], out_channels: int, attrs: dict, with_mask: bool)
 def _is_pointwise(attrs: dict) -> bool:
     """Whether the inputs of a pixel lie side by side in x: no window is gathered."""
     return attrs["kernel"] == [1, 1] and not any(attrs["padding"]) and not attrs["trained_channels"]
+
+
+def _is_flat(extents: tuple[int, int], channels: int, attrs: dict, with_mask: bool) -> bool:
+    """Whether the pixels of all rows of a call are one run, where a row (H, W) is no whole number of blocks."""
+    height, width = extents
+    has_rings = attrs.get("ring_in", 0) or attrs.get("ring_out", 0)
+    is_run = _is_pointwise(attrs) and attrs["stride"] == [1, 1] and not has_rings
+    is_better = width % BLOCK > 0 and height * width >= BLOCK
+    return is_run and is_better and not (with_mask and width * channels % 8)
 
 
 def _scratch(groups: list[list[int]], widths: list[int], attrs: dict, pixels: int) -> tuple[int, int]:
@@ -166,12 +190,13 @@ def _widen(x, columns, windows: int, tables, widths, x_shape, attrs, position: t
         start += pixels * filled
 
 
-def _distance(x_shape, out_h, out_w, out_channels, attrs) -> int:
+def _distance(x_shape, out_h, out_w, out_channels, attrs, is_flat: bool) -> int:
     """Of y over x: a block's window is read whole before the block is written."""
     _, in_h, in_w, in_c = x_shape
     (sy, sx), (top, left, *_) = attrs["stride"], attrs["padding"]
-    row_blocks = [*range(0, out_w // BLOCK * BLOCK, BLOCK), *range(out_w // BLOCK * BLOCK, out_w)]
-    begins = np.add.outer(np.arange(out_h) * out_w, row_blocks).ravel()  # first pixel of each block
+    runs, run = (1, out_h * out_w) if is_flat else (out_h, out_w)
+    blocks = [*range(0, run // BLOCK * BLOCK, BLOCK), *range(run // BLOCK * BLOCK, run)]
+    begins = np.add.outer(np.arange(runs) * run, blocks).ravel()  # first pixel of each block
     oy, ox = np.divmod(begins, out_w)
     still_read = suffix_minimum((np.maximum(oy * sy - top, 0) * in_w + np.maximum(ox * sx - left, 0)) * in_c)
     still_read[0] = in_h * in_w * in_c  # the first block is read before anything is written
