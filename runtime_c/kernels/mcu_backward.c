@@ -28,6 +28,9 @@ INLINE float weight(const int8_t *w, enum form form) {
 }
 
 #if MCU_VFMA
+FIELD_AT(struct work, g, 8);
+FIELD_AT(struct work, pairs, 16);
+FIELD_AT(struct work, channels, 20);
 #define TWO(at, a, b)                                                                                                  \
     "ldrsb r9, [r10, #" at "]\n\t"                                                                                     \
     "ldrsb r12, [r10, #" at "+1]\n\t"                                                                                  \

@@ -17,6 +17,8 @@ struct tap {
 };
 
 #if MCU_VFMA
+FIELD_AT(struct tap, out, 8);
+FIELD_AT(struct tap, columns, 36);
 #define INTEGER(a)                                                                                                     \
     "ldrsb lr, [r3]\n\t"                                                                                               \
     "add r3, r4\n\t"                                                                                                   \

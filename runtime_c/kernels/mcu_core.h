@@ -35,6 +35,10 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+/* Assembly loads this field of a structure from so many bytes behind its begin. */
+#define FIELD_AT(structure, field, bytes)                                                                              \
+    _Static_assert(__builtin_offsetof(structure, field) == (bytes), "assembly knows where " #field " lies")
+
 /* Two int16 lanes of memory that others see as int16. */
 typedef uint32_t __attribute__((may_alias)) lanes;
 
@@ -87,16 +91,6 @@ INLINE int32_t dot_low_low(int32_t acc, uint32_t a, uint32_t b) {
 INLINE int32_t dot_high_low(int32_t acc, uint32_t a, uint32_t b) {
     int32_t sum;
     __asm__("smlatb %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
-    return sum;
-}
-INLINE int32_t dot_low_high(int32_t acc, uint32_t a, uint32_t b) {
-    int32_t sum;
-    __asm__("smlabt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
-    return sum;
-}
-INLINE int32_t dot_high_high(int32_t acc, uint32_t a, uint32_t b) {
-    int32_t sum;
-    __asm__("smlatt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
     return sum;
 }
 /* Pairs (low, high): (a.low, b.low), (a.high, b.high), (a.low, b.high). */

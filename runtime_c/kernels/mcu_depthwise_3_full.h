@@ -26,6 +26,20 @@ struct filters3 {
     uint8_t *first_byte;     /* 80 */
     int32_t bit;             /* 84: of the channel, in its byte */
 };
+FIELD_AT(struct filters3, end, 20);
+FIELD_AT(struct filters3, w, 24);
+FIELD_AT(struct filters3, biases, 28);
+FIELD_AT(struct filters3, table, 32);
+FIELD_AT(struct filters3, x, 36);
+FIELD_AT(struct filters3, last_x, 40);
+FIELD_AT(struct filters3, minus_zero, 44);
+FIELD_AT(struct filters3, row, 52);
+FIELD_AT(struct filters3, has_edge, 56);
+FIELD_AT(struct filters3, upper, 60);
+FIELD_AT(struct filters3, mask, 72);
+FIELD_AT(struct filters3, mask_step, 76);
+FIELD_AT(struct filters3, first_byte, 80);
+FIELD_AT(struct filters3, bit, 84);
 
 /* r1: x, r2, r3: its second and third row, r4: bytes a pixel, r5, r6, r7: (w0, w3), (w1, w4), (w5, w2),
  * r8, r9: sums that wait, or (stride 2) y in r9; r10, r11, r12, lr: temporary. */

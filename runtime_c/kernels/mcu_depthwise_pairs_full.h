@@ -26,6 +26,20 @@ struct filters4 {
     int32_t mask_step;      /* 64 */
     uint8_t *first_byte;    /* 68 */
 };
+FIELD_AT(struct filters4, at, 4);
+FIELD_AT(struct filters4, bias, 12);
+FIELD_AT(struct filters4, w, 16);
+FIELD_AT(struct filters4, x, 20);
+FIELD_AT(struct filters4, span, 24);
+FIELD_AT(struct filters4, end, 28);
+FIELD_AT(struct filters4, biases, 32);
+FIELD_AT(struct filters4, first_x, 40);
+FIELD_AT(struct filters4, row, 48);
+FIELD_AT(struct filters4, last_x, 52);
+FIELD_AT(struct filters4, end_x, 56);
+FIELD_AT(struct filters4, mask, 60);
+FIELD_AT(struct filters4, mask_step, 64);
+FIELD_AT(struct filters4, first_byte, 68);
 
 #define ALL_ROWS(taps)                                                                                                 \
     "1:\n\t" taps "add %[x], %[stride]\n\t"                                                                            \
