@@ -126,19 +126,23 @@ static inline int32_t mcu_product(int32_t x, int32_t multiplier, uint32_t *low) 
 #endif
 }
 
+/* x * multiplier / 2^31, halves up. multiplier in [0, 2^31). */
+static inline int32_t mcu_high_product(int32_t x, int32_t multiplier) {
+#if MCU_NARROW_PRODUCT
+    uint32_t low;
+    const uint32_t upper = (uint32_t)mcu_product(x, multiplier, &low);
+    return (int32_t)((upper << 1) + (((low >> 30) + 1u) >> 1));
+#else
+    return (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
+#endif
+}
+
 /* x * multiplier / 2^31 * 2^shift as TFLite's reference kernels round it: halves up behind the product, halves away
  * from zero behind a shift to the right. multiplier in [0, 2^31), shift -31 .. 30, x * 2^shift inside int32. */
 static inline int32_t mcu_multiply_tflite(int32_t x, int32_t multiplier, int32_t shift) {
     const int32_t left = shift > 0 ? shift : 0;
     const int32_t right = left - shift;
-    const int32_t lifted = (int32_t)((uint32_t)x << left);
-#if MCU_NARROW_PRODUCT
-    uint32_t low;
-    const uint32_t upper = (uint32_t)mcu_product(lifted, multiplier, &low);
-    const int32_t high = (int32_t)((upper << 1) + (((low >> 30) + 1u) >> 1));
-#else
-    const int32_t high = (int32_t)(((int64_t)lifted * multiplier + (1 << 30)) >> 31);
-#endif
+    const int32_t high = mcu_high_product((int32_t)((uint32_t)x << left), multiplier);
     const int32_t mask = (int32_t)((1u << right) - 1u);
     const int32_t threshold = (mask >> 1) + (high < 0 ? 1 : 0);
     return (high >> right) + ((high & mask) > threshold ? 1 : 0);

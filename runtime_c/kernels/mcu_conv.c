@@ -183,11 +183,11 @@ INLINE uint32_t store4(const int32_t acc[4], const void *table, int8_t *y, int32
         return (equal & 1u) << 7 | (equal & 0x10u) << 11 | (equal & 0x100u) << 15 | (equal & 0x1000u) << 19;
     }
 #endif
-    const struct upper upper = upper_of(table, o, filters, rounding);
+    const struct factor factor = factor_of(table, o, filters, rounding);
     uint32_t inside = 0;
-    if (upper.right != 0) {
+    if (factor.right != 0) {
         UNROLL for (int32_t p = 0; p < 4; p++) {
-            const int32_t v = upper_product(acc[p], &upper) + zero;
+            const int32_t v = multiplied(acc[p], &factor, rounding) + zero;
             inside |= store_clamped(y + p * filters + o, v, lo, hi) << (8 * p + 7);
         }
         return inside;

@@ -142,25 +142,32 @@ INLINE int32_t requantised(int32_t acc, const void *table, int32_t o, int32_t ch
     return v + zero;
 }
 
-/* A multiplier and shift, taken apart once for many sums, of a factor below a half: rounded "upward", the upper word of
- * the product is enough. right: 0 where it is not, or where the rounding is another. */
-struct upper {
+/* A multiplier and shift, taken apart once for many sums, where these are of a kind that most are: of a factor so small
+ * that no bit of a rounding can overflow. right: 0 where they are not. */
+struct factor {
     int32_t multiplier, half, right;
 };
 
-INLINE struct upper upper_of(const void *table, int32_t o, int32_t channels, enum rounding rounding) {
-    struct upper upper = {0, 0, 0};
-    if (rounding == UPWARD && ((const int32_t *)table)[channels + o] < -1) {
-        upper.multiplier = ((const int32_t *)table)[o];
-        upper.right = -1 - ((const int32_t *)table)[channels + o];
-        upper.half = 1 << (upper.right - 1);
+INLINE struct factor factor_of(const void *table, int32_t o, int32_t channels, enum rounding rounding) {
+    struct factor factor = {0, 0, 0};
+    const int32_t shift = rounding == EVEN ? 0 : ((const int32_t *)table)[channels + o];
+    if (shift < -1) {
+        factor.multiplier = ((const int32_t *)table)[o];
+        factor.right = -1 - shift;
+        factor.half = 1 << (factor.right - 1);
     }
-    return upper;
+    return factor;
 }
 
-INLINE int32_t upper_product(int32_t acc, const struct upper *upper) {
+/* What mcu_multiply_upward or mcu_multiply_tflite give. Upward, the upper word of the product is enough. TFLite's halves
+ * away from zero are halves up where a negative number is one less. */
+INLINE int32_t multiplied(int32_t acc, const struct factor *factor, enum rounding rounding) {
+    if (rounding == TFLITE) {
+        const int32_t high = mcu_high_product(acc, factor->multiplier);
+        return (((high + (high >> 31)) >> factor->right) + 1) >> 1;
+    }
     uint32_t low;
-    return (mcu_product(acc, upper->multiplier, &low) + upper->half) >> upper->right;
+    return (mcu_product(acc, factor->multiplier, &low) + factor->half) >> factor->right;
 }
 
 INLINE int32_t clamped(int32_t v, int32_t lo, int32_t hi) {

@@ -20,8 +20,8 @@ struct row {
 /* What makes outputs of a channel's sums. */
 struct channel {
     float scale;
-    int32_t factor[2];
-    struct upper upper;
+    int32_t pair[2]; /* multiplier and shift */
+    struct factor factor;
 };
 
 INLINE struct channel channel_of(const struct row *r, int32_t c) {
@@ -29,18 +29,18 @@ INLINE struct channel channel_of(const struct row *r, int32_t c) {
     if (r->rounding == EVEN) {
         channel.scale = ((const float *)r->table)[c];
     } else {
-        channel.factor[0] = ((const int32_t *)r->table)[c];
-        channel.factor[1] = ((const int32_t *)r->table)[r->channels + c];
-        channel.upper = upper_of(r->table, c, r->channels, r->rounding);
+        channel.pair[0] = ((const int32_t *)r->table)[c];
+        channel.pair[1] = ((const int32_t *)r->table)[r->channels + c];
+        channel.factor = factor_of(r->table, c, r->channels, r->rounding);
     }
     return channel;
 }
 
 /* Stores the output of `acc`, and tells whether the clamp changed nothing. */
 INLINE uint32_t store_output(const struct row *r, const struct channel *channel, int32_t acc, int8_t *y) {
-    const void *table = r->rounding == EVEN ? (const void *)&channel->scale : (const void *)channel->factor;
-    if (r->rounding == UPWARD && channel->upper.right != 0) {
-        return store_clamped(y, upper_product(acc, &channel->upper) + r->out_zero, r->lo, r->hi);
+    const void *table = r->rounding == EVEN ? (const void *)&channel->scale : (const void *)channel->pair;
+    if (r->rounding != EVEN && channel->factor.right != 0) {
+        return store_clamped(y, multiplied(acc, &channel->factor, r->rounding) + r->out_zero, r->lo, r->hi);
     }
     return store_clamped(y, requantised(acc, table, 0, 1, r->out_zero, r->rounding), r->lo, r->hi);
 }

@@ -16,15 +16,16 @@ from mcutrain import toolchain
 from mcutrain.compiling import Compiler, find_compiler, run_tool
 
 SOURCE = Path(__file__).parent / "fixed_point_cases.c"
+KERNELS = toolchain.RUNTIME / "kernels"
 INT32 = 2**31
 Products = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def built(folder: Path, narrow: int) -> Products:
+def built(folder: Path, narrow: int, name: str = "products") -> Products:
     """rows (x, multiplier, shift) -> (tflite, upward)."""
     library = folder / "products.so"
-    assert toolchain.build_host([SOURCE], [], library, (f"MCU_NARROW_PRODUCT={narrow}",)) == ()
-    function = ctypes.CDLL(str(library)).products
+    assert toolchain.build_host([SOURCE], [KERNELS], library, (f"MCU_NARROW_PRODUCT={narrow}",)) == ()
+    function = getattr(ctypes.CDLL(str(library)), name)
 
     def run(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         columns = [np.ascontiguousarray(column, np.int32) for column in rows.T]
@@ -65,6 +66,14 @@ def test_equal_to_the_wide_form(narrow: Products, wide: Products) -> None:
         assert not wrong.any(), (rows[wrong][:5], ours[wrong][:5], theirs[wrong][:5])
 
 
+@pytest.mark.parametrize("is_narrow", [0, 1])
+def test_taken_apart_beforehand(wide: Products, tmp_path: Path, is_narrow: int) -> None:
+    rows = every_kind_of_row()
+    for ours, theirs in zip(built(tmp_path, is_narrow, "taken_apart")(rows), wide(rows), strict=True):
+        wrong = ours != theirs
+        assert not wrong.any(), (rows[wrong][:5], ours[wrong][:5], theirs[wrong][:5])
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.integers(-INT32, INT32 - 1), st.integers(0, INT32 - 1), st.integers(-31, 30))
 def test_upward_is_the_exact_quotient(narrow: Products, x: int, multiplier: int, shift: int) -> None:
@@ -79,7 +88,7 @@ def test_no_library_on_armv6m(tmp_path: Path) -> None:
     flags = ("-std=c11", "-O2", "-mcpu=cortex-m0plus", "-mthumb")
     called = {}
     for defines in ((), ("MCU_NARROW_PRODUCT=0",)):  # the core is known by the compiler's own macro
-        compiler = Compiler(find_compiler(), flags, (toolchain.INCLUDE,), defines)
+        compiler = Compiler(find_compiler(), flags, (toolchain.INCLUDE, KERNELS), defines)
         run_tool([*compiler.arguments, "-c", SOURCE, "-o", tmp_path / "products.o"], "compiling")
         listing = run_tool([compiler.tool("nm"), "-u", tmp_path / "products.o"], "reading symbols").stdout
         called[defines] = listing.split()[1::2]
