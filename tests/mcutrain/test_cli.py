@@ -51,6 +51,16 @@ def test_plan_needs_no_tools(pickle_file: Path, command: Callable, monkeypatch: 
     assert report["sram"]["total"] is None and report["flash"] is None  # a plan alone does not know them
 
 
+def test_compile_needs_no_tools(
+    pickle_file: Path, tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is measured: what was tuned is read, so that a compile takes the seconds of its planning."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    ran = command("compile", pickle_file, "--scheme", "last_k=3", *tiny.OPTIONS, "-o", tmp_path / "out")
+    assert ran.status == 0 and (tmp_path / "out/metadata.json").exists()
+    assert "measuring" not in ran.err
+
+
 def test_plan_as_text(pickle_file: Path, tmp_path: Path, command: Callable) -> None:
     page = tmp_path / "page.html"
     ran = command("plan", pickle_file, "--scheme", "last_k=3", *tiny.OPTIONS, "--html", page)
