@@ -55,6 +55,17 @@ class ConvCase:
         x = rng.integers(-128, 128, self.x.shape).astype(np.int8)
         return replace(self, x=x, weight=rng.integers(-127, 128, self.weight.shape).astype(np.int8))
 
+    def at_its_ends(self, value: int) -> ConvCase:
+        """Every input `value`, 127 or -128, and the zero point at the other end; weights of 127, of every second filter
+        -127. The sum of a whole window comes to 100 steps, or the bias takes it off and a step is one unit of it."""
+        weight = np.full_like(self.weight, 127)
+        weight[1::2] = -127
+        sums = (2 * value + 1) * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int32)
+        is_fine = np.arange(len(weight)) % 4 >= 2
+        scale = np.where(is_fine, 1, 100 / np.abs(sums)).astype(np.float32)
+        attrs = {**self.attrs, "in_zero": -1 - value, "out_zero": 0}
+        return ConvCase(np.full_like(self.x, value), weight, np.where(is_fine, -sums, 0).astype(np.int32), scale, attrs)
+
 
 def conv_case(
     seed: int,

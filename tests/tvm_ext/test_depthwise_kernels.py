@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 
 from mcutrain import boards
 from tests.tvm_ext.cases import ConvCase, conv_case
-from tests.tvm_ext.device_kernel import run_on_board
+from tests.tvm_ext.device_kernel import check_on_board, with_overlaps
 from tests.tvm_ext.run_kernel import run
 from tests.tvm_ext.test_forward_kernels import check_all, kernel_of
-from tests.tvm_ext.test_kernels_on_device import job, on_host
+from tests.tvm_ext.test_kernels_on_device import job
 from tvm_ext.kernels.table import KERNELS
 
 WHOLE, PART = (-128, 127), (-20, 35)
@@ -34,11 +35,17 @@ SIZES = [
 PADDINGS = [(0, 0, 1, 1), (0, 0, 0, 0), (2, 2, 2, 2), (1, 2, 2, 1), (3, 3, 0, 4), (0, 4, 4, 1)]
 
 
-def sized(clamp: tuple[int, int], rounding: str) -> list[ConvCase]:
+def sized(clamp: tuple[int, int], rounding: str, sizes: Sequence[tuple[int, ...]] = SIZES) -> list[ConvCase]:
     return [
         conv_case(i, h, w, c, c, k, s, depthwise=True, clamp=clamp, rounding=rounding)
-        for i, (h, w, c, k, s) in enumerate(SIZES)
+        for i, (h, w, c, k, s) in enumerate(sizes)
     ]
+
+
+def integer() -> list[ConvCase]:
+    """All sizes in one integer rounding, and a size of each form in the other."""
+    one_each = {(k, s): (h, w, c, k, s) for h, w, c, k, s in SIZES if c % 8 == 0}
+    return [*sized(PART, "upward"), *sized(PART, "tflite", [*one_each.values(), (6, 6, 1, 3, 1)])]
 
 
 def padded() -> list[ConvCase]:
@@ -60,17 +67,21 @@ def test_paddings() -> None:
     check_all(padded())
 
 
+def at_their_ends() -> list[ConvCase]:
+    """Inputs 255 away from the zero point, weights of 127: a lane that wrapped would show. In the last windows the sums
+    of the weights leave 16 bits, too."""
+    sizes = [(k, s, clamp) for k in (3, 5, 7) for s in (1, 2) for clamp in (WHOLE, PART)]
+    cases = [
+        conv_case(0, 8, 12, 8, 8, k, s, depthwise=True, clamp=clamp).at_its_ends(value)
+        for k, s, clamp in sizes
+        for value in (127, -128)
+    ]
+    large = [conv_case(1, 9, 36, 8, 8, kernel, depthwise=True, padding=(0,) * 4) for kernel in ((8, 32), (8, 33))]
+    return [*cases, *(case.at_its_ends(value) for case in large for value in (127, -128))]
+
+
 def test_products_at_their_ends() -> None:
-    """Inputs 255 away from the zero point, weights of 127: a lane that wrapped would show."""
-    cases = []
-    for i, (zero, value) in enumerate([(-128, 127), (127, -128)]):
-        for k in (3, 5, 7):
-            case = conv_case(i, 6, 8, 8, 8, k, depthwise=True)
-            case.attrs["in_zero"] = zero
-            case.x[:], case.weight[:], case.bias[:] = value, 127, 0
-            case.scale[:] = np.float32(100 / (255 * 127 * k * k))
-            cases.append(case)
-    check_all(cases)
+    check_all(at_their_ends())
 
 
 @pytest.mark.parametrize("size", SIZES[1:3] + SIZES[4:5] + SIZES[10:18:2])
@@ -93,21 +104,24 @@ def test_rows_of_a_ring(size: tuple[int, ...], ring: int) -> None:
         np.testing.assert_array_equal(ring_out[row % 2], y[0, row])
 
 
-def test_every_form_is_called() -> None:
-    """What test_sizes runs is what it is meant to run."""
-    cases = [*sized(WHOLE, "even"), *sized(PART, "even")]
+def called_by(cases: Sequence[ConvCase]) -> set[str]:
+    """The micro-kernels that these call, without and with mask."""
     text = "\n".join(str(kernel_of(case, mask).func) for case in cases for mask in (False, True))
-    called = set(re.findall(r"mcu_depthwise\w+", text))
-    forms = {f"mcu_depthwise{k}_s{s}_{r}{m}" for k in (3, 5, 7) for s in (1, 2) for r in ("full", "even")
-             for m in ("", "_mask")}  # fmt: skip
-    assert called == forms | {"mcu_depthwise_even", "mcu_depthwise_even_mask"}
+    return set(re.findall(r"mcu_depthwise(\w+)", text))
+
+
+def test_every_form_is_called() -> None:
+    """What the tests run is what they are meant to run."""
+    windows = [f"{k}_s{s}" for k in (3, 5, 7) for s in (1, 2)]
+    masks = ("", "_mask")
+    forms = {f"{w}_{r}{m}" for w in windows for r in ("full", "even") for m in masks}
+    assert called_by([*sized(WHOLE, "even"), *sized(PART, "even")]) == forms | {"_even", "_even_mask"}
+    assert called_by(integer()) == {f"{w}_{r}{m}" for w in (*windows, "") for r in ("tflite", "upward") for m in masks}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("board", sorted(boards.BOARDS))
 def test_every_core_gives_the_same_bits(board: str, tmp_path: Path) -> None:
-    cases = [*sized(WHOLE, "even"), *sized(PART, "even"), *sized(PART, "upward"), *padded()]
+    cases = [*sized(WHOLE, "even"), *sized(PART, "even"), *integer(), *padded(), *at_their_ends()]
     jobs = [job(case, kernel_of(case, mask)) for case in cases for mask in (False, True)]
-    for (kernel, *_), host, device in zip(jobs, on_host(jobs), run_on_board(jobs, board, tmp_path), strict=True):
-        for one, other in zip(host, device, strict=True):
-            np.testing.assert_array_equal(other, one, str(kernel.func.params))
+    check_on_board(with_overlaps(jobs), board, tmp_path)

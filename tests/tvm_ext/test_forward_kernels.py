@@ -93,6 +93,21 @@ def test_blocks_of_pixels() -> None:
     check_all(block_cases())
 
 
+def cases_at_their_ends() -> list[ConvCase]:
+    """Every product as large as can be, over blocks of pixels and one left over: a lane that wraps shows."""
+    trained = tuple(range(1, 12, 2))
+    return [
+        conv_case(i, 3, 9, n, 8, k, trained=trained[: n // 2] * split, clamp=clamp, rounding=r).at_its_ends(value)
+        for i, (n, k) in enumerate([(40, 1), (5, 3)])
+        for split, clamp, r in [(0, CLAMPS[0], "even"), (1, CLAMPS[1], "even"), (0, CLAMPS[0], "upward")]
+        for value in (127, -128)
+    ]
+
+
+def test_products_at_their_ends() -> None:
+    check_all(cases_at_their_ends())
+
+
 @pytest.mark.parametrize("size", DEPTHWISE)
 def test_depthwise(size: int) -> None:
     """The trained channels of a depthwise layer do not split its weight."""

@@ -1,10 +1,11 @@
 """The forward pass by integers alone: what it rewrites, how near it stays to the float32 form, its gradients, and that
-no forward kernel of a board without an FPU calls a floating-point routine."""
+no forward kernel of a board without an FPU calls a floating-point routine, except the softmax: it is float32."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.tvm_ext.importers import dialect_numpy
 from tests.tvm_ext.torch_dialect import gradients
 from tvm_ext.dialect import attrs_of, op_name
 from tvm_ext.function import bindings_of, calls_of
+from tvm_ext.importers.conv_params import ConvParams
 from tvm_ext.importers.network import NetworkBuilder, Quantisation, Window
 from tvm_ext.integer_forward import integer_forward
 from tvm_ext.model import NETWORK, Model
@@ -53,11 +55,14 @@ def op_by_op(model: Model, x: np.ndarray) -> dict[str, np.ndarray]:
     return differences
 
 
-def mixed_network(rounding: str = "even", scale: float = 0.031, pooled: float = 0.017) -> Model:
-    """Every op without weights that requantises."""
+def mixed_network(
+    rounding: str = "even", scale: float = 0.031, pooled: float = 0.017, conv: ConvParams | None = None
+) -> Model:
+    """Every op without weights that requantises. conv: a first layer, which keeps the quantisation."""
     q = Quantisation
     b = NetworkBuilder([1, 6, 6, 4], q(0.05, -3))
-    wide = b.requantise("wide", b.input, q(scale, 7), rounding)
+    first = b.input if conv is None else b.conv2d("first", b.input, conv)
+    wide = b.requantise("wide", first, q(scale, 7), rounding)
     pooled = b.avg_pool("pooled", wide, Window((3, 3), (1, 1), (1, 1, 1, 1)), q(pooled, 5), rounding)
     total = b.add("total", pooled, wide, q(0.043, -9), rounding)
     same = b.avg_pool("same", total, Window((2, 2), (2, 2)), None, rounding)
@@ -165,6 +170,16 @@ def floats_within(calls: dict[str, set[str]], kernels: str) -> dict[str, set[str
     return found
 
 
+def floats_of_the_mixed_network(folder: Path) -> dict[str, set[str]]:
+    """Of its forward kernels, in training (behind a layer that trains: with masks) and in inference with a softmax."""
+    identity = np.eye(4, dtype=np.int8).reshape(4, 4, 1, 1)
+    conv = ConvParams(identity, np.zeros(4, np.int32), np.ones(4, np.float32), 0.05, -3, 0.05, -3)
+    model = replace(mixed_network(conv=conv), softmax=True)
+    artifact = mcutrain.compile(model, "full", BOARD, out=folder / "mixed")
+    calls = calls_for_the_board(artifact.directory, folder / "build_mixed")
+    return floats_within(calls, "qconv2d|requantise|qavg_pool|qadd|qmean|qsoftmax")
+
+
 def test_no_soft_float_in_forward_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = tiny(tmp_path, "int8-slice")
@@ -175,6 +190,10 @@ def test_no_soft_float_in_forward_kernels(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(forward) >= 10 and not any(forward.values()), forward
     backward = floats_within(calls, "mask_scale|conv2d_weight_grad|cross_entropy_grad")
     assert len(backward) >= 5 and all(backward.values()), "the search finds what is there"
+    mixed = floats_of_the_mixed_network(tmp_path)
+    assert {kernel for kernel, floats in mixed.items() if floats} == {k for k in mixed if "_qsoftmax_" in k}
+    for kind in ("requantise", "qavg_pool", "qadd"):
+        assert {"_with_mask" in k for k in mixed if f"_{kind}_" in k} == {False, True}
     other = mcutrain.compile(model, "full", "nrf52840", out=tmp_path / "other").directory
     in_float32 = floats_within(calls_for_the_board(other, tmp_path / "build_other"), "qconv2d|qadd")
     assert len(in_float32) >= 9 and all({"__aeabi_fmul", "__aeabi_i2f"} <= f for f in in_float32.values())

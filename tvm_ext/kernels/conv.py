@@ -12,6 +12,7 @@ The loops over rows and blocks stand here; what happens to a block is in runtime
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,6 +21,7 @@ from tvm.tirx.script import builder as T
 
 from tvm_ext.dialect import window_output_shape
 from tvm_ext.kernels.build import (
+    Frame,
     Kernel,
     at,
     call,
@@ -49,71 +51,120 @@ def channel_tables(groups: list[list[int]]) -> tuple[np.ndarray, ...]:
     return () if len(groups) == 1 else tuple(np.asarray(g, "int16") for g in groups)
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """Sizes and attributes of one layer, and how its weights are split: widths[i] inputs of weight argument i."""
+
+    x_shape: tuple[int, ...]
+    out_h: int
+    out_w: int
+    channels: int
+    groups: list[list[int]]
+    widths: list[int]
+    attrs: dict
+    with_mask: bool
+
+    @property
+    def mask_row(self) -> int:
+        return (self.out_w * self.channels + 7) // 8
+
+    @property
+    def is_wide(self) -> bool:
+        return self.attrs.get("weights") == WIDE
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the pixels of all rows of a call are one run, where a row is no whole number of blocks."""
+        has_rings = self.attrs.get("ring_in", 0) or self.attrs.get("ring_out", 0)
+        is_run = _is_pointwise(self.attrs) and self.attrs["stride"] == [1, 1] and not has_rings
+        is_better = self.out_w % BLOCK > 0 and self.out_h * self.out_w >= BLOCK
+        return is_run and is_better and not (self.with_mask and self.out_w * self.channels % 8)
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    x: tirx.Buffer
+    weights: list[tirx.Buffer]
+    bias: tirx.Buffer
+    table: tirx.Buffer
+    lists: list[tirx.Buffer]
+    y: tirx.Buffer
+    mask: tirx.Buffer | None
+    columns: tirx.Buffer
+
+
 def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
     """shapes: of x (1, H, W, I), then weights, bias, requantisation table."""
     x_shape, out_channels = shapes[0], shapes[1][0]
     _, out_h, out_w, _ = window_output_shape(x_shape, out_channels, attrs)
-    _, in_h, _, in_c = x_shape
     taps = attrs["kernel"][0] * attrs["kernel"][1]
-    groups = split_channels(attrs, in_c)
-    widths = [taps * len(g) for g in groups]
-    is_flat = _is_flat((out_h, out_w), out_channels, attrs, with_mask)
-    columns_bytes, window_bytes = _scratch(groups, widths, attrs, BLOCK if is_flat else min(BLOCK, out_w))
-    mask_row = (out_w * out_channels + 7) // 8
+    groups = split_channels(attrs, x_shape[3])
+    layer = _Layer(x_shape, out_h, out_w, out_channels, groups, [taps * len(g) for g in groups], attrs, with_mask)
+    columns_bytes, window_bytes = _scratch(layer)
     with function() as f:
-        x = f.buffer("x", int(np.prod(x_shape)), "int8")
-        is_wide = attrs.get("weights") == WIDE
-        weights = [
-            f.buffer(f"w{i}", out_channels * (_padded(n) if is_wide else n), "int16" if is_wide else "int8")
-            for i, n in enumerate(widths)
-        ]
-        bias, table = f.buffer("bias", out_channels, "int32"), requantisation_table(f, out_channels, attrs)
-        tables = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(groups)] if len(groups) > 1 else []
-        y = f.buffer("y", out_h * out_w * out_channels, "int8")
-        mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
-        columns = f.buffer("columns", (columns_bytes + window_bytes) // 2, "int16")
+        buffers = _buffers(f, layer, (columns_bytes + window_bytes) // 2)
         y0, y1 = f.rows()
-        suffix = f"_{attrs.get('rounding', 'even')}{'_mask' if with_mask else ''}"
-
-        def block(oy: tirx.Expr, ox: object, pixels: int) -> None:
-            _widen(x, columns, columns_bytes // 2, tables, widths, x_shape, attrs, (oy, ox), pixels)
-            first = (ring_row(oy, attrs.get("ring_out", 0)) * out_w + ox) * out_channels
-            pair = [(at(w, 0), n) for w, n in zip(weights, widths, strict=True)]
-            pair += [(at(weights[0], 0), 0)] * (2 - len(pair))
-            arguments = [at(columns, 0), *pair[0], *pair[1], at(bias, 0), at(table, 0), at(y, first), out_channels]
-            arguments += [attrs["out_zero"]]
-            bit = ox * out_channels
-            if is_wide:
-                call("mcu_conv4_wide", at(columns, 0), *pair[0], *arguments[5:])
-            elif pixels == BLOCK and _is_full(widths, out_channels, attrs, with_mask):
-                masked = [at(mask, oy * mask_row + T.truncdiv(bit, T.int32(8)))] if with_mask else []
-                name = f"mcu_conv4_full{'_split' if len(groups) > 1 else ''}{'_mask' if with_mask else ''}"
-                call(name, *arguments, *masked)
-            else:
-                masked = [at(mask, oy * mask_row), bit] if with_mask else []
-                call(f"mcu_conv{pixels}{suffix}", *arguments, attrs["lo"], attrs["hi"], *masked)
-
-        if is_flat:
-            if with_mask and out_channels % 8:
-                clear(mask, y0 * mask_row, (y1 - y0) * mask_row)
-            _in_blocks((y1 - y0) * out_w, partial(block, y0))
+        if layer.is_flat:
+            _clear_mask(layer, buffers, y0, y1 - y0)
+            _in_blocks((y1 - y0) * out_w, partial(_block, layer, buffers, y0))
         else:
             with loop("oy", y0, y1) as oy:
-                if with_mask and out_channels % 8:
-                    clear(mask, oy * mask_row, mask_row)
-                _in_blocks(out_w, partial(block, oy))
+                _clear_mask(layer, buffers, oy, 1)
+                _in_blocks(out_w, partial(_block, layer, buffers, oy))
     return Kernel(
         f.func,
         channel_tables(groups),
         scratch=columns_bytes + window_bytes,
-        overlaps=((0, 0, _distance(x_shape, out_h, out_w, out_channels, attrs, is_flat)),),
-        macs=out_h * out_w * out_channels * sum(widths),
+        overlaps=((0, 0, _distance(layer)),),
+        macs=out_h * out_w * out_channels * sum(layer.widths),
         rows=out_h,
-        reads=((0, in_h, attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
+        reads=((0, x_shape[1], attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
         inputs=len(shapes),
         outputs=2 if with_mask else 1,
-        wide=(1,) if attrs.get("weights") == WIDE else (),
+        wide=(1,) if layer.is_wide else (),
     )
+
+
+def _buffers(f: Frame, layer: _Layer, scratch: int) -> _Buffers:
+    x, channels = f.buffer("x", int(np.prod(layer.x_shape)), "int8"), layer.channels
+    weights = [
+        f.buffer(f"w{i}", channels * (_padded(n) if layer.is_wide else n), "int16" if layer.is_wide else "int8")
+        for i, n in enumerate(layer.widths)
+    ]
+    bias, table = f.buffer("bias", channels, "int32"), requantisation_table(f, channels, layer.attrs)
+    split = layer.groups if len(layer.groups) > 1 else []
+    lists = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(split)]
+    y = f.buffer("y", layer.out_h * layer.out_w * channels, "int8")
+    mask = f.buffer("mask", layer.out_h * layer.mask_row, "uint8") if layer.with_mask else None
+    return _Buffers(x, weights, bias, table, lists, y, mask, f.buffer("columns", scratch, "int16"))
+
+
+def _clear_mask(layer: _Layer, b: _Buffers, row: tirx.Expr, rows: tirx.Expr | int) -> None:
+    """Of a channel number that leaves no whole bytes to a pixel, bits are added one by one."""
+    if layer.with_mask and layer.channels % 8:
+        clear(b.mask, row * layer.mask_row, rows * layer.mask_row)
+
+
+def _block(layer: _Layer, b: _Buffers, oy: tirx.Expr, ox: object, pixels: int) -> None:
+    """All filters of `pixels` pixels from (oy, ox) on."""
+    attrs, widths, channels = layer.attrs, layer.widths, layer.channels
+    _widen(layer, b, (oy, ox), pixels)
+    first = (ring_row(oy, attrs.get("ring_out", 0)) * layer.out_w + ox) * channels
+    pair = [(at(w, 0), n) for w, n in zip(b.weights, widths, strict=True)]
+    pair += [(at(b.weights[0], 0), 0)] * (2 - len(pair))
+    arguments = [at(b.columns, 0), *pair[0], *pair[1], at(b.bias, 0), at(b.table, 0), at(b.y, first), channels]
+    arguments += [attrs["out_zero"]]
+    row, bit = oy * layer.mask_row, ox * channels
+    if layer.is_wide:
+        call("mcu_conv4_wide", at(b.columns, 0), *pair[0], *arguments[5:])
+    elif pixels == BLOCK and _is_full(widths, channels, attrs, layer.with_mask):
+        masked = [at(b.mask, row + T.truncdiv(bit, T.int32(8)))] if layer.with_mask else []
+        name = f"mcu_conv4_full{'_split' if len(widths) > 1 else ''}{'_mask' if layer.with_mask else ''}"
+        call(name, *arguments, *masked)
+    else:
+        masked = [at(b.mask, row), bit] if layer.with_mask else []
+        name = f"mcu_conv{pixels}_{attrs.get('rounding', 'even')}{'_mask' if layer.with_mask else ''}"
+        call(name, *arguments, attrs["lo"], attrs["hi"], *masked)
 
 
 def _in_blocks(pixels: int | tirx.Expr, block: Callable) -> None:
@@ -153,51 +204,45 @@ def _is_pointwise(attrs: dict) -> bool:
     return attrs["kernel"] == [1, 1] and not any(attrs["padding"]) and not attrs["trained_channels"]
 
 
-def _is_flat(extents: tuple[int, int], channels: int, attrs: dict, with_mask: bool) -> bool:
-    """Whether the pixels of all rows of a call are one run, where a row (H, W) is no whole number of blocks."""
-    height, width = extents
-    has_rings = attrs.get("ring_in", 0) or attrs.get("ring_out", 0)
-    is_run = _is_pointwise(attrs) and attrs["stride"] == [1, 1] and not has_rings
-    is_better = width % BLOCK > 0 and height * width >= BLOCK
-    return is_run and is_better and not (with_mask and width * channels % 8)
-
-
-def _scratch(groups: list[list[int]], widths: list[int], attrs: dict, pixels: int) -> tuple[int, int]:
+def _scratch(layer: _Layer) -> tuple[int, int]:
     """Bytes of the int16 columns of a block, and of the gathered windows behind them."""
-    columns = 2 * pixels * sum(map(_padded, widths))
-    return columns, 0 if _is_pointwise(attrs) else pixels * _padded(max(widths))
+    pixels = BLOCK if layer.is_flat else min(BLOCK, layer.out_w)
+    columns = 2 * pixels * sum(map(_padded, layer.widths))
+    return columns, 0 if _is_pointwise(layer.attrs) else pixels * _padded(max(layer.widths))
 
 
 def _padded(n: int) -> int:
     return (n + 3) // 4 * 4
 
 
-def _widen(x, columns, windows: int, tables, widths, x_shape, attrs, position: tuple, pixels: int) -> None:
-    """Columns of `pixels` output pixels from `position` (oy, ox) on; windows: where in `columns` these are gathered."""
-    _, in_h, in_w, in_c = x_shape
+def _widen(layer: _Layer, b: _Buffers, position: tuple, pixels: int) -> None:
+    """Columns of `pixels` output pixels from `position` (oy, ox) on; windows are gathered behind them."""
+    attrs, (_, in_h, in_w, in_c) = layer.attrs, layer.x_shape
     (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
     (oy, ox), zero, ring, start = position, attrs["in_zero"], attrs.get("ring_in", 0), 0
     if _is_pointwise(attrs):
-        source = at(x, (ring_row(oy * sy, ring) * in_w + ox * sx) * in_c)
-        call(f"mcu_columns{pixels}", at(columns, 0), source, sx * in_c, in_c, zero)
+        source = at(b.x, (ring_row(oy * sy, ring) * in_w + ox * sx) * in_c)
+        call(f"mcu_columns{pixels}", at(b.columns, 0), source, sx * in_c, in_c, zero)
         return
-    geometry = [at(x, 0), in_h, in_w, in_c, ring, kh, kw, oy * sy - top, ox * sx - left, sx, pixels, zero]
-    for i, n in enumerate(widths):
-        listed = [at(tables[i], 0), n // (kh * kw)] if tables else []
-        call("mcu_windows_listed" if tables else "mcu_windows", at(columns, windows), *geometry, *listed)
+    geometry = [at(b.x, 0), in_h, in_w, in_c, ring, kh, kw, oy * sy - top, ox * sx - left, sx, pixels, zero]
+    windows = _scratch(layer)[0] // 2
+    for i, n in enumerate(layer.widths):
+        listed = [at(b.lists[i], 0), n // (kh * kw)] if b.lists else []
+        call("mcu_windows_listed" if b.lists else "mcu_windows", at(b.columns, windows), *geometry, *listed)
         filled = _padded(n)
-        call(f"mcu_columns{pixels}", at(columns, start), at(columns, windows), filled, filled, zero)
+        call(f"mcu_columns{pixels}", at(b.columns, start), at(b.columns, windows), filled, filled, zero)
         start += pixels * filled
 
 
-def _distance(x_shape, out_h, out_w, out_channels, attrs, is_flat: bool) -> int:
+def _distance(layer: _Layer) -> int:
     """Of y over x: a block's window is read whole before the block is written."""
-    _, in_h, in_w, in_c = x_shape
-    (sy, sx), (top, left, *_) = attrs["stride"], attrs["padding"]
-    runs, run = (1, out_h * out_w) if is_flat else (out_h, out_w)
+    _, in_h, in_w, in_c = layer.x_shape
+    (sy, sx), (top, left, *_) = layer.attrs["stride"], layer.attrs["padding"]
+    out_h, out_w = layer.out_h, layer.out_w
+    runs, run = (1, out_h * out_w) if layer.is_flat else (out_h, out_w)
     blocks = [*range(0, run // BLOCK * BLOCK, BLOCK), *range(run // BLOCK * BLOCK, run)]
     begins = np.add.outer(np.arange(runs) * run, blocks).ravel()  # first pixel of each block
     oy, ox = np.divmod(begins, out_w)
     still_read = suffix_minimum((np.maximum(oy * sy - top, 0) * in_w + np.maximum(ox * sx - left, 0)) * in_c)
     still_read[0] = in_h * in_w * in_c  # the first block is read before anything is written
-    return overlap_distance(begins * out_channels, still_read)
+    return overlap_distance(begins * layer.channels, still_read)
