@@ -145,7 +145,8 @@ def compile(
     if shortage:
         messages.print(f"mcutrain: this plan's {shortage}", highlight=False, soft_wrap=True)
     if not as_json:
-        output.print(f"\nwrote {artifact.directory}; next: mcutrain verify {out}", highlight=False, soft_wrap=True)
+        step = "train" if shortage else "verify"
+        output.print(f"\nwrote {artifact.directory}; next: mcutrain {step} {out}", highlight=False, soft_wrap=True)
 
 
 def verify(

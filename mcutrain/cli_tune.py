@@ -40,13 +40,16 @@ def tune(
     params: Params = None,
     as_json: Json = False,
 ) -> None:
-    """Measure each form of a model's kernels on the emulated core; later compiles take the cheapest.
+    """Measure each form of a model's kernels on the emulated core; later compiles choose by these counts.
+
+    They take a form that costs flash where a byte of it saves enough instructions of an inference.
 
     Without it a compile is right all the same: kernels that were never measured run in their first form.
 
     Example: `mcutrain tune mcunet.pkl --board nrf52840`
     """
     from mcutrain.tuning import tune as run
+    from tvm_ext.tuning import TUNED, WORTH
 
     core = boards.get(board).core
     with working(as_json) as say:
@@ -57,6 +60,9 @@ def tune(
         print(to_json(_as_dict(found, core)), end="")
         return
     _show(found, core)
+    if found.measured:
+        rule = f"compile takes wide weights where a byte of flash saves at least {WORTH} instructions of an inference"
+        output.print(f"counts are in {table or TUNED}; {rule}", **_PLAIN)
     given = {"--scheme": scheme, "--board": board, "--input-size": input_size, "--classes": classes, "--head": head}
     given |= {"--logits": logits, "--loss": loss, "--params": params, "--table": table if found.counts else None}
     words = [word for name, value in given.items() if value is not None for word in (name, value)]

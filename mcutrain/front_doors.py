@@ -120,6 +120,8 @@ def _kind_of(begin: bytes, path: Path) -> str:
         return "tflite"
     if path.suffix == ".onnx":
         return "onnx"
+    if path.suffix in (".npz", ".npy"):
+        raise ModelError(f"{path}: arrays are no model; `mcutrain train` and `mcutrain quantize` take them as data")
     if begin[:2] == b"PK" and path.suffix != ".pkl":
         return "torch" if _holds_program(path) else "pickle"
     if begin[257:262] == b"ustar" or begin.lstrip()[:1] == b"{" or b"def @" in begin or b"#[version" in begin:

@@ -19,6 +19,8 @@ CLASSES = tuple(
         (r"ldr", "load"),
         (r"str\S* \w+, \[\w+, [a-z]", "store at index"),  # a register as the offset
         (r"str", "store"),
+        (r"v(ml[as]|mul|rmla|q?r?dmul)\w*\.[su]?i?\d+ ", "multiply-add"),  # Helium's integers
+        (r"v(?!cvt|mov)\w*\.[sui]\d+ |v(orr|eor|and|bic|mvn|psel|pst|dup|mov\.[iu])", "other"),
         (r"v(n?ml|fn?m)[as]", "float multiply-add"),
         (r"vdiv|vsqrt", "float divide"),
         (r"vmov\S* [^,]+,[^,]+,", "float pair"),  # two words between the core's registers and the FPU's

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mcutrain import profile_view as view
 from mcutrain.profile_view import Profile
-from mcutrain.report_text import encodable, short, table_of, title_line
+from mcutrain.report_text import encodable, room, short, table_of, title_line
 from mcutrain.report_view import printable
 
 _WIDE = 140  # columns from which a table also names the kernel
@@ -25,7 +25,7 @@ def render_profile(profile: Profile, model: str, console: Console, top: int) -> 
         said = f"One {view.title(call)}: {call['instructions']:,} instructions"
         estimate = "" if call["cycles"] is None else f", about {call['cycles']:,} cycles (estimate)"
         title_line(console, said + estimate)
-        console.print(_ops_table(call, model, console.width >= _WIDE, top))
+        console.print(_ops_table(call, model, console, top))
         if call["functions"]:
             title_line(console, f"By function: {len(call['functions'])} ran")
             console.print(_functions_table(call, model, top))
@@ -34,9 +34,9 @@ def render_profile(profile: Profile, model: str, console: Console, top: int) -> 
     console.print(Text("\n" + view.how(profile), style="dim"))
 
 
-def _ops_table(call: dict[str, Any], model: str, is_wide: bool, top: int) -> Table:
+def _ops_table(call: dict[str, Any], model: str, console: Console, top: int) -> Table:
     """The ops with the most instructions. Where the terminal is narrow, without MACs and kernels."""
-    ops, has_cycles = call["ops"], call["cycles"] is not None
+    ops, has_cycles, is_wide = call["ops"], call["cycles"] is not None, console.width >= _WIDE
     table = table_of(
         ">at", "layer", ">instructions", ">share", *[">MACs"] * is_wide, ">/MAC", *[">est. cycles"] * has_cycles, "op",
         *["kernel"] * is_wide,
@@ -45,7 +45,8 @@ def _ops_table(call: dict[str, Any], model: str, is_wide: bool, top: int) -> Tab
     for i in order[:top]:
         kernel = [short(view.short_name(ops[i]["kernel"] or "-", model), 44)] * is_wide
         figures = _figures([ops[i]], call, is_wide)
-        table.add_row(str(i), short(ops[i]["name"], 20), *figures, short(ops[i]["op"], 17), *kernel)
+        name, op = short(ops[i]["name"], room(console, 20)), short(ops[i]["op"], room(console, 17))
+        table.add_row(str(i), name, *figures, op, *kernel)
     rest = [ops[i] for i in order[top:]]
     if rest:
         table.add_row("", f"{len(rest)} smaller", *_figures(rest, call, is_wide))

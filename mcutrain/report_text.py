@@ -15,6 +15,7 @@ from mcutrain import report_streams as streams
 from mcutrain import report_view as view
 from mcutrain.report_view import Closing, Report
 
+ROOMY = 110  # columns from which names have twice the room
 _LARGEST = 10  # rows of the ops table and of the trained layers
 
 
@@ -36,7 +37,7 @@ def render_text(report: Report, console: Console) -> None:
     if report["trained"]:
         with_bias = sum(layer["bias"] for layer in report["trained"])
         title_line(console, f"Trained: {len(report['trained'])} layers, {with_bias} with bias")
-        console.print(_trained_table(report))
+        console.print(_trained_table(report, console))
     if report["flash"]:
         title_line(console, "Flash")
         console.print(_flash_table(report))
@@ -71,6 +72,11 @@ def short(text: str, cells: int) -> Text:
     while cell_len(tail) > room:
         tail = tail[1:]
     return Text(f"{head}...{tail}")
+
+
+def room(console: Console, cells: int) -> int:
+    """Columns for a name that gets `cells` of 80."""
+    return cells if console.width < ROOMY else 2 * cells
 
 
 def title_line(console: Console, text: str) -> None:
@@ -167,28 +173,30 @@ def _print_ops(report: Report, console: Console) -> None:
     """The largest ops by instructions, or by bytes touched where nothing was measured."""
     if view.measured(report):
         title_line(console, f"Largest ops by {view.NOT_CYCLES}")
-        console.print(_measured_ops_table(report))
+        console.print(_measured_ops_table(report, console))
     else:
         title_line(console, "Largest ops by bytes touched (instructions not measured)")
-        console.print(_planned_ops_table(report))
+        console.print(_planned_ops_table(report, console))
 
 
-def _measured_ops_table(report: Report) -> Table:
+def _measured_ops_table(report: Report, console: Console) -> Table:
     ops, total = report["ops"], view.measured(report)
     table = table_of("layer", ">instructions", ">share", ">at", "op", "phase")
     for i in _largest([op["instructions"] or 0 for op in ops]):
         count = ops[i]["instructions"] or 0
-        table.add_row(short(ops[i]["name"], 22), f"{count:,}", f"{count / total:.1%}", *_which(ops[i], i))
+        name = short(ops[i]["name"], room(console, 22))
+        table.add_row(name, f"{count:,}", f"{count / total:.1%}", *_which(ops[i], i, console))
     table.add_section()
     table.add_row(f"all {len(ops)} ops", f"{total:,}", "100.0%")
     return table
 
 
-def _planned_ops_table(report: Report) -> Table:
+def _planned_ops_table(report: Report, console: Console) -> Table:
     ops = report["ops"]
     table = table_of("layer", ">bytes", ">at", "op", "phase")
     for i in _largest([view.op_bytes(op) for op in ops]):
-        table.add_row(short(ops[i]["name"], 32), f"{view.op_bytes(ops[i]):,}", *_which(ops[i], i))
+        name = short(ops[i]["name"], room(console, 32))
+        table.add_row(name, f"{view.op_bytes(ops[i]):,}", *_which(ops[i], i, console))
     _close(table, view.arena_closing(report))
     return table
 
@@ -198,16 +206,17 @@ def _largest(sizes: list[int]) -> list[int]:
     return sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))[:_LARGEST]
 
 
-def _which(op: dict[str, Any], position: int) -> tuple[str, Text, Text]:
-    return str(position), short(op["op"], 14), short(op["phase"], 8)
+def _which(op: dict[str, Any], position: int, console: Console) -> tuple[str, Text, Text]:
+    return str(position), short(op["op"], room(console, 14)), short(op["phase"], 8)
 
 
-def _trained_table(report: Report) -> Table:
+def _trained_table(report: Report, console: Console) -> Table:
     trained = report["trained"]
     table = table_of("layer", ">bytes", "bias", "weight")
     for layer in sorted(trained, key=lambda layer: -layer["nbytes"])[:_LARGEST]:
         bias = "yes" if layer["bias"] else "no"
-        table.add_row(short(layer["layer"], 30), f"{layer['nbytes']:,}", bias, short(layer["weight"], 24))
+        weight = short(layer["weight"], room(console, 24))
+        table.add_row(short(layer["layer"], 30), f"{layer['nbytes']:,}", bias, weight)
     if len(trained) > _LARGEST:
         rest = sorted((layer["nbytes"] for layer in trained), reverse=True)[_LARGEST:]
         table.add_row(f"{len(rest)} smaller", f"{sum(rest):,}")

@@ -152,7 +152,8 @@ def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_b
         raise BudgetError(
             f"{board.name}: the firmware needs {ram} bytes of RAM (arena {arena}, stack {stack_bytes}, data and bss "
             f"{ram - arena - stack_bytes}), {ram - budget} more than the budget of {budget}: "
-            f"raise the budget to {ram}, or train less"
+            f"raise the budget to {ram}, or train less",
+            ram,
         )
     if flash > board.flash_bytes:
         raise BudgetError(

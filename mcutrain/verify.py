@@ -117,7 +117,7 @@ def build(out: Path, board: boards.Board, budget: int, name: str, defines: tuple
     except BudgetError as error:
         if limit == budget:
             raise
-        raise BudgetError(f"{error}; the budget's {boards.shortage(board, budget)}") from None
+        raise BudgetError(f"{out}: the firmware's {boards.shortage(board, error.nbytes)}", error.nbytes) from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}; make room and the folder writable") from None
 

@@ -109,6 +109,7 @@ HEADER = """/* {prefix}: inference and on-device training of one network. Not re
 #ifndef {guard}_H
 #define {guard}_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus

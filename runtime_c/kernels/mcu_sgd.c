@@ -2,7 +2,7 @@
 #include "mcu_core.h"
 
 /* A gradient that is not finite costs one step of one element. */
-INLINE float finite(float g) {
+INLINE float finite_or_zero(float g) {
     return g >= -MCU_FLT_MAX && g <= MCU_FLT_MAX ? g : 0.0f;
 }
 
@@ -14,7 +14,7 @@ INLINE float finite(float g) {
             if (scale[c] > mcu_f32(settings[1])) {                                                                     \
                 for (int32_t i = 0; i < row; i++) {                                                                    \
                     const uint32_t random = mcu_hash(seed, counter[1], (uint32_t)(c * row + i));                       \
-                    w[c * row + i] = update(w[c * row + i], finite(g[i]) * factor, random);                            \
+                    w[c * row + i] = update(w[c * row + i], finite_or_zero(g[i]) * factor, random);                            \
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \

@@ -6,6 +6,7 @@
 #ifndef TVMGEN_TINY_H
 #define TVMGEN_TINY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus

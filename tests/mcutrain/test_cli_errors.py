@@ -88,6 +88,10 @@ def test_malicious_pickle(tmp_path: Path, command: Callable) -> None:
     assert not target.exists()
 
 
+def test_arrays_are_no_model(tmp_path: Path, command: Callable) -> None:
+    check_refusal(command("plan", tiny.save_data(tmp_path / "d.npz")), "d.npz", "arrays are no model")
+
+
 @pytest.mark.parametrize("name", ["none.pkl", "."])
 def test_missing_model(name: str, tmp_path: Path, command: Callable) -> None:
     check_refusal(command("plan", tmp_path / name), str(tmp_path), "give ", "model file")

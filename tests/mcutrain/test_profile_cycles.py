@@ -169,6 +169,10 @@ def test_classes_and_words() -> None:
         "vmla.f32 s0, s1, s2": "float multiply-add", "vfnms.f32 s0, s1, s2": "float multiply-add",
         "vmov s0, r1": "float", "ldrsh.w r0, [r1]": "load", "strd r0, r1, [r2]": "store multiple",
         "sxtb r0, r1": "other", "bxeq lr": "branch", "bleq 4": "call", "bls.n 4": "branch", "add pc, r1": "branch",
+        "vmlava.s8 r0, q1, q0": "multiply-add", "vmullb.s16 q0, q1, q2": "multiply-add", "vmul.i32 q0, q1, r0":
+        "multiply-add", "vadd.i32 q0, q1, q2": "other", "vorr q0, q1, q2": "other", "vqmovnb.s32 q0, q1": "other",
+        "vmla.s8 q0, q1, r0": "multiply-add", "vmul.f32 q0, q1, q2": "float", "vfma.f32 q0, q1, q2":
+        "float multiply-add", "vldrb.s16 q0, [r1]": "float load", "vcvt.f32.s32 q0, q1": "float",
         "vldr d0, [r1]": "load multiple", "str r0, [sp, r1]": "store at index", "str.w r0, [r1], #4": "store",
     }  # fmt: skip
     assert {line: program(line)[0].kind for line in kinds} == kinds
