@@ -82,20 +82,7 @@ FIELD_AT(struct filters, bits, 68);
 #define SCALED                                                                                                         \
     "ldmia %[f], {r8, r9, r10, r11, r12}\n\t"                                                                          \
     "vldmia r8!, {s4}\n\t"                                                                                             \
-    "vmov s0, s1, %[a], %[b]\n\t"                                                                                      \
-    "vmov s2, s3, %[c], %[d]\n\t"                                                                                      \
-    "vcvt.f32.s32 s0, s0\n\t"                                                                                          \
-    "vcvt.f32.s32 s1, s1\n\t"                                                                                          \
-    "vcvt.f32.s32 s2, s2\n\t"                                                                                          \
-    "vcvt.f32.s32 s3, s3\n\t"                                                                                          \
-    "vmul.f32 s0, s0, s4\n\t"                                                                                          \
-    "vmul.f32 s1, s1, s4\n\t"                                                                                          \
-    "vmul.f32 s2, s2, s4\n\t"                                                                                          \
-    "vmul.f32 s3, s3, s4\n\t"                                                                                          \
-    "vcvtr.s32.f32 s0, s0\n\t"                                                                                         \
-    "vcvtr.s32.f32 s1, s1\n\t"                                                                                         \
-    "vcvtr.s32.f32 s2, s2\n\t"                                                                                         \
-    "vcvtr.s32.f32 s3, s3\n\t"                                                                                         \
+    IN_STEPS                                                                                                           \
     "vmov %[a], %[b], s0, s1\n\t"                                                                                      \
     "vmov %[c], %[d], s2, s3\n\t"                                                                                      \
     "qadd %[a], %[a], r12\n\t"                                                                                         \

@@ -113,6 +113,23 @@ INLINE uint32_t low_and_high(uint32_t a, uint32_t b) {
 INLINE uint32_t both_lanes(int32_t value) {
     return ((uint32_t)value & 0xFFFFu) * 0x00010001u;
 }
+
+/* Sums a, b, c, d as whole steps of the output in s0 to s3; s4: their scale. */
+#define IN_STEPS                                                                                                       \
+    "vmov s0, s1, %[a], %[b]\n\t"                                                                                      \
+    "vmov s2, s3, %[c], %[d]\n\t"                                                                                      \
+    "vcvt.f32.s32 s0, s0\n\t"                                                                                          \
+    "vcvt.f32.s32 s1, s1\n\t"                                                                                          \
+    "vcvt.f32.s32 s2, s2\n\t"                                                                                          \
+    "vcvt.f32.s32 s3, s3\n\t"                                                                                          \
+    "vmul.f32 s0, s0, s4\n\t"                                                                                          \
+    "vmul.f32 s1, s1, s4\n\t"                                                                                          \
+    "vmul.f32 s2, s2, s4\n\t"                                                                                          \
+    "vmul.f32 s3, s3, s4\n\t"                                                                                          \
+    "vcvtr.s32.f32 s0, s0\n\t"                                                                                         \
+    "vcvtr.s32.f32 s1, s1\n\t"                                                                                         \
+    "vcvtr.s32.f32 s2, s2\n\t"                                                                                         \
+    "vcvtr.s32.f32 s3, s3\n\t"
 #endif
 
 enum rounding { EVEN, TFLITE, UPWARD };

@@ -72,20 +72,7 @@ FIELD_AT(struct filters4, first_byte, 68);
     "add r12, %[x]\n\t"                                                                                                \
     "str r12, [%[f], #28]\n\t"
 #define SCALED_BLOCK                                                                                                   \
-    "vmov s0, s1, %[a], %[b]\n\t"                                                                                      \
-    "vmov s2, s3, %[c], %[d]\n\t"                                                                                      \
-    "vcvt.f32.s32 s0, s0\n\t"                                                                                          \
-    "vcvt.f32.s32 s1, s1\n\t"                                                                                          \
-    "vcvt.f32.s32 s2, s2\n\t"                                                                                          \
-    "vcvt.f32.s32 s3, s3\n\t"                                                                                          \
-    "vmul.f32 s0, s0, s4\n\t"                                                                                          \
-    "vmul.f32 s1, s1, s4\n\t"                                                                                          \
-    "vmul.f32 s2, s2, s4\n\t"                                                                                          \
-    "vmul.f32 s3, s3, s4\n\t"                                                                                          \
-    "vcvtr.s32.f32 s0, s0\n\t"                                                                                         \
-    "vcvtr.s32.f32 s1, s1\n\t"                                                                                         \
-    "vcvtr.s32.f32 s2, s2\n\t"                                                                                         \
-    "vcvtr.s32.f32 s3, s3\n\t"                                                                                         \
+    IN_STEPS                                                                                                           \
     "ldrd r8, r9, [%[f]]\n\t"                                                                                          \
     "ldr r10, [%[f], #8]\n\t"                                                                                          \
     "vmov %[a], %[b], s0, s1\n\t"                                                                                      \
