@@ -6,10 +6,10 @@ import numpy as np
 from bars import DATA, OUT, Bar, Progress, Table, at_least, equal
 
 import mcutrain
-from mcutrain.verify import random_samples, run_on_device, verify
+from mcutrain.firmware.verification import random_samples, run_on_device, verify
 from tests.end_to_end.litert import logits
-from tests.end_to_end.test_mlperf_tiny import BOARD, BUDGET, CASES, INPUTS, STEPS, cosine, trained_part
-from tests.tvm_ext.torch_dialect import gradients
+from tests.end_to_end.networks.test_mlperf_tiny import BOARD, BUDGET, CASES, INPUTS, STEPS, cosine, trained_part
+from tests.tvm_ext.support.torch_dialect import gradients
 
 COMMAND = "benchmarks/run.py --only doors"
 COLUMNS = ("MLPerf Tiny, nrf52840 (M4F)", "scheme", "SRAM in all, B", "flash, B", "instructions, inference",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import mcutrain
-from mcutrain.data import Data
-from mcutrain.learning import Learnt, learn
+from mcutrain.twin.data import Data
+from mcutrain.twin.learning import Learnt, learn
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 REFERENCE = {

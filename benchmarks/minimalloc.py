@@ -12,8 +12,9 @@ from itertools import product
 
 from bars import DATA, Bar, Progress, at_most, not_measured
 
-from planner import Allocation, Buffer, Overlap, Problem, bound, check_allocation, csvfile, solve
-from planner.errors import PlanError
+from mcutrain.planner import Allocation, Buffer, Overlap, Problem, check_allocation, solve
+from mcutrain.planner.errors import PlanError
+from mcutrain.planner.packing import bound, csvfile
 
 INSTANCES = ("A", "C", "E", "G", "I", "K")
 CAPACITY = 1 << 20  # bytes

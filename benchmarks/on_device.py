@@ -5,7 +5,7 @@ from __future__ import annotations
 from bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, Table, at_least, at_most, equal, network
 
 import mcutrain
-from mcutrain.verify import verify
+from mcutrain.firmware.verification import verify
 
 STEPS = 20
 SRAM, SRAM_INFERENCE, SRAM_148KB, FLASH = 120_000, 95_000, 192 * 1024, 620_000  # bytes

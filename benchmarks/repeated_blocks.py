@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from planner.model import ChannelForm, Graph, Op, Overlap, RowAccess, Tensor
+from mcutrain.planner.model import ChannelForm, Graph, Op, Overlap, RowAccess, Tensor
 
 FLOAT, STAGES, FIRST_SIDE, FIRST_CHANNELS, EXPANSION = 4, 5, 64, 8, 4
 BLOCK = 4  # channels of one block in a run over channels

@@ -30,9 +30,9 @@ from bars import Table as Figures
 from rich.console import Console
 from rich.table import Table
 
-from mcutrain import boards
-from mcutrain.folder import replace_file
-from planner.errors import McutrainError
+from mcutrain.artifact.folder import replace_file
+from mcutrain.planner.errors import McutrainError
+from mcutrain.targets import board as boards
 
 GROUPS = ("gradients", "device", "planning", "doors", "speed", "robustness", "learning")
 GAIN, NEAR = 0.03, 0.03  # points of accuracy: over head-only, and below the published reference at most

@@ -13,10 +13,9 @@ from bars import CLASSES, INPUT_SIZE, Progress, Table, network
 from repeated_blocks import training_step
 
 import mcutrain
-import planner
-from mcutrain import pipeline
-from planner import Plan
-from planner.errors import McutrainError
+from mcutrain import pipeline, planner
+from mcutrain.planner import Plan
+from mcutrain.planner.errors import McutrainError
 
 BLOCKS = (9, 18, 43, 86, 172)  # about 100, 200, 500, 1,000 and 2,000 ops
 SCHEMES = ("49kb", "74kb", "99kb", "124kb", "148kb", "full", "last_k=5", "bias_only")

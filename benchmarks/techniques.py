@@ -8,9 +8,11 @@ from dataclasses import replace
 from bars import CLASSES, INPUT_SIZE, Bar, Progress, Table, at_most, network
 
 import mcutrain
-import planner
-from planner import Graph, stream, stream_choice
-from planner.graph import problem
+from mcutrain import planner
+from mcutrain.planner import Graph
+from mcutrain.planner.graph import problem
+from mcutrain.planner.stream import choose as stream_choice
+from mcutrain.planner.stream import rewrite as stream
 
 SCHEMES = (("mcunet-5fps", "49kb"), ("mcunet-5fps", "148kb"), ("mcunet-5fps", "inference"))
 SWITCHES = {  # title of a row: techniques that are off

@@ -20,12 +20,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 import mcutrain
-from mcutrain import boards, emulator
-from mcutrain.data import to_int8
-from mcutrain.folder import REPORT_HTML, REPORT_JSON, read_json
-from mcutrain.report import render_text
-from mcutrain.toolchain import find_compiler
-from mcutrain.verify import Samples, run_on_device, verify
+from mcutrain.artifact.folder import REPORT_HTML, REPORT_JSON, read_json
+from mcutrain.firmware import emulator
+from mcutrain.firmware.toolchain import find_compiler
+from mcutrain.firmware.verification import Samples, run_on_device, verify
+from mcutrain.report.page import render_text
+from mcutrain.targets import board as boards
+from mcutrain.twin.data import to_int8
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "demo_out"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import mcutrain
-from mcutrain.verify import verify
+from mcutrain.firmware.verification import verify
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "digits"))

@@ -5,35 +5,8 @@
 >>> twin = mcutrain.host("out")
 """
 
-from mcutrain.front_doors import to_relax
-from mcutrain.pipeline import Artifact, PlannedModel, compile, load, plan
-from mcutrain.twin import Twin, host
-from planner.errors import (
-    BudgetError,
-    DeviceError,
-    McutrainError,
-    ModelError,
-    OutputError,
-    PlanError,
-    PolicyError,
-    ToolError,
-)
+import lazy_loader
 
-__all__ = [
-    "Artifact",
-    "BudgetError",
-    "DeviceError",
-    "McutrainError",
-    "ModelError",
-    "OutputError",
-    "PlanError",
-    "PlannedModel",
-    "PolicyError",
-    "ToolError",
-    "Twin",
-    "compile",
-    "host",
-    "load",
-    "plan",
-    "to_relax",
-]
+# The names stand in __init__.pyi, where editors and mypy read them; each module loads when its name is first used, so
+# that mcutrain.planner comes without tvm and the command line answers `--help` at once.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

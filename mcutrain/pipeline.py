@@ -9,22 +9,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import planner
-from mcutrain import boards
-from mcutrain.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, check_replaceable, to_json, write_folder
-from mcutrain.front_doors import load
-from mcutrain.report import render_html
-from mcutrain.reporting import plan_report
-from mcutrain.toolchain import RUNTIME
+from mcutrain import planner
+from mcutrain.artifact.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, check_replaceable, to_json, write_folder
+from mcutrain.firmware.toolchain import RUNTIME
+from mcutrain.frontends import load
+from mcutrain.planner.errors import BudgetError, McutrainError, ModelError
+from mcutrain.planner.model import Plan
+from mcutrain.planner.policy import Policy, default, named
+from mcutrain.report.build import plan_report
+from mcutrain.report.page import render_html
+from mcutrain.targets import board as boards
 from mcutrain.units import parse_bytes
-from planner.errors import BudgetError, McutrainError, ModelError
-from planner.model import Plan
-from planner.policy import Policy, default, named
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
-    from tvm_ext.emit import Source
-    from tvm_ext.lower import Lowered
-    from tvm_ext.model import Model
+    from mcutrain.tvm_ext.emit.sources import Source
+    from mcutrain.tvm_ext.lower.graph import Lowered
+    from mcutrain.tvm_ext.model import Model
 
 Progress = Callable[[str], None]
 DEFAULT_BUDGET = "256KB"
@@ -69,9 +69,9 @@ def lowered_step(
     board: str | None = None,
 ) -> Lowered:
     """The training step as kernel calls, not planned yet. The arguments are plan()'s. Raises PolicyError."""
-    from tvm_ext.integer_forward import integer_forward
-    from tvm_ext.lower import lower
-    from tvm_ext.training import inference, train
+    from mcutrain.tvm_ext.lower.graph import lower
+    from mcutrain.tvm_ext.train.integer_forward import integer_forward
+    from mcutrain.tvm_ext.train.training import inference, train
 
     say = progress or (lambda _: None)
     if board is not None and not boards.get(board).has_fpu:
@@ -110,7 +110,7 @@ def plan(
     hold otherwise, run cheap ops of the forward pass a second time instead of keeping what they made.
     board: the forward pass as this one computes it: without an FPU by integers alone. By default as one with an FPU.
     Raises PolicyError and BudgetError (with what cannot live together)."""
-    from tvm_ext.recomputed import with_recomputed
+    from mcutrain.tvm_ext.lower.rematerialised import with_recomputed
 
     say = progress or (lambda _: None)
     budget = parse_bytes(budget)
@@ -162,8 +162,8 @@ def compile(
     instruction counts, made by `mcutrain tune`, by which forms of kernels are chosen; by default the installed one.
     options: see plan(). For a board without an FPU the forward pass is turned into integers alone.
     Raises what plan() raises, ModelError for a damaged table, and OutputError."""
-    from tvm_ext.emit import c_name, emit
-    from tvm_ext.tuning import flash_allowance, read_counts, tuned
+    from mcutrain.tvm_ext.emit.sources import c_name, emit
+    from mcutrain.tvm_ext.lower.variants import flash_allowance, read_counts, tuned
 
     target = boards.get(board)
     budget = parse_bytes(target.sram_bytes if budget is None else budget)
@@ -183,7 +183,7 @@ def compile(
 
 
 def _artifact_files(planned: PlannedModel, source: Source, name: str, board: str) -> dict[str, str | bytes]:
-    from tvm_ext import mlf
+    from mcutrain.tvm_ext.emit import mlf
 
     extra = {
         "board": board,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from planner.errors import McutrainError
+from mcutrain.planner.errors import McutrainError
 
 _FACTORS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PATTERN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)

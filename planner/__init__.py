@@ -9,14 +9,14 @@ Packing alone, of buffers that live in half-open sections (see `solve`):
     print(found.height, found.bound, found.status, found.offsets)  # 128 128 OPTIMAL, and a byte offset for each id
 """
 
-from planner import bound, csvfile
-from planner.allocate import solve
-from planner.check import check
-from planner.check_packing import check_allocation
-from planner.errors import BudgetError, PlanError
-from planner.model import Graph, Op, Overlap, Plan, RowAccess, Stream, Tensor
-from planner.plans import plan, plan_recomputing, planned_graph
-from planner.problem import Allocation, Buffer, Problem
+from mcutrain.planner.check import check
+from mcutrain.planner.errors import BudgetError, PlanError
+from mcutrain.planner.model import Graph, Op, Overlap, Plan, RowAccess, Stream, Tensor
+from mcutrain.planner.packing import bound, csvfile
+from mcutrain.planner.packing.check import check_allocation
+from mcutrain.planner.packing.problem import Allocation, Buffer, Problem
+from mcutrain.planner.packing.solve import solve
+from mcutrain.planner.plans import plan, plan_recomputing, planned_graph
 
 __all__ = [
     "Allocation",

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from planner import csvfile
-from planner.allocate import over_capacity, solve
-from planner.errors import BudgetError, McutrainError, OutputError
+from mcutrain.planner.errors import BudgetError, McutrainError, OutputError
+from mcutrain.planner.packing import csvfile
+from mcutrain.planner.packing.solve import over_capacity, solve
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from planner.errors import PlanError
-from planner.model import Graph, Op, Plan
+from mcutrain.planner.errors import PlanError
+from mcutrain.planner.model import Graph, Op, Plan
 
 
 def check(graph: Graph, plan: Plan) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planner.bound import live_bytes, too_many
-from planner.graph import problem
-from planner.model import Graph, Plan, Tensor
+from mcutrain.planner.graph import problem
+from mcutrain.planner.model import Graph, Plan, Tensor
+from mcutrain.planner.packing.bound import live_bytes, too_many
 
 SHOWN = 8  # tensors named in a message
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import networkx as nx
 
-from planner.errors import PlanError
-from planner.model import KINDS, Graph, Op, Overlap
-from planner.problem import LARGEST, Buffer, Problem
+from mcutrain.planner.errors import PlanError
+from mcutrain.planner.model import KINDS, Graph, Op, Overlap
+from mcutrain.planner.packing.problem import LARGEST, Buffer, Problem
 
 WRITTEN = ("activation", "gradient", "output")  # kinds that exactly one op produces
 MORTAL = ("activation", "gradient", "input")  # kinds that an output may overlap once they are dead

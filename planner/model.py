@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from planner.errors import PlanError
+from mcutrain.planner.errors import PlanError
 
 Kind = Literal["input", "output", "state", "constant", "activation", "gradient", "scratch"]
 Axis = Literal["rows", "channels"]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
-from planner import recompute, stream_choice
-from planner import stream as streaming
-from planner.arena import heuristic
-from planner.bound import problem_bound
-from planner.check import check
-from planner.check_streams import check_streams
-from planner.errors import BudgetError
-from planner.explain import over_budget
-from planner.graph import dependencies, lifetimes, problem
-from planner.model import Graph, Plan, Status
-from planner.order_model import OrderModel, needed_anyway
-from planner.problem import Allocation, Problem
-from planner.recompute import Again
-from planner.schedule import Schedule, schedule
+from mcutrain.planner import rematerialise as recompute
+from mcutrain.planner.check import check
+from mcutrain.planner.errors import BudgetError
+from mcutrain.planner.explain import over_budget
+from mcutrain.planner.graph import dependencies, lifetimes, problem
+from mcutrain.planner.model import Graph, Plan, Status
+from mcutrain.planner.order.model import OrderModel, needed_anyway
+from mcutrain.planner.order.schedule import Schedule, schedule
+from mcutrain.planner.packing.bound import problem_bound
+from mcutrain.planner.packing.heuristic import heuristic
+from mcutrain.planner.packing.problem import Allocation, Problem
+from mcutrain.planner.rematerialise import Again
+from mcutrain.planner.stream import choose as stream_choice
+from mcutrain.planner.stream import rewrite as streaming
+from mcutrain.planner.stream.check import check_streams
 
 
 @dataclass
@@ -159,7 +160,9 @@ def _refine(candidates: list[_Candidate], order_bound: int, capacity: int | None
             work.progress(f"arena: {height} bytes, at least {bound} in this order")
         if lowest <= max(order_bound, candidate.allocation.bound) or work.seconds <= 0:
             return
-        from planner import arena_cpsat  # imported late: ortools takes a second to load, and heuristics often suffice
+        from mcutrain.planner.packing import (
+            cpsat as arena_cpsat,  # imported late: ortools takes a second to load, and heuristics often suffice
+        )
 
         candidate.allocation = arena_cpsat.improve(
             candidate.problem,

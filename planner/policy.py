@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from planner.errors import PolicyError
+from mcutrain.planner.errors import PolicyError
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "autoencoder")  # what a training step can minimise
 Select = Literal["magnitude", "first"]

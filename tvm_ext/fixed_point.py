@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
 
 LARGEST_SHIFT = 30
 

@@ -14,9 +14,9 @@ from itertools import accumulate
 from tvm import relax
 from tvm.relax.op.base import register_gradient
 
-from planner.errors import ModelError
-from tvm_ext.dialect import PREFIX, TYPES, attrs_of, call, conv_operands, dtype_of, op_name, shape_of
-from tvm_ext.function import bindings_of
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.dialect import PREFIX, TYPES, attrs_of, call, conv_operands, dtype_of, op_name, shape_of
+from mcutrain.tvm_ext.function import bindings_of
 
 # attributes that describe the window of a convolution, shared by the forward op and its three gradients
 WINDOW = ("layer", "kernel", "stride", "padding", "depthwise", "trained_channels")

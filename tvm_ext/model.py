@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tvm
 
-from planner.policy import Layer
+from mcutrain.planner.policy import Layer
 
 NETWORK = "main"
 

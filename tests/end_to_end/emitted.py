@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mcutrain
-from benchmarks.fuzz_seeds import all_seeds
+from benchmarks.fuzz.seeds import all_seeds
 from tests.tiny_network import CLASSES, SIZE, tiny_file
 
 REPO = Path(__file__).resolve().parents[2]

@@ -16,8 +16,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import fuzz_worker
-from planner.errors import ModelError
+from benchmarks.fuzz import worker as fuzz_worker
+from mcutrain.planner.errors import ModelError
 
 GROWTH = 100 << 20  # bytes that an import may grow by
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import mcutrain
-from mcutrain import boards, toolchain
-from mcutrain.folder import c_sources, include_folders
-from mcutrain.verify import Samples, run_on_device, verify
+from mcutrain.artifact.folder import c_sources, include_folders
+from mcutrain.firmware import toolchain
+from mcutrain.firmware.verification import Samples, run_on_device, verify
+from mcutrain.targets import board as boards
 from tests import tiny_network as network
 from tests.mcutrain.tiny import MIXED
 

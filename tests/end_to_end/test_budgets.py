@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 import mcutrain
-import planner
-from mcutrain import BudgetError
+from mcutrain import BudgetError, planner
 from mcutrain.pipeline import FIRMWARE_BYTES
-from planner.check import check
-from planner.check_streams import check_streams
+from mcutrain.planner.check import check
+from mcutrain.planner.stream.check import check_streams
 
 REST = 2048  # bytes for stack, data and bss, of which MCUNet's firmware needs about 600
 ARENAS = {  # floor and ceiling in bytes: a plan that is suddenly smaller forgets a tensor

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import mcutrain
-from benchmarks import fuzz
-from benchmarks.fuzz_seeds import Seed, all_seeds, mutants
-from planner.errors import ModelError
+from benchmarks.fuzz import run as fuzz
+from benchmarks.fuzz.seeds import Seed, all_seeds, mutants
+from mcutrain.planner.errors import ModelError
 from tests.end_to_end import misbehaving
 
 pytestmark = pytest.mark.slow

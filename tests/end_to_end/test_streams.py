@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import mcutrain
-import planner
-from mcutrain import pipeline
-from planner import stream
-from planner.check_streams import check_streams
-from planner.stream_choice import _Costs
+from mcutrain import pipeline, planner
+from mcutrain.planner.stream import rewrite as stream
+from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.choose import _Costs
 from tests.tiny_network import CLASSES, SIZE, random_image
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mcutrain
-from mcutrain import cli
+from mcutrain.cli import main as cli
 from tests.mcutrain import tiny
 from tests.tiny_network import tiny_file
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import mcutrain
-import planner
-from mcutrain import BudgetError, McutrainError, ModelError, OutputError, PolicyError, boards
+from mcutrain import BudgetError, McutrainError, ModelError, OutputError, PolicyError, planner
 from mcutrain.pipeline import FIRMWARE_BYTES
-from planner.check import check
-from planner.policy import Policy, Update
+from mcutrain.planner.check import check
+from mcutrain.planner.policy import Policy, Update
+from mcutrain.targets import board as boards
 from tests import tiny_network as network
 from tests.mcutrain import tiny
 
@@ -218,7 +218,7 @@ def test_same_input_same_bytes(pickle_file: Path, tmp_path: Path) -> None:
         arguments = ("compile", pickle_file, "--scheme", "full", *tiny.OPTIONS, "-o", out, "--momentum", "0.9")
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(REPO)}
         subprocess.run(
-            [sys.executable, "-m", "mcutrain.cli", *map(str, arguments)], cwd=out.parent, env=environment, check=True,
+            [sys.executable, "-m", "mcutrain", *map(str, arguments)], cwd=out.parent, env=environment, check=True,
             capture_output=True,
         )  # fmt: skip
         outputs.append((tree(out), out.with_name(out.name + ".tar").read_bytes()))

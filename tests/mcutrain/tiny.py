@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import mcutrain
-from planner.policy import Policy, Update
+from mcutrain.planner.policy import Policy, Update
 from tests import tiny_network as network
 
 # every way a parameter can lie in memory: no weight, part of the input channels, part of a depthwise, whole, by order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
-from planner import Graph
+from mcutrain.planner import Graph
 
 
 def valid_orders(graph: Graph) -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from planner import Graph, Op, Overlap, Tensor
+from mcutrain.planner import Graph, Op, Overlap, Tensor
 
 
 def training_step(blocks: int = 14, trained_from: int = 7, side: int = 64) -> Graph:

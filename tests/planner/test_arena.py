@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner import Graph, Op, Overlap, PlanError, Tensor, csvfile, plan
-from planner.arena import heuristic, place, split
-from planner.arena_cpsat import disjoint_sets, improve
-from planner.bound import Pair, live_bytes, problem_bound, saving
-from planner.graph import problem
-from planner.problem import Allocation, Buffer, Packing, Problem
+from mcutrain.planner import Graph, Op, Overlap, PlanError, Tensor, plan
+from mcutrain.planner.graph import problem
+from mcutrain.planner.packing import csvfile
+from mcutrain.planner.packing.bound import Pair, live_bytes, problem_bound, saving
+from mcutrain.planner.packing.cpsat import disjoint_sets, improve
+from mcutrain.planner.packing.heuristic import heuristic, place, split
+from mcutrain.planner.packing.problem import Allocation, Buffer, Packing, Problem
 from tests.planner.brute import lowest_height
 from tests.planner.graphs import random_graph
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import planner
-from planner import Graph, Op, Overlap, Plan, PlanError, Tensor, check, plan
+from mcutrain import planner
+from mcutrain.planner import Graph, Op, Overlap, Plan, PlanError, Tensor, check, plan
 
 GRAPH = Graph(
     (
@@ -120,4 +120,4 @@ def test_all_violations_are_named_at_once() -> None:
 def test_checker_shares_no_code_with_the_solvers() -> None:
     source = Path(planner.__file__).with_name("check.py").read_text(encoding="utf-8")
     modules = [node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
-    assert set(modules) == {"__future__", "planner.errors", "planner.model"}
+    assert set(modules) == {"__future__", "mcutrain.planner.errors", "mcutrain.planner.model"}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import planner
-from planner import Allocation, Buffer, Overlap, PlanError, Problem, check_allocation
-from planner.arena_cpsat import disjoint_sets
-from planner.problem import Packing
-from planner.skyline import Skyline, Weights, search
+from mcutrain import planner
+from mcutrain.planner import Allocation, Buffer, Overlap, PlanError, Problem, check_allocation
+from mcutrain.planner.packing.cpsat import disjoint_sets
+from mcutrain.planner.packing.problem import Packing
+from mcutrain.planner.packing.skyline import Skyline, Weights, search
 
 PROBLEM = Problem(
     (Buffer("a", 0, 2, 8, 4), Buffer("b", 1, 3, 8, 4), Buffer("c", 2, 3, 4), Buffer("d", 0, 3, 4)),
@@ -71,8 +71,8 @@ def test_beam_finds_what_the_checker_accepts() -> None:
 
 
 def test_checker_shares_no_code_with_the_solvers() -> None:
-    source = Path(planner.__file__).with_name("check_packing.py").read_text(encoding="utf-8")
+    source = (Path(planner.__file__).parent / "packing/check.py").read_text(encoding="utf-8")
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
-    problem = {"planner.problem.Allocation", "planner.problem.Problem"}
-    assert names == {"__future__.annotations", "planner.errors.PlanError", *problem}
+    problem = {"mcutrain.planner.packing.problem.Allocation", "mcutrain.planner.packing.problem.Problem"}
+    assert names == {"__future__.annotations", "mcutrain.planner.errors.PlanError", *problem}

@@ -10,19 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from planner import (
-    Allocation,
-    BudgetError,
-    Buffer,
-    Overlap,
-    PlanError,
-    Problem,
-    arena_fit,
-    check_allocation,
-    csvfile,
-    solve,
-)
-from planner.allocate import over_capacity
+from mcutrain.planner import Allocation, BudgetError, Buffer, Overlap, PlanError, Problem, check_allocation, solve
+from mcutrain.planner.packing import csvfile
+from mcutrain.planner.packing import fit as arena_fit
+from mcutrain.planner.packing.solve import over_capacity
 
 ROOT = Path(__file__).parents[2]
 # A chain of overlaps that slides down 2 bytes a step: 10 bytes are live at most, yet nothing fits below 14.

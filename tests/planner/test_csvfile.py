@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from planner import BudgetError, Buffer, PlanError, csvfile
-from planner.errors import OutputError
+from mcutrain.planner import BudgetError, Buffer, PlanError
+from mcutrain.planner.errors import OutputError
+from mcutrain.planner.packing import csvfile
 
 HEAD = b"id,lower,upper,size\n"
 BAD: dict[str, tuple[bytes, str]] = {

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from planner import Graph, Op, Overlap, Plan, PlanError, RowAccess, Tensor, check, plan
-from planner.check_streams import check_streams
-from planner.model import Stream
-from planner.rows import overlap_distance, ring_rows
+from mcutrain.planner import Graph, Op, Overlap, Plan, PlanError, RowAccess, Tensor, check, plan
+from mcutrain.planner.model import Stream
+from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.rows import overlap_distance, ring_rows
 from tests.planner.brute import lowest_height
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from planner import Graph, Op, Overlap, PlanError, Tensor, plan
-from planner.graph import dependencies, lifetimes, problem
+from mcutrain.planner import Graph, Op, Overlap, PlanError, Tensor, plan
+from mcutrain.planner.graph import dependencies, lifetimes, problem
 
 X, Y, Z = Tensor("x", 4, 4, "input"), Tensor("y", 4), Tensor("z", 4)
 W, C, S = Tensor("w", 4, 4, "state"), Tensor("c", 4, 4, "constant"), Tensor("s", 4, 4, "scratch")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner import BudgetError, Graph, Op, Overlap, Tensor, bound, check, plan
+from mcutrain.planner import BudgetError, Graph, Op, Overlap, Tensor, check, plan
+from mcutrain.planner.packing import bound
 from tests.planner.brute import lowest_height, valid_orders
 from tests.planner.graphs import random_graph, training_step
 
@@ -190,7 +191,7 @@ def test_progress_is_told() -> None:
 
 def test_equal_inputs_give_equal_plans_whatever_the_hash_seed_and_the_workers() -> None:
     program = (
-        "import sys; from planner import plan; from tests.planner.graphs import random_graph, training_step\n"
+        "import sys; from mcutrain.planner import plan; from tests.planner.graphs import random_graph, training_step\n"
         "for graph in (training_step(4, 2, 16), random_graph(21, 14, 40), random_graph(8, 300, 4000)):\n"
         "    print(plan(graph, seconds=0.3, seed=3, workers=int(sys.argv[1]), progress=print))"
     )

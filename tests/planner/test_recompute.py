@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from planner import BudgetError, Graph, Op, Tensor, check, plan, plan_recomputing, planned_graph, recompute
-from planner.graph import dependencies
+from mcutrain.planner import BudgetError, Graph, Op, Tensor, check, plan, plan_recomputing, planned_graph
+from mcutrain.planner import rematerialise as recompute
+from mcutrain.planner.graph import dependencies
 
 
 def step(*, updates_early: bool = False, macs: int = 10) -> Graph:

@@ -9,16 +9,16 @@ import sys
 
 import pytest
 
-import planner
 from benchmarks.repeated_blocks import training_step
-from planner import Graph, Op, Plan, Tensor, check
-from planner.check_streams import check_streams
-from planner.errors import PlanError
-from planner.graph import dependencies
-from planner.order_model import OrderModel, needed_anyway
-from planner.order_search import Found, greedy, lowest_peak
-from planner.schedule import schedule
-from planner.stream import eager
+from mcutrain import planner
+from mcutrain.planner import Graph, Op, Plan, Tensor, check
+from mcutrain.planner.errors import PlanError
+from mcutrain.planner.graph import dependencies
+from mcutrain.planner.order.model import OrderModel, needed_anyway
+from mcutrain.planner.order.schedule import schedule
+from mcutrain.planner.order.search import Found, greedy, lowest_peak
+from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.rewrite import eager
 
 BLOCKS_OF_500_OPS = 43
 
@@ -68,7 +68,7 @@ def test_workers_and_hash_seed_do_not_change_a_plan() -> None:
     """The first graph needs CP-SAT for its offsets, the second for its order (its search alone gives no proof)."""
     assert schedule(tangle(60, 3), seconds=0.25).status == "FEASIBLE"
     program = (
-        "import sys; from planner import plan; from benchmarks.repeated_blocks import training_step\n"
+        "import sys; from mcutrain.planner import plan; from benchmarks.repeated_blocks import training_step\n"
         "from tests.planner.test_scaling import tangle\n"
         "print(plan(training_step(20), seconds=1, stream=True, workers=int(sys.argv[1])))\n"
         "print(plan(tangle(60, 3), seconds=0.5, workers=int(sys.argv[1])))"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner import Graph, Op, Tensor
-from planner.bound import live_bytes
-from planner.graph import dependencies
-from planner.order_cpsat import lowest_peak as cpsat_lowest_peak
-from planner.order_model import OrderModel, needed_anyway
-from planner.order_search import Found, greedy, is_valid, lowest_peak
-from planner.schedule import schedule
+from mcutrain.planner import Graph, Op, Tensor
+from mcutrain.planner.graph import dependencies
+from mcutrain.planner.order.cpsat import lowest_peak as cpsat_lowest_peak
+from mcutrain.planner.order.model import OrderModel, needed_anyway
+from mcutrain.planner.order.schedule import schedule
+from mcutrain.planner.order.search import Found, greedy, is_valid, lowest_peak
+from mcutrain.planner.packing.bound import live_bytes
 from tests.planner.brute import valid_orders
 from tests.planner.graphs import random_graph, training_step
 

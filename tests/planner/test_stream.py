@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import planner
-from planner import Graph, Op, PlanError, RowAccess, Tensor, stream
-from planner.check_streams import check_streams
-from planner.model import Stream
-from planner.rows import in_place, ring_rows, row_steps
+from mcutrain import planner
+from mcutrain.planner import Graph, Op, PlanError, RowAccess, Tensor
+from mcutrain.planner.model import Stream
+from mcutrain.planner.stream import rewrite as stream
+from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.rows import in_place, ring_rows, row_steps
 
 ROW = 64  # bytes a row
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import planner
-from planner import Graph, Op, Overlap, Plan, PlanError, RowAccess, Tensor, check, stream
-from planner.check_streams import check_streams
-from planner.model import ChannelForm, Stream
+from mcutrain import planner
+from mcutrain.planner import Graph, Op, Overlap, Plan, PlanError, RowAccess, Tensor, check
+from mcutrain.planner.model import ChannelForm, Stream
+from mcutrain.planner.stream import rewrite as stream
+from mcutrain.planner.stream.check import check_streams
 
 RUN = ("expand", "mask", "depth", "rescale", "bias", "weight", "reduce", "update")
 HIDDEN = ("g_expand", "g_masked", "g_depth", "g_hidden")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcutrain import boards, emulator, toolchain
+from mcutrain.firmware import emulator, toolchain
+from mcutrain.targets import board as boards
 
 HERE = Path(__file__).parent
 FAKE_MODEL = HERE / "fake_model"

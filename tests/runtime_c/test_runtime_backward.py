@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import boards, toolchain
+from mcutrain.firmware import toolchain
+from mcutrain.targets import board as boards
 
 HERE = Path(__file__).parent
 KERNELS = [source for source in toolchain.KERNEL_SOURCES if source.name.startswith("mcu_backward")]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcutrain import toolchain
-from mcutrain.compiling import Compiler, find_compiler, run_tool
+from mcutrain.firmware import toolchain
+from mcutrain.firmware.compiling import Compiler, find_compiler, run_tool
 
 SOURCE = Path(__file__).parent / "fixed_point_cases.c"
 KERNELS = toolchain.RUNTIME / "kernels"

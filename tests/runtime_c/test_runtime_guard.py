@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mcutrain import boards, emulator
-from planner.errors import BudgetError, DeviceError
+from mcutrain.firmware import emulator
+from mcutrain.planner.errors import BudgetError, DeviceError
+from mcutrain.targets import board as boards
 
 BOARDS = list(boards.BOARDS)
 BUDGETS = [262144, 200000, 120000, 262144 - 32, 100 * 1024 + 32, 327680, 65536 + 96]

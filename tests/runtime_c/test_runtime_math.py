@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import boards, toolchain
+from mcutrain.firmware import toolchain
+from mcutrain.targets import board as boards
 
 HERE = Path(__file__).parent
 IN = np.dtype([("a", "<f4"), ("b", "<f4"), ("c", "<f4"), ("random", "<u4")])

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import boards, emulator, toolchain
-from mcutrain.callgraph import add_library, parse_callgraph, worst_stack
-from mcutrain.linked import parse_listing
-from planner.errors import DeviceError, McutrainError, ToolError
+from mcutrain.firmware import emulator, toolchain
+from mcutrain.firmware.callgraph import add_library, parse_callgraph, worst_stack
+from mcutrain.firmware.linked import parse_listing
+from mcutrain.planner.errors import DeviceError, McutrainError, ToolError
+from mcutrain.targets import board as boards
 
 DISASSEMBLY = """
 00000100 <__outer>:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import boards, emulator, toolchain
-from planner.errors import DeviceError, ModelError
+from mcutrain.firmware import emulator, toolchain
+from mcutrain.planner.errors import DeviceError, ModelError
+from mcutrain.targets import board as boards
 
 FAKE_MODEL = Path(__file__).parent / "fake_model"
 LAYOUT = emulator.Layout(

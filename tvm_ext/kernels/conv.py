@@ -19,8 +19,8 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.dialect import window_output_shape
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.dialect import window_output_shape
+from mcutrain.tvm_ext.kernels.build import (
     Frame,
     Kernel,
     at,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     at,
     call,
@@ -25,15 +25,15 @@ from tvm_ext.kernels.build import (
     store,
     suffix_minimum,
 )
-from tvm_ext.kernels.pointwise_blocks import (
+from mcutrain.tvm_ext.kernels.pointwise_blocks import (
     add_gradient,
     pointwise_blocks,
     weight_arguments,
     weight_places,
     zero,
 )
-from tvm_ext.kernels.pointwise_blocks import forms as pointwise_forms
-from tvm_ext.kernels.transposed_conv import transposed_conv
+from mcutrain.tvm_ext.kernels.pointwise_blocks import forms as pointwise_forms
+from mcutrain.tvm_ext.kernels.transposed_conv import transposed_conv
 
 PIXELS = 16  # that meet a tile of weights, at least where the image has as many
 LANES = 8  # channels of a depthwise convolution that are taken together

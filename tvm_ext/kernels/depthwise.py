@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_ext.dialect import window_output_shape
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.dialect import window_output_shape
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     at,
     call,

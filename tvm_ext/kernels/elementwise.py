@@ -10,8 +10,8 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.fixed_point import multiplier
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.fixed_point import multiplier
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     as_float,
     at,
@@ -30,7 +30,7 @@ from tvm_ext.kernels.build import (
     store,
     store_clamped,
 )
-from tvm_ext.kernels.mask_scale import mask_scale as mask_scale
+from mcutrain.tvm_ext.kernels.mask_scale import mask_scale as mask_scale
 
 
 def qadd(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:

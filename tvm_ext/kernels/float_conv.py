@@ -14,8 +14,8 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.dialect import window_output_shape
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.dialect import window_output_shape
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     f32,
     fma,
@@ -31,7 +31,7 @@ from tvm_ext.kernels.build import (
     store,
     suffix_minimum,
 )
-from tvm_ext.kernels.conv import channel_tables, split_channels
+from mcutrain.tvm_ext.kernels.conv import channel_tables, split_channels
 
 FLOAT = 4  # bytes
 UNROLLED_COLUMNS = 8  # a wider depthwise window keeps its loop over columns

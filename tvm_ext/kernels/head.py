@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     as_float,
     channel_block,

@@ -9,15 +9,7 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
-    Kernel,
-    f32,
-    function,
-    loop,
-    overlap_distance,
-    ring_row,
-    store,
-)
+from mcutrain.tvm_ext.kernels.build import Kernel, f32, function, loop, overlap_distance, ring_row, store
 
 ITEM_BYTES = {"int8": 1, "float32": 4}
 

@@ -7,7 +7,7 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import Kernel, as_float, f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.kernels.build import Kernel, as_float, f32, fma, function, i32, let, local, loop, ring_row, store
 
 
 def _real(values: tirx.Buffer, index: object, dtype: str, scale: float, zero: int) -> tirx.Expr:

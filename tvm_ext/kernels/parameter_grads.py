@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     at,
     call,
@@ -23,7 +23,7 @@ from tvm_ext.kernels.build import (
     ring_row,
     when,
 )
-from tvm_ext.kernels.pointwise_blocks import zero
+from mcutrain.tvm_ext.kernels.pointwise_blocks import zero
 
 
 def conv2d_bias_grad(shapes: list[list[int]], attrs: dict) -> Kernel:

@@ -13,7 +13,7 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.kernels.build import (
     Frame,
     Kernel,
     at,
@@ -26,7 +26,7 @@ from tvm_ext.kernels.build import (
     store,
     when,
 )
-from tvm_ext.kernels.conv import split_channels
+from mcutrain.tvm_ext.kernels.conv import split_channels
 
 TILE = 4  # channels, and filters
 

@@ -20,9 +20,9 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from planner.errors import ModelError
-from tvm_ext.fixed_point import multiplier
-from tvm_ext.kernels.build import (
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.fixed_point import multiplier
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     as_float,
     f32,
@@ -38,7 +38,7 @@ from tvm_ext.kernels.build import (
     store,
     store_clamped,
 )
-from tvm_ext.kernels.pool_window import Pool, Step, pool_of
+from mcutrain.tvm_ext.kernels.pool_window import Pool, Step, pool_of
 
 FLOAT = 4  # bytes
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import Kernel, f32, fma, function, i32, let, local, loop, ring_row, store
-from tvm_ext.kernels.pool_window import Pool, pool_of
+from mcutrain.tvm_ext.kernels.build import Kernel, f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.kernels.pool_window import Pool, pool_of
 
 FLOAT = 4  # bytes
 

@@ -12,10 +12,10 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from planner.errors import ModelError
-from tvm_ext.dialect import window_output_shape
-from tvm_ext.kernels.build import largest_divisor, loop, overlap_distance, ring_row, suffix_minimum
-from tvm_ext.kernels.transposed_conv import window
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.dialect import window_output_shape
+from mcutrain.tvm_ext.kernels.build import largest_divisor, loop, overlap_distance, ring_row, suffix_minimum
+from mcutrain.tvm_ext.kernels.transposed_conv import window
 
 Span = tuple[object, object]  # [first, last) of rows or columns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tvm_ext.kernels import (
+from mcutrain.tvm_ext.kernels import (
     conv,
     conv_backward,
     depthwise,
@@ -19,7 +19,7 @@ from tvm_ext.kernels import (
     pool_backward,
     update,
 )
-from tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.kernels.build import Kernel
 
 
 def _conv(shapes: list, attrs: dict, with_mask: bool) -> Kernel:

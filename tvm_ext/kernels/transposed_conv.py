@@ -12,7 +12,7 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.kernels.build import (
     Kernel,
     as_float,
     floor_div,
@@ -26,7 +26,7 @@ from tvm_ext.kernels.build import (
     ring_row,
     store,
 )
-from tvm_ext.kernels.conv import channel_tables, split_channels
+from mcutrain.tvm_ext.kernels.conv import channel_tables, split_channels
 
 SUMS = 8  # accumulators of a block of pixels x channels: they stay in registers
 

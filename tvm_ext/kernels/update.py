@@ -14,7 +14,7 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.kernels.build import (
     Frame,
     Kernel,
     at,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mcutrain.tvm_ext.dialect import attrs_of, op_name
+from mcutrain.tvm_ext.function import bindings_of
+from mcutrain.tvm_ext.model import NETWORK, Model
 from tests.tvm_ext.importers import dialect_numpy
-from tvm_ext.dialect import attrs_of, op_name
-from tvm_ext.function import bindings_of
-from tvm_ext.model import NETWORK, Model
 
 
 def evaluate(model: Model, x: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tvm_ext.dialect import attrs_of, op_name
-from tvm_ext.function import bindings_of
-from tvm_ext.model import NETWORK, Model
+from mcutrain.tvm_ext.dialect import attrs_of, op_name
+from mcutrain.tvm_ext.function import bindings_of
+from mcutrain.tvm_ext.model import NETWORK, Model
 
 
 def evaluate(model: Model, x: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from mcutrain.tvm_ext.importers.relay import ast
 from tests.tvm_ext.importers.relay import numpy_relay_nn as nn
 from tests.tvm_ext.importers.relay import numpy_relay_qnn as qnn
-from tvm_ext.importers.relay import ast
 
 
 def run(module: ast.Module, inputs: dict[str, np.ndarray]) -> object:

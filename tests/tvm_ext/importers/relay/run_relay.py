@@ -6,9 +6,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_ext.importers.relay import ast
-from tvm_ext.importers.relay.text import parse
-from tvm_ext.importers.relay.to_relax import to_relax
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.read.text import parse
+from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
 
 
 def execute(module: tvm.IRModule, inputs: dict[str, np.ndarray]) -> object:

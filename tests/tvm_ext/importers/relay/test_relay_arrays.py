@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay.read.arrays import from_base64, from_params
 from tests.tvm_ext.importers.relay.relay_files import array_blob, params_blob
-from tvm_ext.importers.relay.arrays import from_base64, from_params
 
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 

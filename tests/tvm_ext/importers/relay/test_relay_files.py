@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.read.arrays import from_params
+from mcutrain.tvm_ext.importers.relay.read.reader import read
+from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
 from tests.tvm_ext.importers.relay import numpy_relay
 from tests.tvm_ext.importers.relay.run_relay import assert_same, described, execute, inputs_of
-from tvm_ext.importers.relay import ast
-from tvm_ext.importers.relay.arrays import from_params
-from tvm_ext.importers.relay.reader import read
-from tvm_ext.importers.relay.to_relax import to_relax
 
 CALYX = (
     "correctness: avg_pool2d batch_flatten-same-dimensions batch_flatten batch_matmul bias_add broadcast clip "

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.errors import ModelError
-from tvm_ext.importers.relay import saved_json, text
-from tvm_ext.importers.relay.arrays import from_params
-from tvm_ext.importers.relay.to_relax import to_relax
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay.read import saved_json, text
+from mcutrain.tvm_ext.importers.relay.read.arrays import from_params
+from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
 
 FILES = ("syntax/let_if_tuple", "syntax/scalars", "syntax/func_attrs", "syntax/many_ops", "qnn_int8_nhwc/bound")
 NUMBERS = ("0", "-1", "1", "-5", "65536", "4294967296", "9223372036854775807", "99999999999999999999", "1e400", "nan")

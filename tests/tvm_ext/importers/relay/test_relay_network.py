@@ -12,7 +12,7 @@ from tvm import relax
 
 import mcutrain
 from mcutrain import ModelError
-from tests.tvm_ext.torch_dialect import gradients, outputs
+from tests.tvm_ext.support.torch_dialect import gradients, outputs
 
 QNN_LAYERS = ["c0", "dw1", "pw1", "c2", "fc"]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.read import mlf
+from mcutrain.tvm_ext.importers.relay.read.reader import read
+from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
 from tests.tvm_ext.importers.relay.relay_files import params_blob
 from tests.tvm_ext.importers.relay.run_relay import described, execute
-from tvm_ext.importers.relay import ast, mlf
-from tvm_ext.importers.relay.reader import read
-from tvm_ext.importers.relay.to_relax import to_relax
 
 TEXT = "def @main(%x: Tensor[(2), float32], %w: Tensor[(2), float32]) { multiply(%x, %w) }"
 W = {"w": np.array([2.0, 3.0], np.float32)}

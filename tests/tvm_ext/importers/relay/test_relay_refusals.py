@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay.read.text import parse
+from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
 from tests.tvm_ext.importers.relay.run_relay import main
-from tvm_ext.importers.relay.text import parse
-from tvm_ext.importers.relay.to_relax import to_relax
 
 X = "%x: Tensor[(2, 3), float32]"
 Q = "%q: Tensor[(2, 3), int8]"

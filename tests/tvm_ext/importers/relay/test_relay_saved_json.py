@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.read.saved_json import parse
 from tests.tvm_ext.importers.relay.run_relay import described
-from tvm_ext.importers.relay import ast
-from tvm_ext.importers.relay.saved_json import parse
 
 
 @pytest.fixture(scope="module")

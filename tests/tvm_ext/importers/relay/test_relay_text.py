@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.errors import ModelError
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.read.arrays import ARRAY_MAGIC
+from mcutrain.tvm_ext.importers.relay.read.text import parse
 from tests.tvm_ext.importers.relay.run_relay import described, main
-from tvm_ext.importers.relay import ast
-from tvm_ext.importers.relay.arrays import ARRAY_MAGIC
-from tvm_ext.importers.relay.text import parse
 
 HEAD = '#[version = "0.0.5"]\n'
 

@@ -1,0 +1,210 @@
+"""Runs every form of a model's kernels on the emulated core, and keeps the counts that a compile chooses by."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcutrain.artifact.folder import replace_file, to_json
+from mcutrain.firmware import emulator
+from mcutrain.firmware.toolchain import KERNEL_SOURCES, RUNTIME, build_firmware
+from mcutrain.planner.errors import DeviceError, OutputError
+from mcutrain.targets import board as boards
+
+if TYPE_CHECKING:
+    from mcutrain.tvm_ext.kernels.build import Kernel
+    from mcutrain.tvm_ext.lower.graph import Call, Lowered
+
+MEMORY = 1 << 20  # bytes for the arrays of one kernel; the emulated boards have more
+RUN_SECONDS = 120.0
+MAIN = """/* Runs each kernel once, over all rows, and prints its instructions. */
+#include "mcu_device.h"
+#include "mcu_kernels.h"
+#include "mcu_math.h"
+#include "semihost.h"
+
+{kernels}
+static _Alignas(16) uint8_t memory[{memory}];
+
+static void fill(void) {{
+    for (uint32_t i = 0; i < sizeof memory; i++) {{
+        memory[i] = (uint8_t)(i * 37u >> 3);
+    }}
+}}
+
+static void fill_floats(float *to, uint32_t n) {{
+    for (uint32_t i = 0; i < n; i++) {{
+        to[i] = 0.01f;
+    }}
+}}
+
+static void say(uint32_t started) {{
+    const uint32_t ticks = mcu_timer_ticks() - started;
+    semihost_print("instructions ");
+    semihost_print_number(ticks * MCU_INSTRUCTIONS_PER_TICK);
+    semihost_print("\\n");
+}}
+
+int main(void) {{
+    uint32_t started;
+    mcu_timer_init();
+{calls}
+    return 0;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """A kernel that was not measured, with the layers that run it; nbytes of its arrays, of which MEMORY are there."""
+
+    kernel: str
+    layers: tuple[str, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """counts: {kernel: {form: instructions}} of all kernels with a choice, too large ones left out.
+    measured: the kernels that ran; the others of counts were known."""
+
+    counts: dict[str, dict[str, int]]
+    measured: tuple[str, ...] = ()
+    too_large: tuple[TooLarge, ...] = ()
+
+
+def tune(
+    lowered: Lowered,
+    board: str,
+    table: Path | None = None,
+    again: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Tuned:
+    """Measures every form of every kernel of `lowered` that has a choice, for a board, and writes each into the table
+    as soon as it is known. What the table holds is not measured again, unless `again`.
+
+    table: a file, made where there is none; by default the installed one, which compiles read.
+    Raises ModelError for a damaged table, OutputError, before anything runs, where it cannot be written, ToolError, and
+    DeviceError naming the layer."""
+    from mcutrain.tvm_ext.lower.variants import TUNED, candidates, forms, read_counts
+
+    say, target, path = progress or (lambda _: None), boards.get(board), table or TUNED
+    known = read_counts(target.core, path) if os.path.exists(path) else {}
+    counts, waiting, too_large = {}, {}, []
+    for kernel, calls in candidates(lowered).items():
+        nbytes = max(map(array_bytes, _kernels(calls[0])))
+        if not again and set(forms(calls[0])) <= set(known.get(kernel, {})):
+            counts[kernel] = dict(known[kernel])
+        elif nbytes > MEMORY:
+            too_large.append(TooLarge(kernel, tuple(call.layer for call in calls), nbytes))
+        else:
+            waiting[kernel] = calls[0]
+    if waiting:
+        check_place(path)
+    for number, (kernel, call) in enumerate(waiting.items(), 1):
+        say(f"measuring {kernel} ({number} of {len(waiting)})")
+        counts[kernel] = measure_forms(call, target)
+        write(path, target.core, {kernel: counts[kernel]})
+    return Tuned(counts, tuple(waiting), tuple(too_large))
+
+
+def measure_forms(call: Call, board: boards.Board) -> dict[str, int]:
+    """Instructions of each form of a call's kernel. Raises ToolError, and DeviceError naming the layer."""
+    from mcutrain.tvm_ext.lower.variants import forms
+
+    try:
+        return dict(zip(forms(call), measure(_kernels(call), board), strict=True))
+    except DeviceError as error:
+        raise DeviceError(f"layer {call.layer}: {error}; kernels that were measured before it are kept") from None
+
+
+def _kernels(call: Call) -> list[Kernel]:
+    """One of each form."""
+    from mcutrain.tvm_ext.kernels.table import KERNELS
+    from mcutrain.tvm_ext.lower.variants import forms
+
+    return [KERNELS[call.kind](list(map(list, call.shapes)), {**call.attrs, **f}) for f in forms(call).values()]
+
+
+def measure(kernels: list[Kernel], board: boards.Board) -> list[int]:
+    """Instructions of a call of each kernel over all rows, in steps of the timer; its arrays take at most MEMORY.
+    Raises ToolError and DeviceError."""
+    from mcutrain.tvm_ext.emit.codegen import c_functions
+
+    names = [f"kernel{i}" for i in range(len(kernels))]
+    functions = c_functions(kernels, names, ["measured"] * len(kernels))
+    calls = [line for kernel, name in zip(kernels, names, strict=True) for line in _call(kernel, name)]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        text = MAIN.format(
+            kernels="\n".join(f"{f.prototype}\n{f.definition}" for f in functions),
+            memory=MEMORY,
+            calls="\n".join(f"    {line}" for line in calls),
+        )
+        (work / "measure.c").write_text(text)
+        image = build_firmware(
+            [work / "measure.c", *KERNEL_SOURCES], [RUNTIME / "src"], board, MEMORY + (64 << 10), work / "measure.elf"
+        )
+        lines = emulator.run(image.elf, image.board, work, RUN_SECONDS)
+    return [int(number) for line in lines for number in re.findall(r"^instructions (\d+)$", line)]
+
+
+def array_bytes(kernel: Kernel) -> int:
+    """What a kernel's arrays take together where it is measured."""
+    return sum(_places(kernel)[1])
+
+
+def _places(kernel: Kernel) -> tuple[list[tuple[str, int]], list[int]]:
+    """(dtype, length) of each array argument, and the bytes that it takes in memory."""
+    from mcutrain.tvm_ext.lower.graph import ITEM_BYTES
+
+    arrays = [
+        (str(getattr(param.ty.dtype, "dtype", param.ty.dtype)), int(param.ty.shape[0]))
+        for param in kernel.func.params
+        if hasattr(param.ty, "shape")  # the others are the rows
+    ]
+    return arrays, [-(-length * ITEM_BYTES[dtype] // 16) * 16 for dtype, length in arrays]
+
+
+def _call(kernel: Kernel, name: str) -> list[str]:
+    """C that fills memory, runs a kernel on arrays that lie there one behind the other, and says what it took."""
+    from mcutrain.tvm_ext.emit.codegen import C_TYPES
+
+    floats, arguments, at = [], [], 0
+    for (dtype, length), nbytes in zip(*_places(kernel), strict=True):
+        place = f"({C_TYPES[dtype]} *)(void *)(memory + {at})"
+        floats += [f"fill_floats({place}, {length});"] if dtype == "float32" else []
+        arguments.append(place)
+        at += nbytes
+    limits = () if kernel.rows is None else ("0", str(kernel.rows))
+    return ["fill();", *floats, "started = mcu_timer_ticks();", f"{name}({', '.join([*arguments, *limits])});",
+            "say(started);"]  # fmt: skip
+
+
+def check_place(path: Path) -> None:
+    """Raises OutputError where a table cannot be written: a folder that is missing or closed, or is the path itself."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "is a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"{path}: the table of counts cannot be written: {reason}; name another file with --table FILE, "
+            "and give it to `mcutrain compile` too"
+        ) from None
+
+
+def write(path: Path, core: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Adds counts of a core to a table; sorted, so that two runs give the same file. Raises ModelError, OutputError."""
+    from mcutrain.tvm_ext.lower.variants import read_table
+
+    table = read_table(path) if path.exists() else {}
+    table.setdefault(core, {}).update(counts)
+    replace_file(path, to_json(table))

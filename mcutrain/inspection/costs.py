@@ -1,0 +1,134 @@
+"""What training each layer would cost: one training graph of the whole network, cut to what some layers need, planned.
+
+Building and lowering a training graph for each choice of layers would take as long as planning it. All of them are
+parts of the one in which everything trains, so that one is built, and the others are cut out of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mcutrain import planner
+from mcutrain.pipeline import FIRMWARE_BYTES
+from mcutrain.planner.model import Graph, Op
+from mcutrain.planner.policy import Policy, Update
+
+if TYPE_CHECKING:
+    from mcutrain.tvm_ext.lower.graph import Lowered
+    from mcutrain.tvm_ext.model import Model
+
+Progress = Callable[[int, int], None]
+NUMBERED = re.compile(r"(.+:.+)\.[0-9]+")  # how a second op or tensor of one name is told from the first
+SECONDS = 0.0  # of solver work for a plan: the heuristics alone come within a percent or two
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training step (plain SGD, batch 1) needs. sram_bytes: in all, 1,024 B for the firmware included, by a
+    quick plan with streaming. macs: multiply-accumulates, forward and backward."""
+
+    sram_bytes: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """alone: this layer trains, weight and bias, and the head. from_here: so do all layers behind it; None where one of
+    them cannot train. k: the same as a scheme, last_k=k."""
+
+    alone: Cost
+    k: int
+    from_here: Cost | None
+
+
+def layer_costs(model: Model, names: Sequence[str], progress: Progress | None = None) -> dict[str, LayerCost]:
+    """The cost of each layer of `names`: those that can train, in network order, the head included.
+
+    Works from the end to the front. progress(done, total): called after each plan.
+    Raises ModelError where an op of the backward pass has no kernel."""
+    from mcutrain.tvm_ext.lower.graph import lower
+    from mcutrain.tvm_ext.train.training import train
+
+    body = [layer.name for layer in model.layers if not layer.is_head]
+    heads = frozenset(layer.name for layer in model.layers if layer.is_head)
+    whole = lower(train(model, Policy("all", tuple(Update(name, True, 1.0) for name in body if name in names))))
+    behind = {name: [] if name in heads else body[body.index(name) :] for name in names}
+    sets = (layers for name in reversed(names) for layers in ([name], behind[name]) if set(layers) <= set(names))
+    costs = dict.fromkeys(heads.union(layers) for layers in sets)
+    for done, layers in enumerate(costs, 1):
+        graph = training_part(whole, layers)
+        planned = planner.plan(graph, seconds=SECONDS, stream=True)
+        costs[layers] = Cost(planned.height + FIRMWARE_BYTES, sum(op.macs for op in graph.ops))
+        if progress:
+            progress(done, len(costs))
+    return {
+        name: LayerCost(costs[heads | {name}], len(behind[name]), costs.get(heads.union(behind[name])))
+        for name in names
+    }
+
+
+def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
+    """The graph of the training step in which `layers` train, cut out of one in which they and others do: the same
+    graph, name for name, as if it had been built for them.
+
+    It holds what the loss, the logits and the updates of these layers need; a forward op that keeps a mask or indices
+    which nobody reads any more becomes the one of the inference, which keeps none; weights that do not train are in
+    flash."""
+    step, inference = whole.train_step, whole.infer
+    trains = {p.variable: p.name.rsplit(".", 1)[0] in layers for p in whole.training.parameters}
+    plain = {call.layer: call.op for call in inference.calls}
+    tensors = dict(step.graph.by_name)
+    needed, ops = {step.logits, step.loss}, []
+    for call in reversed(step.calls):
+        op = call.op
+        if call.phase == "update":  # of the counter in any case
+            is_needed = trains.get(op.mutates[0], True)
+        else:
+            is_needed = not needed.isdisjoint(op.outputs)
+        if not is_needed:
+            continue
+        if len(op.outputs) > 1 and op.outputs[1] not in needed:
+            op = plain[call.layer]
+            tensors |= {name: inference.graph.by_name[name] for name in op.scratch}
+        ops.append(op)
+        needed.update(op.inputs)
+    used = needed.union(*((*op.outputs, *op.scratch) for op in ops))
+    frozen = {name for name, is_trained in trains.items() if not is_trained}
+    kept = (replace(t, kind="constant") if t.name in frozen else t for t in tensors.values() if t.name in used)
+    return _renumbered(Graph(tuple(kept), tuple(reversed(ops))))
+
+
+def _renumbered(graph: Graph) -> Graph:
+    """The graph with the numbers that tell apart what has one name counted anew: among equals, the planner goes by
+    names."""
+    name = _numbering(t.name for t in graph.tensors)
+    op_name = _numbering(op.name for op in graph.ops)
+
+    def renamed(op: Op) -> Op:
+        return replace(
+            op,
+            name=op_name[op.name],
+            inputs=tuple(name[n] for n in op.inputs),
+            outputs=tuple(name[n] for n in op.outputs),
+            scratch=tuple(name[n] for n in op.scratch),
+            overlaps=tuple(replace(o, input=name[o.input], output=name[o.output]) for o in op.overlaps),
+            mutates=tuple(name[n] for n in op.mutates),
+            reads=tuple(replace(access, tensor=name[access.tensor]) for access in op.reads),
+            by_channel=tuple(replace(form, reads=tuple(name[n] for n in form.reads)) for form in op.by_channel),
+        )
+
+    return Graph(tuple(replace(t, name=name[t.name]) for t in graph.tensors), tuple(map(renamed, graph.ops)))
+
+
+def _numbering(names: Iterable[str]) -> dict[str, str]:
+    """`layer:what`, `layer:what.2`, ... in the order of `names`; names of layers and parameters stay."""
+    found, seen = {}, Counter()
+    for name in names:
+        numbered = NUMBERED.fullmatch(name)
+        base = numbered[1] if numbered else name
+        seen[base] += 1
+        found[name] = base if seen[base] == 1 else f"{base}.{seen[base]}"
+    return found

@@ -1,0 +1,100 @@
+"""What both reports say of streamed runs, of how low the arena could be, and of ops that are computed again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mcutrain.report.figures import Report
+
+WAYS = {"rows": "row by row", "channels": "by channels", "filters": "by filters"}
+NOT_THE_ARENA = "The arena is not lower by as much: tensors share addresses over time."
+
+
+@dataclass(frozen=True)
+class Member:
+    """One op of a run: its place among all ops, its unique name, and the ring that it writes (None: whole tensors)."""
+
+    position: int
+    name: str
+    ring: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Ops that execute together. unit: what it steps over (rows, channels, filters); `nbytes` of rings stand for
+    `whole_nbytes` of tensors. A tensor in another one's ring counts in neither: whole, it would lie in place too."""
+
+    unit: str
+    members: tuple[Member, ...]
+    nbytes: int
+    whole_nbytes: int
+
+    @property
+    def title(self) -> str:
+        first, last = self.members[0].position, self.members[-1].position
+        return f"ops {first} to {last}, {WAYS[self.unit]}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One line of how low the arena could be: `gap` is the height less this bound, in bytes; None for the height."""
+
+    label: str
+    nbytes: int
+    gap: int | None
+    meaning: str
+
+
+def runs(report: Report) -> list[Run]:
+    """The streamed runs in the order of execution."""
+    result = []
+    for stream in report["streams"]:
+        ring_of = {ring["op"]: ring for ring in stream["rings"]}
+        members = tuple(Member(i, name, ring_of.get(i)) for i, name in enumerate(stream["ops"], stream["first"]))
+        own = [ring for ring in stream["rings"] if ring["in_ring_of"] is None]
+        only_filters = bool(own) and all(ring["unit"] == "filters" for ring in own)
+        sums = (sum(ring[key] for ring in own) for key in ("nbytes", "whole_nbytes"))
+        result.append(Run("filters" if only_filters else stream["axis"], members, *sums))
+    return result
+
+
+def held_text(ring: dict[str, Any]) -> str:
+    """How much of a tensor its ring holds: `3 of 64 rows`."""
+    return f"{ring['held']:,} of {ring['whole']:,} {ring['unit']}"
+
+
+def bounds(report: Report) -> list[Bound]:
+    """Height, bound for this order, bound over every order."""
+    plan = report["plan"]
+    height = plan["height"]
+    here, anywhere = height - plan["bound"], height - plan["order_bound"]
+    in_order = f"in this order {here:,} B less at most" if here else "proven: this order needs as much"
+    orders = f"in any order {anywhere:,} B less at most" if anywhere else "proven: every order needs as much"
+    return [
+        Bound("height of the arena", height, None, "what the plan needs"),
+        Bound("bound for this order", plan["bound"], here, in_order),
+        Bound("bound over every order", plan["order_bound"], anywhere, orders),
+    ]
+
+
+def given(report: Report) -> str:
+    """What the bounds take as given: they are not over every choice of streams or of ops to compute again."""
+    streams, again = len(report["streams"]), len(report.get("recomputed", []))
+    chosen = [counted(streams, "streamed run")] if streams else []
+    chosen += [counted(again, "op") + " computed again"] if again else []
+    if not chosen:
+        return "Bounds for whole tensors, each computed once."
+    return f"Bounds for these {' and '.join(chosen)}; over other such choices none is known."
+
+
+def recomputed_macs(report: Report) -> tuple[int, float | None]:
+    """(MACs of all ops that are computed again, their percent of the MACs of the step; None where it has none)."""
+    macs = sum(entry["macs"] for entry in report.get("recomputed", []))
+    step = sum(op["macs"] for op in report["ops"] if op["phase"] != "recompute")
+    return macs, 100 * macs / step if step else None
+
+
+def counted(number: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

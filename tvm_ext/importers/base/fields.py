@@ -1,0 +1,60 @@
+"""Reading fields of an untrusted dict: each error names the place, the key and what was expected."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mcutrain.planner.errors import ModelError
+
+SMALLEST_SCALE, LARGEST_SCALE = 1e-18, 1e18
+
+
+def take(mapping: dict, key: str, kind: type, where: str) -> object:
+    """mapping[key], which must be a `kind`."""
+    if key not in mapping:
+        raise ModelError(f"{where}: key '{key}' is missing")
+    value = mapping[key]
+    if not isinstance(value, kind):
+        raise ModelError(f"{where}: '{key}' is a {type(value).__name__}, expected a {kind.__name__}")
+    return value
+
+
+def integer(mapping: dict, key: str, low: int, high: int, where: str) -> int:
+    """An integer in [low, high]."""
+    value = mapping.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise ModelError(f"{where}: '{key}' is {_show(mapping, key)}, expected an integer from {low} to {high}")
+    return int(value)
+
+
+def scale(mapping: dict, key: str, where: str) -> float:
+    """A positive number; the quotient of any two, times 255, stays inside float32."""
+    value = mapping.get(key)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not SMALLEST_SCALE <= value <= LARGEST_SCALE:
+        raise ModelError(
+            f"{where}: '{key}' is {_show(mapping, key)}, "
+            f"expected a positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+        )
+    return float(value)
+
+
+def array(mapping: dict, key: str, dtype: str, ndim: int, where: str) -> np.ndarray:
+    """A numpy array of this dtype and number of dimensions, none of them zero."""
+    value = mapping.get(key)
+    if not isinstance(value, np.ndarray) or value.dtype != np.dtype(dtype) or value.ndim != ndim or value.size == 0:
+        found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else _show(mapping, key)
+        raise ModelError(f"{where}: '{key}' is {found}, expected a {ndim}-dimensional {dtype} array")
+    return np.asarray(value)
+
+
+def _show(mapping: dict, key: str) -> str:
+    """The value in one short line, whatever it is: a file can hold lists of any depth, and numbers of any length."""
+    if key not in mapping:
+        return "missing"
+    value = mapping[key]
+    if isinstance(value, bool | float | None) or (isinstance(value, int) and abs(value) < 1 << 64):
+        return repr(value)
+    return f"{value[:40]!r}" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -1,0 +1,298 @@
+"""What every front door builds a network with: one method a layer, checked against the shape and the quantisation that
+reach it. Whoever reads a file format calls these in the network's order and ends with `finish`.
+
+Activations are `Value`s: (1, H, W, C), int8 with a quantisation or float32 without one. A vector of n features is
+(1, 1, 1, n). Flattening needs no op: a fully connected layer behind it becomes a convolution whose window is the whole
+input, and its weight is read in the order in which the format flattens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Literal
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.planner.policy import Layer
+from mcutrain.tvm_ext.dialect import call, shape_of, window_output_shape
+from mcutrain.tvm_ext.fixed_point import multipliers
+from mcutrain.tvm_ext.function import FunctionBuilder, live
+from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, FloatConv, safe_bias
+from mcutrain.tvm_ext.importers.base.heads import Head, with_head
+from mcutrain.tvm_ext.model import NETWORK, Model, from_oihw
+
+Order = Literal["HWC", "CHW"]
+RESERVED = ("x", "label", "loss", "softmax", "counter", "learning_rate")
+LONGEST_NAME = 80
+LARGEST_INDEXED_WINDOW = 256  # a maximum's place in its window is kept in one byte
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """real = (q - zero) * scale, q in [-128, 127]."""
+
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """An activation. order: None, or the order of its features once it counts as a flat vector."""
+
+    var: relax.Var
+    quantisation: Quantisation | None
+    order: Order | None = None
+
+    @property
+    def shape(self) -> list[int]:
+        """[1, H, W, C]."""
+        return shape_of(self.var)
+
+    @property
+    def features(self) -> int:
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Window:
+    """kernel (h, w), stride (vertical, horizontal), padding (top, left, bottom, right)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def attrs(self) -> dict[str, list[int]]:
+        return {"kernel": list(self.kernel), "stride": list(self.stride), "padding": list(self.padding)}
+
+
+class NetworkBuilder:
+    """Builds `main` layer by layer. Every method raises ModelError naming the layer. A name that is taken gets a number
+    behind it."""
+
+    def __init__(self, input_shape: Sequence[int], quantisation: Quantisation | None) -> None:
+        """input_shape: [1, H, W, C]; quantisation: None for a float32 network."""
+        self.builder = FunctionBuilder()
+        self.params: dict[str, np.ndarray] = {}
+        self.layers: list[Layer] = []
+        self._names: set[str] = set(RESERVED)
+        dtype = "float32" if quantisation is None else "int8"
+        self.input = Value(self.builder.param("x", input_shape, dtype), quantisation)
+
+    # ------------------------------------------------------------------ layers with parameters
+    def conv2d(self, name: str, x: Value, conv: ConvParams) -> Value:
+        """int8 convolution, dense over channels or depthwise."""
+        name, quantisation = self.unique(name), _quantised(x, name)
+        expect(conv.x_scale, conv.x_zero, quantisation.scale, quantisation.zero, name)
+        attrs = self._window(name, x, conv)
+        attrs |= {"in_zero": conv.x_zero, "out_zero": conv.y_zero, "lo": conv.lo, "hi": conv.hi}
+        attrs |= {"in_scale": conv.x_scale, "out_scale": conv.y_scale, "rounding": conv.rounding}
+        values = {
+            "weight": from_oihw(conv.weight, conv.depthwise),
+            "bias": safe_bias(conv, conv.lo, conv.hi, name),
+            "scale": conv.requantise,
+        }
+        if conv.rounding != "even":
+            values["multipliers"] = multipliers(conv.x_scale, conv.w_scales, conv.y_scale)
+        args = [self.param(f"{name}.{n}", v) for n, v in values.items()]
+        self.layers.append(Layer(name, conv.weight, conv.depthwise))
+        return self._call("qconv2d", [x], args, Quantisation(conv.y_scale, conv.y_zero), name, attrs)
+
+    def float_conv2d(self, name: str, x: Value, conv: FloatConv) -> Value:
+        """float32 convolution, dense over channels or depthwise."""
+        name, x = self.unique(name), _float(x, name)
+        attrs = self._window(name, x, conv) | {"lo": conv.lo, "hi": conv.hi}
+        values = {"weight": from_oihw(conv.weight, conv.depthwise), "bias": conv.bias}
+        args = [self.param(f"{name}.{n}", v) for n, v in values.items()]
+        self.layers.append(Layer(name, conv.weight, conv.depthwise))
+        return self._call("fconv2d", [x], args, None, name, attrs)
+
+    def dense(self, name: str, x: Value, layer: ConvParams | FloatConv) -> Value:
+        """Fully connected: `layer.weight` is [O, features], in the order in which `x` was flattened."""
+        _, height, width, channels = x.shape
+        weight = layer.weight
+        if weight.ndim != 2 or weight.shape[1] != x.features:
+            raise ModelError(f"{name}: the weight {weight.shape} does not fit the {x.features} features that reach it")
+        if x.order == "HWC":
+            weight = weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        elif x.order == "CHW" or height * width == 1:
+            weight = weight.reshape(-1, channels, height, width)
+        else:
+            raise ModelError(f"{name}: acts on the last axis of {x.shape}; flatten its input first")
+        layer = replace(layer, weight=np.ascontiguousarray(weight), stride=(1, 1), padding=(0, 0, 0, 0))
+        x = replace(x, order=None)
+        return self.conv2d(name, x, layer) if isinstance(layer, ConvParams) else self.float_conv2d(name, x, layer)
+
+    # ------------------------------------------------------------------ layers without
+    def add(self, name: str, a: Value, b: Value, out: Quantisation | None, rounding: str = "even", lo: int = -128,
+            hi: int = 127) -> Value:  # fmt: skip
+        """Sum of two activations of one shape; int8 or (out None) float32."""
+        if a.shape != b.shape:
+            raise ModelError(f"{name}: adds {a.shape} and {b.shape}; the shapes must be equal")
+        if out is None:
+            return self._emit("fadd", [_float(a, name), _float(b, name)], None, name, {})
+        qa, qb = _quantised(a, name), _quantised(b, name)
+        attrs = {"a_scale": qa.scale, "a_zero": qa.zero, "b_scale": qb.scale, "b_zero": qb.zero, "lo": lo, "hi": hi}
+        attrs |= {"out_scale": out.scale, "out_zero": out.zero, "rounding": rounding}
+        return self._emit("qadd", [a, b], out, name, attrs)
+
+    def mean(self, name: str, x: Value) -> Value:
+        """int8 mean over all positions, halves to even; scale and zero point pass through."""
+        return self._emit("qmean", [x], _quantised(x, name), name, {})
+
+    def avg_pool(self, name: str, x: Value, window: Window, out: Quantisation | None = None, rounding: str = "even",
+                 counts_padding: bool = False, lo: int = -128, hi: int = 127) -> Value:  # fmt: skip
+        """Average over a window. int8: requantised to `out`; where scale and zero point do not change, the integers
+        themselves are averaged (rounding "even", "tflite" (halves away from zero), "truncate"). float32: out None."""
+        attrs = self._window(name, x, window) | {"counts_padding": counts_padding}
+        if x.quantisation is None:
+            return self._emit("favg_pool", [x], None, name, attrs)
+        own, out = x.quantisation, out or x.quantisation
+        attrs |= {"in_scale": own.scale, "in_zero": own.zero, "out_scale": out.scale, "out_zero": out.zero}
+        return self._emit("qavg_pool", [x], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
+
+    def max_pool(self, name: str, x: Value, window: Window) -> Value:
+        """Largest of a window; padding never wins."""
+        if window.kernel[0] * window.kernel[1] > LARGEST_INDEXED_WINDOW:
+            raise ModelError(f"{name}: a maximum over {window.kernel}; at most {LARGEST_INDEXED_WINDOW} positions")
+        return self._emit("max_pool", [x], x.quantisation, name, self._window(name, x, window) | _dtype(x))
+
+    def concat(self, name: str, values: Sequence[Value]) -> Value:
+        """Along the channels; all of one quantisation (requantise them before)."""
+        if len({(tuple(v.shape[:3]), v.order) for v in values}) != 1 or not all(_alike(values[0], v) for v in values):
+            raise ModelError(f"{name}: joins values that differ in more than their channels; requantise or resize them")
+        return self._emit("concat", list(values), values[0].quantisation, name, _dtype(values[0]))
+
+    def pad(self, name: str, x: Value, padding: tuple[int, int, int, int]) -> Value:
+        """Borders of real 0: top, left, bottom, right."""
+        value = float(x.quantisation.zero) if x.quantisation else 0.0
+        return self._emit("pad", [x], x.quantisation, name, {"padding": list(padding), "value": value, **_dtype(x)})
+
+    def requantise(self, name: str, x: Value, out: Quantisation, rounding: str = "even", lo: int = -128,
+                   hi: int = 127) -> Value:  # fmt: skip
+        """int8 of one quantisation as int8 of another; with lo and hi alone, a clamp."""
+        own = _quantised(x, name)
+        attrs = {"in_scale": own.scale, "in_zero": own.zero, "out_scale": out.scale, "out_zero": out.zero}
+        return self._emit("requantise", [x], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
+
+    def clip(self, name: str, x: Value, lo: float, hi: float) -> Value:
+        """float32 clamp, as ReLU and ReLU6."""
+        return self._emit("fclip", [_float(x, name)], None, name, {"lo": float(lo), "hi": float(hi)})
+
+    def flatten(self, x: Value, order: Order) -> Value:
+        """The same values, counted as a vector in this order."""
+        return replace(x, order=x.order or order)
+
+    def stand_in(self, shape: Sequence[int], quantisation: Quantisation | None) -> Value:
+        """An activation that nothing computes, [1, H, W, C]: what the layers behind a refused one are judged on. A
+        network that holds it is never finished."""
+        dtype = "float32" if quantisation is None else "int8"
+        return Value(relax.Var("refused", relax.TensorType(list(shape), dtype)), quantisation)
+
+    # ------------------------------------------------------------------ the end
+    def finish(self, name: str, output: Value, head: Head | None = None) -> Model:
+        """The model whose output layer is what made `output`; `head` may put another in its place (heads.py)."""
+        head = head or Head()
+        _check_end(self.input, output, head)
+        var, logits_scale, logits_zero = with_head(self, output, head)
+        main = live(NETWORK, self.builder.finish(NETWORK, [var], list(self.builder.params.values())))
+        quantisation = self.input.quantisation
+        return Model(
+            name=name,
+            module=tvm.IRModule({NETWORK: main}),
+            params={p.name: self.params[p.name] for p in main.params[1:]},
+            layers=tuple(self.layers),
+            input_shape=tuple(self.input.shape),
+            input_scale=quantisation.scale if quantisation else 1.0,
+            input_zero=quantisation.zero if quantisation else 0,
+            classes=int(np.prod(shape_of(var))),
+            head=head.kind,
+            loss=head.loss,
+            logits_scale=logits_scale,
+            logits_zero=logits_zero,
+        )
+
+    # ------------------------------------------------------------------ shared
+    def param(self, name: str, value: np.ndarray) -> relax.Var:
+        if name in self.params:
+            raise ModelError(f"{name}: two layers have this name; rename one of them")
+        self.params[name] = np.ascontiguousarray(value)
+        return self.builder.param(name, value.shape, str(value.dtype))
+
+    def unique(self, name: str) -> str:
+        """The layer's name in the characters that reports, policies and files can carry, told from the others."""
+        base = candidate = re.sub(r"[^\w./-]+", "_", name, flags=re.ASCII)[:LONGEST_NAME] or "layer"
+        numbers = count(2)
+        while candidate in self._names:
+            candidate = f"{base}_{next(numbers)}"
+        self._names.add(candidate)
+        return candidate
+
+    def _emit(self, op: str, values: list[Value], out: Quantisation | None, name: str, attrs: dict) -> Value:
+        return self._call(op, values, [], out, self.unique(name), attrs)
+
+    def _call(
+        self, op: str, values: list[Value], params: list, out: Quantisation | None, name: str, attrs: dict
+    ) -> Value:
+        expr = call(op, [*(v.var for v in values), *params], **attrs, layer=name)
+        return Value(self.builder.emit(expr, name), out, values[0].order)
+
+    def _window(self, name: str, x: Value, window: Window | ConvParams | FloatConv) -> dict:
+        """The attributes of a window that slides over x, which must have room for it."""
+        if isinstance(window, Window):
+            attrs = window.attrs
+        else:
+            taken = window.weight.shape[0] if window.depthwise else window.weight.shape[1]
+            if x.shape[3] != taken:
+                raise ModelError(f"{name}: takes {taken} channels, but {x.shape[3]} reach it")
+            attrs = Window(window.weight.shape[2:], window.stride, window.padding).attrs
+            attrs |= {"depthwise": window.depthwise, "trained_channels": [], "slots": ""}
+        if min(window_output_shape(x.shape, 1, attrs)) < 1:
+            raise ModelError(f"{name}: an input of {x.shape[1:3]} is too small; choose a larger input size")
+        return attrs
+
+
+def _check_end(x: Value, output: Value, head: Head) -> None:
+    """That head and loss fit the network."""
+    if head.loss == "autoencoder" and (head.kind == "float" or x.features != output.features):
+        raise ModelError(f"no autoencoder: {x.features} inputs, {output.features} outputs; use another loss")
+    if head.raw_logits and head.loss in ("mse", "autoencoder"):
+        raise ModelError(f"raw logits have no meaning for the loss {head.loss}; use dequantized ones")
+
+
+def expect(its_scale: float, its_zero: int, scale_before: float, zero_before: int, where: str) -> None:
+    """A layer's input must be quantised as the layer before wrote it."""
+    if its_zero != zero_before or abs(its_scale - scale_before) > 1e-6 * scale_before:
+        raise ModelError(
+            f"{where}: reads scale {its_scale:.6g}, zero point {its_zero}; "
+            f"the layer before writes {scale_before:.6g}, {zero_before}"
+        )
+
+
+def _quantised(x: Value, name: str) -> Quantisation:
+    if x.quantisation is None:
+        raise ModelError(f"{name}: an int8 layer reads float32; quantise what comes before it, too")
+    return x.quantisation
+
+
+def _float(x: Value, name: str) -> Value:
+    if x.quantisation is not None:
+        raise ModelError(f"{name}: a float32 layer reads int8; quantise it, too, or nothing at all")
+    return x
+
+
+def _alike(a: Value, b: Value) -> bool:
+    """Whether both have one quantisation, but for the rounding of a scale."""
+    if a.quantisation is None or b.quantisation is None:
+        return a.quantisation is b.quantisation
+    p, q = a.quantisation, b.quantisation
+    return p.zero == q.zero and abs(p.scale - q.scale) <= 1e-6 * q.scale
+
+
+def _dtype(x: Value) -> dict[str, str]:
+    return {"dtype": "float32" if x.quantisation is None else "int8"}

@@ -1,0 +1,134 @@
+"""A translation under way: what each tensor stands for so far, and how operators read their operands and attributes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
+from mcutrain.tvm_ext.importers.graph.graph import LARGEST_ACTIVATION, Node
+from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, Stored, as_array, stored_real
+
+LARGEST_ATTRIBUTE = 1 << 16  # of strides, pads and windows
+
+
+@dataclass(frozen=True)
+class Import:
+    """values: by tensor name, constants among them. readers: how often each tensor is read."""
+
+    network: NetworkBuilder
+    values: dict[str, Known]
+    readers: Counter[str]
+
+    # ------------------------------------------------------------------ operands
+    def known(self, node: Node, index: int) -> Known | None:
+        """Operand `index`; None where it is left out."""
+        name = node.inputs[index] if index < len(node.inputs) else ""
+        if not name:
+            return None
+        if name not in self.values:
+            raise ModelError(f"{node.name}: reads '{name[-60:]}', which nothing before it writes")
+        return self.values[name]
+
+    def real(self, node: Node, index: int = 0) -> Real:
+        """The activation at operand `index`."""
+        known = self.known(node, index)
+        if isinstance(known, Real):
+            return known
+        if isinstance(known, Stored):
+            raise ModelError(f"{node.name}: reads int8; put a DequantizeLinear before and a QuantizeLinear behind it")
+        what = "is missing" if known is None else "is a constant, and must be an activation"
+        raise ModelError(f"{node.name}: operand {index} {what}; export the model anew")
+
+    def image(self, node: Node, index: int = 0) -> Real:
+        """An activation with its channels in front of its one or two spatial axes."""
+        x = self.real(node, index)
+        if len(x.layout) not in (3, 4) or not x.layout.startswith("NC"):
+            raise ModelError(
+                f"{node.name}: its input has the axes {x.layout}, must be (1, C, H, W) or (1, C, L); "
+                "put reshapes and transposes at the ends of the network alone"
+            )
+        return x
+
+    def constant(self, node: Node, index: int, what: str) -> np.ndarray:
+        array = self.optional(node, index, what)
+        if array is None:
+            raise ModelError(f"{node.name}: its {what} is missing; export the model anew")
+        return array
+
+    def optional(self, node: Node, index: int, what: str) -> np.ndarray | None:
+        """A constant operand that may be left out."""
+        known = self.known(node, index)
+        array = None if known is None else as_array(known)
+        if known is not None and array is None:
+            raise ModelError(f"{node.name}: its {what} is computed, no constant; export with fixed shapes and weights")
+        return array
+
+    def ints(self, node: Node, key: str, index: int, what: str) -> list[int] | None:
+        """What older operator sets have as an attribute and newer ones as an operand."""
+        if key in node.attrs:
+            return integers(node, key)
+        array = self.optional(node, index, what)
+        return None if array is None else whole(array, node, what)
+
+    def is_only_reader(self, node: Node, index: int) -> bool:
+        return self.readers[node.inputs[index]] == 1
+
+    # ------------------------------------------------------------------ results
+    def stored(self, value: Value, layout: str, name: str) -> Real:
+        check_size(math.prod(value.shape), name)
+        return stored_real(self.network, value, layout)
+
+    def settled(self, x: Real, node: Node) -> Real:
+        """What several operators read can no more be folded; in float32 it is computed as it stands, for all."""
+        check_size(math.prod(x.shape), node.name)
+        if self.readers[node.outputs[0]] == 1:
+            return x
+        if x.is_quantised:
+            return replace(x, linear=None)
+        return replace(self.stored(x.make(None, -INF, INF, node.name), x.layout, node.name), linear=None)
+
+
+def check_size(count: int, name: str) -> None:
+    if count > LARGEST_ACTIVATION:
+        raise ModelError(f"{name}: makes {count} numbers; more than {LARGEST_ACTIVATION} fit no microcontroller")
+
+
+def integers(node: Node, key: str) -> list[int]:
+    value = node.attrs[key]
+    values = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int | np.integer) for n in values):
+        raise ModelError(f"{node.name}: {key} holds something else than integers; export the model anew")
+    return [int(n) for n in values]
+
+
+def whole(array: np.ndarray, node: Node, what: str) -> list[int]:
+    """A short integer operand, as a list."""
+    if array.size > 16 or not np.all(np.isfinite(array)) or np.any(array != np.rint(array)):
+        raise ModelError(f"{node.name}: its {what} is no short list of integers; export the model anew")
+    return [int(n) for n in array.reshape(-1)]
+
+
+def number(node: Node, key: str, default: float) -> float:
+    value = node.attrs.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or math.isnan(value):
+        raise ModelError(f"{node.name}: {key} is no number; export the model anew")
+    return value
+
+
+def bounded(node: Node, key: str, values: Sequence[int], low: int) -> Sequence[int]:
+    if not all(low <= n <= LARGEST_ATTRIBUTE for n in values):
+        raise ModelError(f"{node.name}: {key} {list(values)}: from {low} to {LARGEST_ATTRIBUTE}")
+    return values
+
+
+def axis_of(node: Node, axis: int, rank: int) -> int:
+    """An axis from the front."""
+    if not -rank <= axis < rank:
+        raise ModelError(f"{node.name}: axis {axis} of a tensor with {rank} axes; export the model anew")
+    return axis % rank

@@ -1,0 +1,199 @@
+"""What a tensor of the graph stands for while it is translated. Real arithmetic between DequantizeLinear and
+QuantizeLinear is not done where it stands: a `Real` knows how it is made once its quantisation and its clamp are known,
+since both belong into the integer operator that makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+
+if TYPE_CHECKING:
+    from mcutrain.tvm_ext.importers.graph.linear import Linear
+
+INF = math.inf
+LARGEST_RATIO = 1 << 16  # of two scales between which is requantised; 2^8 already saturates every value
+CANONICAL = {1: "C", 2: "NC", 3: "NCW", 4: "NCHW"}
+# (quantisation or None for float32, lo, hi as reals, name of the operator that asks) -> the activation
+Make = Callable[[Quantisation | None, float, float, str], Value]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant that is dequantised: real = (ints - zero) * scale, scale and zero one number or one an index of
+    `axis`."""
+
+    ints: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+    axis: int
+
+    @property
+    def real(self) -> np.ndarray:
+        """float64."""
+        shape = [1] * self.ints.ndim
+        if self.scale.size > 1:
+            shape[self.axis] = self.scale.size
+        scale, zero = self.scale.astype(np.float64).reshape(shape), self.zero.astype(np.float64).reshape(shape)
+        return (self.ints.astype(np.float64) - zero) * scale
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An int8 tensor, between QuantizeLinear and DequantizeLinear. layout: as of a Real."""
+
+    value: Value
+    layout: str
+
+
+@dataclass(frozen=True)
+class Real:
+    """A real-valued activation. layout: the axis letters of the outer tensor, of which N is always 1 and a letter that
+    is left out has size 1; rank 2 is a vector of features. shape: inside, (1, H, W, C). own: the quantisation in which
+    it stands already, if any. linear: the layer that makes it, where its result may still be scaled and shifted.
+    parts: what was joined along the channels to make it."""
+
+    layout: str
+    shape: tuple[int, int, int, int]
+    make: Make
+    is_quantised: bool
+    own: Quantisation | None = None
+    linear: Linear | None = None
+    parts: tuple[Real, ...] = ()
+
+    def changed(self, **changes: object) -> Real:
+        """What another operator makes of it."""
+        return replace(self, **{"linear": None, "parts": (), **changes})
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Of the outer tensor."""
+        if len(self.layout) <= 2:
+            return (1, math.prod(self.shape))[-len(self.layout) :]
+        return tuple(self.size(letter) for letter in self.layout)
+
+    def size(self, letter: str) -> int:
+        return self.shape["NHWC".index(letter)]
+
+    def ints(self, name: str) -> Value:
+        """As int8, in the quantisation in which it stands."""
+        if self.own is None and self.is_quantised:
+            raise ModelError(f"{name}: its input is not quantised; put a QuantizeLinear and a DequantizeLinear there")
+        return self.make(self.own, -INF, INF, name)
+
+
+Known = Real | Stored | Weight | np.ndarray
+
+
+def as_array(known: Known) -> np.ndarray | None:
+    """A constant's values, None for an activation."""
+    if isinstance(known, Weight):
+        return known.real
+    return known if isinstance(known, np.ndarray) else None
+
+
+def int_range(q: Quantisation, lo: float, hi: float) -> tuple[int, int]:
+    """The clamp [lo, hi] in int8, as QuantizeLinear rounds its ends in float32."""
+    ends = []
+    for real, end in ((lo, -128), (hi, 127)):
+        steps = end if math.isinf(real) else float(np.rint(np.float32(real) / np.float32(q.scale))) + q.zero
+        ends.append(int(min(max(steps, -128), 127)))
+    return ends[0], max(ends)
+
+
+def alike(a: Quantisation, b: Quantisation) -> bool:
+    return a.zero == b.zero and abs(a.scale - b.scale) <= 1e-6 * b.scale
+
+
+def check_ratio(numerator: float, out: Quantisation, name: str) -> None:
+    """Of what is requantised: numbers that many steps apart say nothing, and their products leave int32."""
+    if not numerator < LARGEST_RATIO * out.scale:
+        raise ModelError(f"{name}: the scales {numerator:.3g} and {out.scale:.3g} do not fit each other; quantise anew")
+
+
+def narrowed(lo: float, hi: float, outer_lo: float, outer_hi: float) -> tuple[float, float]:
+    """The one clamp that equals [lo, hi] and then [outer_lo, outer_hi]."""
+    return min(max(lo, outer_lo), outer_hi), min(max(hi, outer_lo), outer_hi)
+
+
+def stored_real(network: NetworkBuilder, value: Value, layout: str) -> Real:
+    """What `value`, already there, stands for."""
+    made: dict[tuple, Value] = {}  # clamps and requantisations, for the next reader who asks for the same
+
+    def make(q: Quantisation | None, lo: float, hi: float, name: str) -> Value:
+        own = value.quantisation
+        if own is None:
+            if q is not None:
+                raise ModelError(f"{name}: quantises what was computed in float32; quantise all operators, or none")
+            if (lo, hi) != (-INF, INF) and (lo, hi) not in made:
+                made[lo, hi] = network.clip(name, value, lo, hi)
+            return made.get((lo, hi), value)
+        if q is None:
+            raise ModelError(f"{name}: computes in float32 on int8 activations; quantise it, too, or nothing at all")
+        limits = int_range(q, lo, hi)
+        if alike(own, q) and limits == (-128, 127):
+            return value
+        key = (own if alike(own, q) else q, *limits)
+        check_ratio(own.scale, q, name)
+        if key not in made:
+            made[key] = network.requantise(name, value, key[0], lo=limits[0], hi=limits[1])
+        return made[key]
+
+    return Real(layout, tuple(value.shape), make, value.quantisation is not None, value.quantisation)
+
+
+def once(name: str, emit: Callable[[Quantisation, int, int], Value]) -> Make:
+    """Emits an int8 operator when it is first asked for; all readers must ask for the same."""
+    made: dict[tuple, Value] = {}
+
+    def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
+        if q is None:
+            raise ModelError(f"{reader}: the result of {name} is not quantised; put a QuantizeLinear behind {name}")
+        key = (q, *int_range(q, lo, hi))
+        if made and key not in made:
+            raise ModelError(f"{reader}: the result of {name} is quantised in two ways; quantise it once, behind it")
+        if key not in made:
+            made[key] = emit(*key)
+        return made[key]
+
+    return make
+
+
+def lazy(x: Real, shape: tuple[int, int, int, int], layout: str, name: str, emit: Make | None = None, *,
+         commutes: Callable[[Value], Value] | None = None) -> Real:  # fmt: skip
+    """An int8 operator's result. commutes: it moves values without changing them, so that its operand takes the
+    quantisation of its result; otherwise emit makes it."""
+    if commutes is None:
+        return Real(layout, shape, emit, True)
+    made: dict[object, Value] = {}  # by the operand; the operator is emitted once for it
+
+    def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
+        operand = x.make(q, lo, hi, reader)
+        if operand.var not in made:
+            made[operand.var] = commutes(operand)
+        return made[operand.var]
+
+    return x.changed(layout=layout, shape=shape, make=make)
+
+
+def quantisation_of(scale: np.ndarray | None, zero: np.ndarray | None, name: str) -> tuple[Quantisation, str]:
+    """(per-tensor quantisation in int8 terms, dtype in the file); uint8 is int8 with the zero point 128 lower."""
+    if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
+        raise ModelError(f"{name}: an activation needs one constant scale and zero point; quantise it per tensor")
+    dtype = "uint8" if zero is None else str(zero.dtype)
+    if dtype not in ("int8", "uint8"):
+        raise ModelError(f"{name}: activations in {dtype}; quantise to int8 or uint8")
+    value = float(np.asarray(scale, np.float32).reshape(-1)[0])
+    if not SMALLEST_SCALE <= value <= LARGEST_SCALE:  # NaN, too
+        raise ModelError(
+            f"{name}: the scale {value:.3g} is no positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+        )
+    number = 0 if zero is None else int(zero.reshape(-1)[0])
+    return Quantisation(value, number - 128 if dtype == "uint8" else number), dtype

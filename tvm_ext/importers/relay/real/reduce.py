@@ -1,0 +1,118 @@
+"""Relay's reductions, losses and softmax in Relax."""
+
+from __future__ import annotations
+
+import math
+
+from tvm import relax
+from tvm.relax import op
+
+from mcutrain.tvm_ext.importers.relay.real.context import Context, Conversion
+from mcutrain.tvm_ext.importers.relay.real.values import Tensor, constant, dtype_of, is_integer, shape_of
+
+
+def axes_of(c: Context, x: Tensor, axis: list | None, exclude: bool) -> list[int]:
+    """The axes that are reduced: those given, or all others with exclude; none given means all."""
+    rank = len(shape_of(x))
+    if axis is None or (not axis and not exclude):
+        return list(range(rank))
+    if not all(type(a) is int for a in axis):
+        raise c.fail(f"axis is {str(axis)[:40]}, expected integers")
+    given = {c.axis(x, a) for a in axis}
+    return [a for a in range(rank) if (a not in given) == exclude]
+
+
+def mean_over(c: Context, x: Tensor, axes: list[int], keepdims: bool) -> relax.Expr:
+    """The mean; of integers, their sum (in int64, so that it cannot wrap) divided with truncation, in their dtype."""
+    if not is_integer(x):
+        return op.mean(x, axes, keepdims)
+    count = math.prod(shape_of(x)[a] for a in axes)
+    total = c(op.sum(c.cast(x, "int64"), axes, keepdims))
+    return op.astype(c(op.divide(total, constant(count, "int64"))), dtype_of(x))
+
+
+def _reduction(function: Conversion) -> Conversion:
+    def convert(c: Context, x: Tensor, *, axis: list | None, keepdims: bool, exclude: bool) -> relax.Expr:
+        axes = axes_of(c, x, axis, exclude)
+        return function(x, axes, keepdims) if axes else x
+
+    return convert
+
+
+def mean(c: Context, x: Tensor, *, axis: list | None, keepdims: bool, exclude: bool) -> relax.Expr:
+    axes = axes_of(c, x, axis, exclude)
+    return mean_over(c, x, axes, keepdims) if axes else x
+
+
+def variance(
+    c: Context, x: Tensor, center: Tensor, *, axis, keepdims: bool, exclude: bool, unbiased: bool
+) -> relax.Expr:
+    """The mean of squared distances from `center`, which the file gives."""
+    axes = axes_of(c, x, axis, exclude)
+    count = math.prod(shape_of(x)[a] for a in axes) - unbiased
+    if count < 1:
+        raise c.fail("needs more elements than it has")
+    distance = c(op.subtract(x, center))
+    total = c(op.sum(c(op.multiply(distance, distance)), axes, keepdims))
+    return op.divide(total, constant(count, dtype_of(x)))
+
+
+def _arg(function: Conversion) -> Conversion:
+    def convert(c: Context, x: Tensor, *, axis, keepdims: bool, exclude: bool, select_last_index: bool) -> relax.Expr:
+        """The first index of the extremum, int32."""
+        axes = axes_of(c, x, axis, exclude)
+        if select_last_index:
+            raise c.fail("select_last_index is not supported; only the first index of equal ones is")
+        if len(axes) not in (1, len(shape_of(x))):
+            raise c.fail(f"over axes {axes}: supported are one axis and all axes")
+        return op.astype(c(function(x, axes[0] if len(axes) == 1 else None, keepdims)), "int32")
+
+    return convert
+
+
+def _truth(function: Conversion) -> Conversion:
+    def convert(c: Context, x: Tensor, *, axis: list | None, keepdims: bool, exclude: bool) -> relax.Expr:
+        flags = c.cast(c.cast(x, "bool"), "int8")
+        return op.astype(c(function(flags, axes_of(c, x, axis, exclude), keepdims)), "bool")
+
+    return convert
+
+
+def softmax(c: Context, x: Tensor, *, axis: int) -> relax.Expr:
+    return op.nn.softmax(x, c.axis(x, axis))
+
+
+def log_softmax(c: Context, x: Tensor, *, axis: int) -> relax.Expr:
+    return op.nn.log_softmax(x, c.axis(x, axis))
+
+
+def cross_entropy_with_logits(c: Context, x: Tensor, y: Tensor) -> relax.Expr:
+    """-sum(x * y) / batch, x being log probabilities and y the wanted ones, both [batch, classes]."""
+    if len(shape_of(x)) != 2 or shape_of(x) != shape_of(y) or shape_of(x)[0] < 1:
+        raise c.fail(
+            f"predictions {list(shape_of(x))} and labels {list(shape_of(y))}: expected two equal [batch, classes]"
+        )
+    total = c(op.sum(c(op.multiply(x, y))))
+    return op.negative(c(op.divide(total, constant(shape_of(x)[0], dtype_of(x)))))
+
+
+def cross_entropy(c: Context, x: Tensor, y: Tensor) -> relax.Expr:
+    return cross_entropy_with_logits(c, c(op.log(x)), y)
+
+
+TABLE: dict[str, Conversion] = {
+    "sum": _reduction(op.sum),
+    "max": _reduction(op.max),
+    "min": _reduction(op.min),
+    "prod": _reduction(op.prod),
+    "mean": mean,
+    "variance": variance,
+    "argmax": _arg(op.argmax),
+    "argmin": _arg(op.argmin),
+    "all": _truth(op.min),
+    "any": _truth(op.max),
+    "nn.softmax": softmax,
+    "nn.log_softmax": log_softmax,
+    "nn.cross_entropy_with_logits": cross_entropy_with_logits,
+    "nn.cross_entropy": cross_entropy,
+}

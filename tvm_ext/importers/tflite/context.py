@@ -1,0 +1,199 @@
+"""What the handlers of TFLite operators share: their operands, quantisations, clamps and paddings, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import tflite
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, Graph, Operator, Tensor
+
+LARGEST_WINDOW, LARGEST_STRIDE = 1 << 12, 1 << 12
+LARGEST_RATIO = 1 << 16  # of two scales between which integers are requantised; 2^8 already saturates every value
+ACTIVATIONS = {n: name for name, n in vars(tflite.ActivationFunctionType).items() if isinstance(n, int)}
+BOUNDS = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
+Padding = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operator with its layer's name: what `walk` walks over."""
+
+    name: str
+    operator: Operator
+
+    @property
+    def op(self) -> str:
+        return self.operator.op
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return self.operator.inputs
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        return self.operator.outputs
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import under way. values: by tensor number. readers: the operators that read a tensor, by its number; the
+    network's end counts as one without a name. padding: of tensors whose PAD their one reader takes over."""
+
+    graph: Graph
+    network: NetworkBuilder
+    values: dict[int, Value]
+    readers: dict[int, list[str]]
+    padding: dict[int, Padding] = field(default_factory=dict)
+
+    def tensor(self, step: Step, index: int) -> Tensor:
+        """The tensor of an operand that must be there."""
+        if index >= len(step.inputs) or step.inputs[index] < 0:
+            raise ModelError(f"{step.name}: operand {index} is missing; convert the model anew")
+        return self.graph.tensors[step.inputs[index]]
+
+    def output(self, step: Step) -> Tensor:
+        return self.graph.tensors[step.outputs[0]]
+
+    def value(self, step: Step, index: int = 0) -> Value:
+        """The activation that reaches operand `index`."""
+        tensor = self.tensor(step, index)
+        if tensor.is_constant:
+            raise ModelError(f"{step.name}: reads the constant '{tensor.label}' as an activation; fold it into a layer")
+        if step.inputs[index] not in self.values:
+            raise ModelError(f"{step.name}: reads '{tensor.label}', which nothing before it writes")
+        return self.values[step.inputs[index]]
+
+    def image(self, step: Step, index: int = 0) -> Value:
+        """The same of an operator that needs to know where in the image an element stands."""
+        x = self.value(step, index)
+        if x.order is not None:
+            raise ModelError(f"{step.name}: works on a flattened image; put it before the flatten")
+        return x
+
+    def constant(self, step: Step, index: int, dtypes: Sequence[str] = ("int32", "int64")) -> np.ndarray:
+        tensor = self.tensor(step, index)
+        if not tensor.is_constant:
+            raise ModelError(f"{step.name}: '{tensor.label}' must be a constant of the file; export with fixed shapes")
+        if tensor.dtype not in dtypes:
+            raise ModelError(
+                f"{step.name}: '{tensor.label}' is {tensor.dtype}, not {' or '.join(dtypes)}; "
+                "convert with full-integer quantisation"
+            )
+        return tensor.array()
+
+
+def flat(state: Import, x: Value) -> Value:
+    return state.network.flatten(x, "HWC") if x.shape[1] * x.shape[2] > 1 else x
+
+
+def option(step: Step, key: str) -> int | float:
+    if key not in step.operator.options:
+        raise ModelError(f"{step.name}: its options are missing in the file; convert the model anew")
+    return step.operator.options[key]
+
+
+def quantisation(tensor: Tensor, name: str) -> Quantisation:
+    """Of an int8 activation: one scale and one zero point."""
+    if tensor.dtype != "int8":
+        raise ModelError(
+            f"{name}: '{tensor.label}' is {tensor.dtype}, activations are int8; convert with full-integer "
+            "quantisation (a representative dataset, int8 operators)"
+        )
+    if len(tensor.scales) != 1 or len(tensor.zeros) > 1:
+        raise ModelError(f"{name}: an activation has one scale and one zero point, this has {len(tensor.scales)}")
+    return Quantisation(checked_scale(tensor.scales[0], name), _zero(tensor.zeros, name))
+
+
+def checked_scale(scale: float, name: str) -> float:
+    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # NaN, too
+        raise ModelError(
+            f"{name}: the scale {scale:.3g} is no positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+        )
+    return float(scale)
+
+
+def _zero(zeros: np.ndarray, name: str) -> int:
+    zero = int(zeros[0]) if len(zeros) else 0
+    if not -128 <= zero <= 127:
+        raise ModelError(f"{name}: the zero point {zero} is outside int8; convert the model anew")
+    return zero
+
+
+def check_ratio(numerator: float, denominator: float, name: str) -> None:
+    """Between two scales, so that no integer product of a requantisation leaves int32."""
+    if numerator / denominator >= LARGEST_RATIO:
+        raise ModelError(f"{name}: the scales {numerator:.3g} and {denominator:.3g} do not fit each other")
+
+
+def same(a: Quantisation, b: Quantisation, name: str) -> None:
+    """Of operators that pass integers through."""
+    if a != b:
+        raise ModelError(
+            f"{name}: reads scale {a.scale:.6g}, zero point {a.zero} and writes {b.scale:.6g}, {b.zero}, "
+            "but does not requantise; convert the model anew"
+        )
+
+
+def clamp(activation: str, out: Quantisation, name: str) -> tuple[int, int]:
+    """(lo, hi) of the int8 output under an activation; rounded in float32, halves away from zero, as TFLite does."""
+    if activation not in BOUNDS:
+        raise ModelError(f"{name}: the activation {activation} is not supported; use RELU or RELU6")
+    ends = []
+    for real, end in zip(BOUNDS[activation], (-128, 127), strict=True):
+        if real is None:
+            ends.append(end)
+            continue
+        steps = np.float32(real) / np.float32(out.scale)
+        if abs(steps) < 1 << 10:
+            ends.append(min(max(out.zero + int(math.copysign(math.floor(abs(steps) + 0.5), steps)), -128), 127))
+        else:
+            ends.append(end)
+    return ends[0], ends[1]
+
+
+def fused_clamp(step: Step, out: Quantisation) -> tuple[int, int]:
+    number = option(step, "FusedActivationFunction")
+    return clamp(ACTIVATIONS.get(number, f"number {number}"), out, step.name)
+
+
+def strides(step: Step) -> tuple[int, int]:
+    stride = (option(step, "StrideH"), option(step, "StrideW"))
+    if not all(1 <= n <= LARGEST_STRIDE for n in stride):
+        raise ModelError(f"{step.name}: stride {list(stride)}; from 1 to {LARGEST_STRIDE}")
+    return stride
+
+
+def window_padding(state: Import, step: Step, x: Value, kernel: Sequence[int], stride: Sequence[int]) -> Padding:
+    """top, left, bottom, right: none, or SAME, whose odd one comes last; around that of a PAD that was taken over."""
+    if not all(1 <= k <= LARGEST_WINDOW for k in kernel):
+        raise ModelError(f"{step.name}: a window of {list(kernel)}; from 1 to {LARGEST_WINDOW}")
+    kind = option(step, "Padding")
+    if kind not in (tflite.Padding.SAME, tflite.Padding.VALID):
+        raise ModelError(f"{step.name}: padding of kind {kind}; SAME and VALID are known")
+    top, left, bottom, right = state.padding.get(step.inputs[0], (0, 0, 0, 0))
+    if kind == tflite.Padding.VALID:
+        return top, left, bottom, right
+    size = x.shape[1] + top + bottom, x.shape[2] + left + right
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
+    before = [total // 2 for total in totals]
+    return top + before[0], left + before[1], bottom + totals[0] - before[0], right + totals[1] - before[1]
+
+
+def check_shape(value: Value, tensor: Tensor, name: str) -> None:
+    """What an operator made against what the file says it makes."""
+    size = math.prod(value.shape)
+    if size > LARGEST_ACTIVATION:
+        raise ModelError(f"{name}: makes {size} numbers; more than {LARGEST_ACTIVATION} fit no microcontroller")
+    is_equal = list(tensor.shape) == value.shape if len(tensor.shape) == 4 and not value.order else tensor.size == size
+    if not is_equal:
+        raise ModelError(
+            f"{name}: makes {value.shape}, the file says {list(tensor.shape)}; "
+            "export with fixed shapes and a batch size of 1"
+        )

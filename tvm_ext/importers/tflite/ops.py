@@ -1,0 +1,178 @@
+"""TFLite operators that compute: convolutions, sums, activations. Numbers as TFLite's reference kernels form them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.conv_params import ConvParams
+from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.tflite.context import (
+    Import,
+    Step,
+    check_ratio,
+    checked_scale,
+    clamp,
+    flat,
+    fused_clamp,
+    option,
+    quantisation,
+    same,
+    strides,
+    window_padding,
+)
+
+ROUNDING = "tflite"
+# The reference kernel of FULLY_CONNECTED rounds acc * (s_x * s_w / s_y) once, in float64; a 31-bit multiplier rounded
+# once differs from that by 2^-31 of the value, and in exact halves below zero
+DENSE_ROUNDING = "upward"
+LIFT = 1 << 20  # of both operands of a sum, before they are scaled
+
+
+def conv2d(state: Import, step: Step) -> Value:
+    x, weight = state.image(step), _weight(state, step, 4)
+    if weight.shape[3] != x.shape[3]:
+        raise ModelError(
+            f"{step.name}: filters of {weight.shape[3]} channels over {x.shape[3]}: a grouped convolution; "
+            "use a dense or a depthwise one"
+        )
+    return _convolution(state, step, x, weight.transpose(0, 3, 1, 2), False, axis=0)
+
+
+def depthwise(state: Import, step: Step) -> Value:
+    """Over one input channel, whatever the number of filters, it is a dense convolution."""
+    x, weight = state.image(step), _weight(state, step, 4)
+    _, _, _, filters = weight.shape
+    if weight.shape[0] != 1 or (filters != x.shape[3] and x.shape[3] != 1):
+        raise ModelError(
+            f"{step.name}: {filters} filters over {x.shape[3]} channels: a depth multiplier; use 1, or a dense layer"
+        )
+    return _convolution(state, step, x, weight.transpose(3, 0, 1, 2), x.shape[3] > 1, axis=3)
+
+
+def _convolution(state: Import, step: Step, x: Value, weight: np.ndarray, is_depthwise: bool, axis: int) -> Value:
+    """weight: OIHW, its scales along `axis` of the stored one."""
+    if option(step, "DilationHFactor") != 1 or option(step, "DilationWFactor") != 1:
+        raise ModelError(f"{step.name}: a dilated convolution; use dilation 1")
+    kernel, stride = weight.shape[2:], strides(step)
+    padding = window_padding(state, step, x, kernel, stride)
+    if any(p >= kernel[i % 2] for i, p in enumerate(padding)):  # a PAD was taken over that is wider than the window
+        before = state.padding[step.inputs[0]]
+        x = state.network.pad(f"{step.name}.pad", x, before)
+        padding = tuple(both - p for both, p in zip(padding, before, strict=True))
+    conv = _params(state, step, x, weight, axis)
+    return state.network.conv2d(step.name, x, replace(conv, stride=stride, padding=padding, depthwise=is_depthwise))
+
+
+def fully_connected(state: Import, step: Step) -> Value:
+    """Over all features; or, where its weight fits the channels alone, at each position by itself."""
+    if option(step, "WeightsFormat") != 0:
+        raise ModelError(f"{step.name}: shuffled weights; convert with the default weights format")
+    x, weight = state.value(step), _weight(state, step, 2)
+    conv = replace(_params(state, step, x, weight, 0), rounding=DENSE_ROUNDING)
+    if weight.shape[1] == x.features:
+        return state.network.dense(step.name, flat(state, x), conv)
+    if x.order is None and weight.shape[1] == x.shape[3]:
+        return state.network.conv2d(step.name, x, replace(conv, weight=conv.weight[:, :, None, None]))
+    raise ModelError(f"{step.name}: a weight for {weight.shape[1]} features, but {x.features} reach it")
+
+
+def _weight(state: Import, step: Step, ndim: int) -> np.ndarray:
+    """A copy, with no zero in its shape."""
+    weight = state.constant(step, 1, ("int8",))
+    if weight.ndim != ndim or weight.size == 0:
+        raise ModelError(f"{step.name}: a weight of shape {list(weight.shape)}; {ndim} dimensions are expected")
+    return weight.copy()
+
+
+def _params(state: Import, step: Step, x: Value, weight: np.ndarray, axis: int) -> ConvParams:
+    """weight: filters first."""
+    tensor, filters = state.tensor(step, 1), weight.shape[0]
+    if np.any(tensor.zeros != 0):
+        raise ModelError(f"{step.name}: weights with a zero point; quantise them symmetrically (int8, not uint8)")
+    per_channel = len(tensor.scales) > 1
+    if len(tensor.scales) not in (1, filters) or (per_channel and tensor.axis != axis):
+        raise ModelError(
+            f"{step.name}: {len(tensor.scales)} scales along axis {tensor.axis} of a weight {list(tensor.shape)}; "
+            f"1 or {filters} along axis {axis} are expected"
+        )
+    for scale in tensor.scales:
+        checked_scale(scale, step.name)
+    out = quantisation(state.output(step), step.name)
+    lo, hi = fused_clamp(step, out)
+    return ConvParams(
+        weight=weight,
+        bias=_bias(state, step, filters),
+        w_scales=np.broadcast_to(tensor.scales.astype(np.float32), (filters,)).copy(),
+        x_scale=x.quantisation.scale,
+        x_zero=x.quantisation.zero,
+        y_scale=out.scale,
+        y_zero=out.zero,
+        lo=lo,
+        hi=hi,
+        rounding=ROUNDING,
+    )
+
+
+def _bias(state: Import, step: Step, filters: int) -> np.ndarray:
+    if len(step.inputs) < 3 or step.inputs[2] < 0:
+        return np.zeros(filters, np.int32)
+    bias = state.constant(step, 2, ("int32",))
+    if bias.size != filters:
+        raise ModelError(f"{step.name}: {bias.size} biases for {filters} filters; convert the model anew")
+    return bias.reshape(-1).astype(np.int32)
+
+
+def add(state: Import, step: Step) -> Value:
+    a, b = state.value(step, 0), state.value(step, 1)
+    out = quantisation(state.output(step), step.name)
+    scales = a.quantisation.scale, b.quantisation.scale
+    if 2 * max(scales) >= LIFT * out.scale:  # TFLite stops there, too
+        raise ModelError(f"{step.name}: the scales {max(scales):.3g} and {out.scale:.3g} do not fit each other")
+    lo, hi = fused_clamp(step, out)
+    return state.network.add(step.name, a, b, out, ROUNDING, lo, hi)
+
+
+def relu(activation: str) -> Callable[[Import, Step], Value]:
+    """An activation that stands alone; of another quantisation than its input, perhaps."""
+
+    def handler(state: Import, step: Step) -> Value:
+        out = quantisation(state.output(step), step.name)
+        return _requantised(state, step, out, *clamp(activation, out, step.name), is_float_ratio=True)
+
+    return handler
+
+
+def quantize(state: Import, step: Step) -> Value:
+    """int8 to int8; from and to other types it stands at the ends, where it is taken off."""
+    return _requantised(state, step, quantisation(state.output(step), step.name), -128, 127)
+
+
+def _requantised(state: Import, step: Step, out: Quantisation, lo: int, hi: int, is_float_ratio: bool = False) -> Value:
+    x = state.value(step)
+    own = x.quantisation
+    check_ratio(own.scale, out.scale, step.name)
+    if is_float_ratio and own != out:  # TFLite divides these scales in float32: own's is moved to the same quotient
+        ratio = float(np.float32(own.scale) / np.float32(out.scale))
+        x = replace(x, quantisation=replace(own, scale=checked_scale(ratio * out.scale, step.name)))
+    return state.network.requantise(step.name, x, out, ROUNDING, lo, hi)
+
+
+def concatenation(state: Import, step: Step) -> Value:
+    axis, rank = option(step, "Axis"), len(state.output(step).shape)
+    if rank < 2 or axis not in (-1, rank - 1):
+        raise ModelError(f"{step.name}: joins along axis {axis}; only the last one, the channels, is supported")
+    if option(step, "FusedActivationFunction") != 0:
+        raise ModelError(f"{step.name}: a fused activation, which TFLite does not have here; convert the model anew")
+    values = [state.image(step, i) for i in range(len(step.inputs))]
+    if not values:
+        raise ModelError(f"{step.name}: joins nothing; convert the model anew")
+    out = quantisation(state.output(step), step.name)
+    for value in values:
+        same(value.quantisation, out, step.name)
+    if any(v.shape[1:3] != values[0].shape[1:3] for v in values):
+        raise ModelError(f"{step.name}: joins images of different sizes: {[v.shape[1:3] for v in values][:8]}")
+    return state.network.concat(step.name, values)

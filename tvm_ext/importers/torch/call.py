@@ -1,0 +1,80 @@
+"""A call of a PyTorch operator with its arguments by name, and the rows of op_graph.py that are made of calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.graph.graph import Node
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a PyTorch operator. op: `conv2d` for aten.conv2d.default. args: by the names of its schema; tensors
+    are `Ref`s. shape: of its first tensor operand."""
+
+    op: str
+    name: str
+    output: str
+    args: dict[str, object]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor by its name; is_constant: a parameter or buffer, or made of them."""
+
+    name: str
+    is_constant: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The nodes and constants made so far."""
+
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, call: Call, op: str, inputs: list[str], step: str = "", **attrs: object) -> str:
+        """A node; step: tells it from others of the same call, "" for the one that makes the call's result."""
+        output = f"{call.output}/{step}" if step else call.output
+        self.nodes.append(Node(op, call.name, tuple(inputs), (output,), attrs))
+        return output
+
+    def constant(self, call: Call, name: str, value: object, dtype: str) -> str:
+        key = f"{call.output}/{name}"
+        self.constants[key] = np.asarray(value, dtype)
+        return key
+
+
+def tensor(call: Call, key: str) -> str:
+    """The name of a tensor operand, "" where it is left out."""
+    value = call.args.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, Ref):
+        raise ModelError(f"{call.name}: its {key} is no tensor; export the model anew")
+    return value.name
+
+
+def operand(rows: Rows, call: Call, key: str) -> str:
+    """A tensor, or a number as a constant."""
+    value = call.args.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return rows.constant(call, key, value, "float32")
+    return tensor(call, key)
+
+
+def ints(call: Call, key: str, count: int | None = None) -> list[int]:
+    """A list of integers; one number stands for all."""
+    value = call.args.get(key)
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int) for n in values):
+        raise ModelError(f"{call.name}: {key} is not known before it runs; export with a fixed input size")
+    return values * count if count is not None and len(values) == 1 else values
+
+
+def spatial(call: Call) -> int:
+    return max(len(call.shape) - 2, 1)

@@ -1,0 +1,30 @@
+"""A lowered training step with the ops that a plan runs a second time: the same kernels on second copies of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mcutrain.planner import rematerialise as recompute
+from mcutrain.planner.rematerialise import Again
+from mcutrain.tvm_ext.lower.graph import Lowered
+
+PHASE = "recompute"
+
+
+def with_recomputed(lowered: Lowered, again: Sequence[Again]) -> Lowered:
+    """`lowered` whose training step (or inference, where there is no other) runs these ops again."""
+    if not again:
+        return lowered
+    step = lowered.train_step or lowered.infer
+    values, calls = dict(step.values), {call.op.name: call for call in step.calls}
+    graph = recompute.apply(step.graph, again)
+    for one in again:
+        first = calls[one.op]
+        for name, copy in recompute.copies(first.op, one):
+            values[copy] = replace(values[name], tensor=graph.by_name[copy])
+        calls[one.name] = replace(first, op=recompute.second_run(first.op, one), phase=PHASE)
+    extended = replace(
+        step, graph=graph, calls=tuple(replace(calls[op.name], op=op) for op in graph.ops), values=values
+    )
+    return replace(lowered, train_step=extended) if lowered.train_step else replace(lowered, infer=extended)

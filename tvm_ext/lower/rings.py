@@ -1,0 +1,58 @@
+"""The calls of a plan's streams, over kernels that address what lies inside a stream as rings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mcutrain.planner.model import Stream
+from mcutrain.planner.stream.rewrite import members
+from mcutrain.tvm_ext.lower.graph import Call, KernelPool, Lowered
+
+SUMS = ("qadd", "qadd_with_mask", "fadd")
+
+
+def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
+    """The calls of the streams over kernels that address their tensors inside a stream as rings of rows."""
+    if not streams:
+        return lowered
+    pool = KernelPool(lowered.kernels, lowered.kernel_titles)
+    stream_of = {name: stream for stream in streams for name in stream.ops}
+    planned = (lowered.train_step or lowered.infer).calls
+    # `infer` runs as the forward part of the training step does
+    forward = {c.layer: stream_of.get(c.op.name) for c in planned if c.phase == "forward"}
+
+    def streamed(call: Call) -> Call:
+        stream = forward.get(call.layer) if call.phase == "forward" else stream_of.get(call.op.name)
+        return _streamed(pool, call, stream)
+
+    steps = [step and replace(step, calls=tuple(map(streamed, step.calls)))
+             for step in (lowered.infer, lowered.train_step)]  # fmt: skip
+    used = sorted({c.kernel for step in steps if step for c in step.calls})
+    number = {old: new for new, old in enumerate(used)}
+    steps = [step and replace(step, calls=tuple(replace(c, kernel=number[c.kernel]) for c in step.calls))
+             for step in steps]  # fmt: skip
+    kernels, titles = tuple(pool.kernels[k] for k in used), tuple(pool.titles[k] for k in used)
+    return replace(lowered, kernels=kernels, kernel_titles=titles, infer=steps[0], train_step=steps[1])
+
+
+def _streamed(pool: KernelPool, call: Call, stream: Stream | None) -> Call:
+    """Rings are told to a kernel as attributes: ring_in (of an op with several inputs one each) and ring_out; and the
+    axis."""
+    if stream is None:
+        return call
+    rings, (op,) = dict(stream.rings), members({stream.ops[0]: call.op}, replace(stream, ops=stream.ops[:1]))
+    inputs = [access.tensor for access in op.reads]
+    if call.kind in SUMS:
+        names = ["ring_a", "ring_b"]
+    elif call.kind == "concat":
+        names = [f"ring_in{i}" for i in range(len(inputs))]
+    else:
+        names = ["ring_in"]
+    pairs = [*zip(names, inputs, strict=False), *(("ring_out", o) for o in op.outputs[:1])]
+    own = {key: rings[tensor] for key, tensor in pairs if tensor in rings}
+    own |= {"axis": stream.axis} if stream.axis == "channels" else {}
+    if not own:
+        return replace(call, op=op)
+    kernel = pool.get(call.kind, list(call.shapes), list(call.dtypes), {**call.attrs, **own})
+    return replace(call, op=op, kernel=kernel)

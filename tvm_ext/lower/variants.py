@@ -1,0 +1,157 @@
+"""Which form of a kernel runs, where there are several with the same results: chosen from instruction counts that were
+measured on the emulator and are kept, so that a compile measures nothing and two compiles agree.
+
+A form is a dict of attributes beside the op's own. Counts are those of one call over all rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.kernels.conv import WIDE, can_be_wide, wide
+from mcutrain.tvm_ext.lower.graph import Call, KernelPool, Lowered
+
+Counts = Mapping[str, Mapping[str, int]]  # kernel -> form -> instructions
+TUNED = Path(__file__).with_name("tuned.json")
+NARROW, WIDENED = "narrow weights", "wide weights"
+WORTH = 64  # instructions that a byte of flash must save, in one inference
+# of flash, kept for the code, which is not known before linking; the published networks' largest takes 83 KB
+CODE_BYTES = 96 << 10
+IDENTITY = ("depthwise", "kernel", "stride", "padding", "shape", "trained_channels")  # of a kernel, beside its shapes
+INT8 = (-128, 127)
+
+
+@dataclass(frozen=True)
+class Widened:
+    """A layer whose weights lie in flash as int16. extra_bytes: of flash; saved_instructions: of one inference."""
+
+    layer: str
+    extra_bytes: int
+    saved_instructions: int
+
+
+def forms(call: Call) -> dict[str, dict]:
+    """The forms that a call's kernel can take, by name; the first runs where nothing was measured."""
+    if call.kind == "qconv2d" and can_be_wide(list(map(list, call.shapes)), dict(call.attrs)):
+        return {NARROW: {}, WIDENED: {"weights": WIDE}}
+    return {"": {}}
+
+
+def key(call: Call) -> str:
+    """What a kernel's instructions depend on, as text: op (one with a mask is another op), shapes, geometry, and how it
+    requantises where that is not to even or not over all of int8."""
+    attrs = {name: call.attrs[name] for name in IDENTITY if call.attrs.get(name)}
+    if call.attrs.get("rounding", "even") != "even":
+        attrs["rounding"] = call.attrs["rounding"]
+    clamp = (call.attrs.get("lo", INT8[0]), call.attrs.get("hi", INT8[1]))
+    if clamp != INT8:
+        attrs["clamp"] = clamp
+    shapes = " ".join("x".join(map(str, shape)) for shape in call.shapes[:2])
+    return f"{call.kind} {shapes} {json.dumps(attrs)}"
+
+
+def candidates(lowered: Lowered) -> dict[str, list[Call]]:
+    """The calls that have a choice, by their kernel's key."""
+    found: dict[str, list[Call]] = {}
+    for call in _choices(lowered):
+        found.setdefault(key(call), []).append(call)
+    return found
+
+
+def flash_allowance(lowered: Lowered, flash_bytes: int) -> int:
+    """What a flash of this size leaves for wide weights: less constants, initial values and CODE_BYTES."""
+    tables = {table.tobytes() for kernel in lowered.kernels for table in kernel.tables}
+    arrays = [*lowered.constants.values(), *filter(np.any, lowered.state.values())]
+    return max(0, flash_bytes - sum(a.nbytes for a in arrays) - sum(map(len, tables)) - CODE_BYTES)
+
+
+def tuned(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Lowered, tuple[Widened, ...]]:
+    """The same step over the cheapest forms, and the layers whose form costs flash: where a byte saves WORTH
+    instructions, the best saving a byte first, as far as `flash_bytes` go."""
+    widened = _widened(lowered, counts, flash_bytes)
+    layers = {one.layer for one in widened}
+    pool = KernelPool(lowered.kernels, lowered.kernel_titles)
+
+    def formed(call: Call) -> Call:
+        if call.kind != "qconv2d" or call.layer not in layers:
+            return call
+        attrs = {**call.attrs, **forms(call)[WIDENED]}
+        number = pool.get(call.kind, list(map(list, call.shapes)), list(call.dtypes), attrs)
+        return replace(call, attrs=attrs, kernel=number)
+
+    infer, train_step = (
+        step and replace(step, calls=tuple(map(formed, step.calls))) for step in (lowered.infer, lowered.train_step)
+    )
+    kernels, titles = tuple(pool.kernels), tuple(pool.titles)
+    return replace(lowered, kernels=kernels, kernel_titles=titles, infer=infer, train_step=train_step), widened
+
+
+def read_counts(core: str, path: Path | None = None) -> Counts:
+    """The counts of a core, {} where none are kept. path: by default the installed table, which may be missing.
+    Raises ModelError for a file that is not there, or that is not such a table."""
+    if path is None and not TUNED.exists():
+        return {}
+    return read_table(path or TUNED).get(core, {})
+
+
+def read_table(path: Path) -> dict[str, dict[str, dict[str, int]]]:
+    """A file of counts: core -> kernel -> form -> instructions. Raises ModelError."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        _check(table, ("core", "kernel", "form"), "the file")
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such file; `mcutrain tune --table {path}` makes it") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise ModelError(f"{path}: the instruction counts cannot be read: {reason}; name a file") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: no table of instruction counts ({error}); remove it, and tune again") from None
+    return table
+
+
+def _check(value: object, levels: Sequence[str], where: str) -> None:
+    """levels: what the objects inside each other are keyed by. Raises ValueError."""
+    if not levels:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{where} is {json.dumps(value):.20}, no number of instructions")
+        return
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {json.dumps(value):.20}, no object by {levels[0]}")
+    for name, inner in value.items():
+        _check(inner, levels[1:], f"{levels[0]} {name}")
+
+
+def _choices(lowered: Lowered) -> Sequence[Call]:
+    """Calls of the forward pass with more than one form, whose weights are constants that nobody else reads."""
+    calls = [*lowered.infer.calls, *(lowered.train_step.calls if lowered.train_step else ())]
+    readers: dict[str, set[str]] = {}
+    for call in calls:
+        for name in call.op.inputs:
+            readers.setdefault(name, set()).add(f"{call.layer}:{call.kind}")
+    return [
+        call
+        for call in lowered.infer.calls
+        if len(forms(call)) > 1 and call.op.inputs[1] in lowered.constants and len(readers[call.op.inputs[1]]) == 1
+    ]
+
+
+def _widened(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Widened, ...]:
+    offers = []
+    for call in _choices(lowered):
+        known = counts.get(key(call), {})
+        if {NARROW, WIDENED} <= set(known):
+            weights = np.asarray(lowered.constants[call.op.inputs[1]])
+            extra = wide(weights).nbytes - weights.nbytes
+            offers.append(Widened(call.layer, extra, known[NARROW] - known[WIDENED]))
+    worth = [one for one in offers if one.saved_instructions >= WORTH * one.extra_bytes]
+    taken, room = [], flash_bytes
+    for one in sorted(worth, key=lambda one: (-one.saved_instructions / one.extra_bytes, one.layer)):
+        if one.extra_bytes <= room:
+            taken.append(one)
+            room -= one.extra_bytes
+    return tuple(taken)
