@@ -11,8 +11,8 @@ import mcutrain
 from mcutrain import planner
 from mcutrain.planner import Graph
 from mcutrain.planner.graph import problem
-from mcutrain.planner.stream import choose as stream_choice
-from mcutrain.planner.stream import rewrite as stream
+from mcutrain.planner.stream.choose import choose
+from mcutrain.planner.stream.rewrite import eager, with_streams
 
 SCHEMES = (("mcunet-5fps", "49kb"), ("mcunet-5fps", "148kb"), ("mcunet-5fps", "inference"))
 SWITCHES = {  # title of a row: techniques that are off
@@ -62,8 +62,8 @@ def height(graph: Graph, off: tuple[str, ...]) -> int:
         ops = [replace(op, rows=0, reads=(), accumulates=False) for op in ops]
     if "channels" in off:
         ops = [replace(op, by_channel=()) for op in ops]
-    ready = stream.eager(Graph(graph.tensors, tuple(ops)))
-    ways = [stream.apply(ready, way) for way in stream_choice.choose(ready)]
+    ready = eager(Graph(graph.tensors, tuple(ops)))
+    ways = [with_streams(ready, way) for way in choose(ready)]
     return min(_height(way, off) for way in [graph, *ways])
 
 

@@ -126,7 +126,7 @@ def plan(
         if recompute:  # `infer` is the forward part of a training step, and runs nothing again
             step = lowered.train_step
             forward = {c.op.name for c in step.calls if c.phase == "forward"} if step else ()
-            again, found = planner.plan_recomputing(graph, untouched=forward, **options)
+            again, found = planner.plan_rematerialised(graph, untouched=forward, **options)
         else:
             found = planner.plan(graph, **options)
     except BudgetError as error:

@@ -2,7 +2,7 @@
 
 Packing alone, of buffers that live in half-open sections (see `solve`):
 
-    from planner import Buffer, Problem, solve
+    from mcutrain.planner import Buffer, Problem, solve
 
     problem = Problem((Buffer("a", 0, 2, 96), Buffer("b", 1, 3, 32), Buffer("c", 2, 4, 96)))
     found = solve(problem, capacity=128)
@@ -16,7 +16,7 @@ from mcutrain.planner.packing import bound, csvfile
 from mcutrain.planner.packing.check import check_allocation
 from mcutrain.planner.packing.problem import Allocation, Buffer, Problem
 from mcutrain.planner.packing.solve import solve
-from mcutrain.planner.plans import plan, plan_recomputing, planned_graph
+from mcutrain.planner.plans import plan, plan_rematerialised, planned_graph
 
 __all__ = [
     "Allocation",
@@ -36,7 +36,7 @@ __all__ = [
     "check_allocation",
     "csvfile",
     "plan",
-    "plan_recomputing",
+    "plan_rematerialised",
     "planned_graph",
     "solve",
 ]

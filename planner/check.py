@@ -1,4 +1,4 @@
-"""An independent checker: every rule of a plan, from the definitions alone. It imports nothing of the solvers."""
+"""Checks a plan by every rule, from the definitions alone, and independently: it imports nothing of the solvers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def _order_faults(graph: Graph, plan: Plan) -> list[str]:
     writer = {tensor: op.name for op in graph.ops for tensor in op.outputs}
     readers: dict[str, list[Op]] = {}
     for op in graph.ops:
-        for tensor in dict.fromkeys(op.inputs):
-            readers.setdefault(tensor, []).append(op)
-            if tensor in writer and when[writer[tensor]] >= when[op.name]:
-                faults.append(f"order: op {op.name!r} reads {tensor!r} before op {writer[tensor]!r} writes it")
+        for read in dict.fromkeys(op.inputs):
+            readers.setdefault(read, []).append(op)
+            if read in writer and when[writer[read]] >= when[op.name]:
+                faults.append(f"order: op {op.name!r} reads {read!r} before op {writer[read]!r} writes it")
     for op in graph.ops:
         for state in op.mutates:
             for other in readers.get(state, []):
@@ -53,11 +53,11 @@ def _lifetimes(graph: Graph, order: tuple[str, ...]) -> dict[str, tuple[int, int
     ops = {op.name: op for op in graph.ops}
     writes: dict[str, list[int]] = {}
     reads: dict[str, list[int]] = {}
-    for position, name in enumerate(order):
-        for tensor in (*ops[name].outputs, *ops[name].scratch):
-            writes.setdefault(tensor, []).append(position)
-        for tensor in ops[name].inputs:
-            reads.setdefault(tensor, []).append(position)
+    for position, ran in enumerate(order):
+        for name in (*ops[ran].outputs, *ops[ran].scratch):
+            writes.setdefault(name, []).append(position)
+        for name in ops[ran].inputs:
+            reads.setdefault(name, []).append(position)
     result = {}
     for tensor in graph.tensors:
         written, read = writes.get(tensor.name, []), reads.get(tensor.name, [])
@@ -122,7 +122,7 @@ def _figure_faults(graph: Graph, plan: Plan) -> list[str]:
 
 
 def _memory_faults(graph: Graph, plan: Plan, live: dict[str, tuple[int, int]]) -> list[str]:
-    """Every two tensors that are live together and share bytes must be a permitted overlap.
+    """Finds pairs of tensors that are live together and share bytes, yet are no permitted overlap.
 
     Each tensor is compared, when its life begins, with those that live then: so each such pair is met once."""
     placed = [t for t in graph.tensors if t.name in live and t.name in plan.offsets and t.nbytes > 0]

@@ -18,7 +18,7 @@ class ModelError(McutrainError):
 
 
 @dataclass(frozen=True)
-class Problem:
+class Unsupported:
     """One operator that cannot be imported. layer: the name that the user knows it by."""
 
     op: str
@@ -30,7 +30,7 @@ class Problem:
 class UnsupportedError(ModelError):
     """A model with operators that cannot be expressed; `problems` holds all of them."""
 
-    def __init__(self, message: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, message: str, problems: tuple[Unsupported, ...]) -> None:
         super().__init__(message)
         self.problems = problems
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mcutrain.planner.graph import problem
+from mcutrain.planner.graph import live_bytes, problem
 from mcutrain.planner.model import Graph, Plan, Tensor
-from mcutrain.planner.packing.bound import live_bytes, too_many
+from mcutrain.planner.packing.bound import too_many
 
 SHOWN = 8  # tensors named in a message
 
@@ -41,7 +41,7 @@ def over_budget(graph: Graph, plan: Plan, capacity: int, *, is_proof: bool) -> s
 
 def _listed(tensors: list[Tensor]) -> list[str]:
     """A line each, the numbers below each other."""
-    shown = [(t.name, t.nbytes, t.kind) for t in tensors[:SHOWN]]
+    shown: list[tuple[str, int, str]] = [(t.name, t.nbytes, t.kind) for t in tensors[:SHOWN]]
     if len(tensors) > SHOWN:
         shown.append((f"and {len(tensors) - SHOWN} more", sum(t.nbytes for t in tensors[SHOWN:]), "together"))
     width = max(len(name) for name, _, _ in shown)

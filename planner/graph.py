@@ -9,7 +9,8 @@ import networkx as nx
 
 from mcutrain.planner.errors import PlanError
 from mcutrain.planner.model import KINDS, Graph, Op, Overlap
-from mcutrain.planner.packing.problem import LARGEST, Buffer, Problem
+from mcutrain.planner.packing.bound import section_bytes
+from mcutrain.planner.packing.problem import LARGEST, Buffer, Problem, is_whole
 
 WRITTEN = ("activation", "gradient", "output")  # kinds that exactly one op produces
 MORTAL = ("activation", "gradient", "input")  # kinds that an output may overlap once they are dead
@@ -55,11 +56,11 @@ def lifetimes(graph: Graph, order: Sequence[str]) -> dict[str, tuple[int, int]]:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for position, name in enumerate(order):
-        for tensor in (*ops[name].outputs, *ops[name].scratch):
-            first[tensor] = position
-            last[tensor] = position + 1
-        for tensor in ops[name].inputs:
-            last[tensor] = position + 1
+        for written in (*ops[name].outputs, *ops[name].scratch):
+            first[written] = position
+            last[written] = position + 1
+        for read in ops[name].inputs:
+            last[read] = position + 1
     result = {}
     for tensor in graph.tensors:
         if tensor.kind == "state":
@@ -101,6 +102,11 @@ def problem(graph: Graph, order: Sequence[str]) -> Problem:
     return Problem(tuple(buffers), tuple(overlaps))
 
 
+def live_bytes(graph: Graph, order: Sequence[str]) -> list[int]:
+    """Returns, for each position of `order`, a lower bound in bytes on the arena while that op runs."""
+    return section_bytes(problem(graph, order), range(len(order)))
+
+
 def _check_tensors(graph: Graph) -> None:
     if not graph.ops:
         raise PlanError("the graph has no ops: there is nothing to plan")
@@ -112,7 +118,7 @@ def _check_tensors(graph: Graph) -> None:
     for tensor in graph.tensors:
         if tensor.kind not in KINDS:
             raise PlanError(f"tensor {tensor.name!r} has kind {tensor.kind!r}: use one of {', '.join(KINDS)}")
-        if not isinstance(tensor.nbytes, int) or tensor.nbytes > LARGEST:
+        if not is_whole(tensor.nbytes) or tensor.nbytes > LARGEST:
             raise PlanError(f"tensor {tensor.name!r} has {tensor.nbytes} bytes: give a whole number up to {LARGEST}")
         if tensor.nbytes < 0:
             raise PlanError(f"tensor {tensor.name!r} has {tensor.nbytes} bytes: a size cannot be negative")

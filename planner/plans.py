@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from mcutrain.planner import rematerialise as recompute
+from mcutrain.planner import rematerialise
 from mcutrain.planner.check import check
 from mcutrain.planner.errors import BudgetError
 from mcutrain.planner.explain import over_budget
@@ -16,10 +17,120 @@ from mcutrain.planner.order.schedule import Schedule, schedule
 from mcutrain.planner.packing.bound import problem_bound
 from mcutrain.planner.packing.heuristic import heuristic
 from mcutrain.planner.packing.problem import Allocation, Problem
-from mcutrain.planner.rematerialise import Again
-from mcutrain.planner.stream import choose as stream_choice
-from mcutrain.planner.stream import rewrite as streaming
+from mcutrain.planner.rematerialise import Rematerialisation, with_rematerialised
 from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.choose import choose
+from mcutrain.planner.stream.rewrite import eager, with_streams
+
+Progress = Callable[[str], None]
+
+
+def plan(
+    graph: Graph,
+    *,
+    capacity: int | None = None,
+    seconds: float = 20.0,
+    seed: int = 0,
+    workers: int = 2,
+    stream: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Finds an order of `graph` and an offset for every tensor in the arena, as low as `seconds` allow.
+
+    capacity: bytes of the arena that must suffice. seconds: work to spend where heuristics leave a gap, counted
+    deterministically and about wall seconds of one core; small graphs need none of it. workers: threads; they
+    change the speed, never the plan. stream: also choose runs of ops that run over rows or channels (Plan.streams; the
+    rest of the plan speaks of planned_graph(graph, plan)). progress: called with one line of text now and then.
+
+    Raises PlanError where the graph is malformed, BudgetError where no plan within the capacity was found."""
+    search = _streamed if stream else _unstreamed
+    found = search(graph, capacity, seconds=seconds, seed=seed, workers=workers, progress=progress)
+    if capacity is not None and found.height > capacity:
+        planned = planned_graph(graph, found)
+        raise BudgetError(over_budget(planned, found, capacity, is_proof=not stream), found.height)
+    return found
+
+
+def plan_rematerialised(
+    graph: Graph,
+    capacity: int,
+    *,
+    seconds: float = 20.0,
+    seed: int = 0,
+    workers: int = 2,
+    stream: bool = True,
+    untouched: Container[str] = (),
+    progress: Progress | None = None,
+) -> tuple[tuple[Rematerialisation, ...], Plan]:
+    """Plans as plan() does; where that does not fit `capacity` bytes, cheap results are computed twice instead of kept.
+
+    untouched: names of ops that must go on reading what they read now. Returns the ops to rematerialise, and the plan
+    of with_rematerialised(graph, ops). Raises as plan() does."""
+    attempt = partial(plan, seed=seed, workers=workers, stream=stream)
+    found = attempt(graph, seconds=seconds, progress=progress)
+    replan = partial(attempt, seconds=seconds / 4)
+    ops, best = rematerialise.choose(graph, found, capacity, replan, planned_graph, untouched, progress)
+    if best.height > capacity:
+        planned = planned_graph(with_rematerialised(graph, ops), best)
+        raise BudgetError(over_budget(planned, best, capacity, is_proof=False), best.height)
+    return ops, best
+
+
+def planned_graph(graph: Graph, found: Plan) -> Graph:
+    """Returns the graph that a plan's order, offsets and lifetimes speak of: `graph` with each stream as one op."""
+    return with_streams(eager(graph), found.streams) if found.streams else graph
+
+
+def _streamed(
+    graph: Graph, capacity: int | None, *, seconds: float, seed: int, workers: int, progress: Progress | None
+) -> Plan:
+    """Returns the lowest of the plans with the streams worth trying, and without any."""
+    model = OrderModel(graph, dependencies(graph))  # refuses a malformed graph
+    ready = eager(graph)
+    ways = choose(ready)
+    share = seconds / (len(ways) + 1)
+    alone = partial(_unstreamed, seconds=share, seed=seed, workers=workers, progress=progress)
+    lower = partial(_lower, seconds=share, seed=seed, workers=workers, progress=progress)
+    best: Plan | None = None
+    for streams in ways:  # the one with the fewest streamed ops comes first and wins a draw
+        changed = with_streams(ready, streams)
+        found = alone(changed, None) if best is None else lower(changed, None, best)
+        if found is not None:
+            best = replace(found, streams=streams)
+    if best is None:
+        best = alone(graph, capacity)
+    elif best.height > needed_anyway(graph, model) - model.padding:
+        best = lower(graph, capacity, best) or best
+    check_streams(ready, best)
+    return best
+
+
+def _unstreamed(
+    graph: Graph, capacity: int | None, *, seconds: float, seed: int, workers: int, progress: Progress | None
+) -> Plan:
+    """Returns the best plan of the graph's ops as they are."""
+    orders = schedule(graph, seconds=seconds / 2, seed=seed, progress=progress)
+    candidates = _candidates(graph, orders, seed, None)
+    return _packed(graph, orders, candidates, capacity, seconds / 2, seed, workers, progress)
+
+
+def _lower(
+    graph: Graph,
+    capacity: int | None,
+    best: Plan,
+    *,
+    seconds: float,
+    seed: int,
+    workers: int,
+    progress: Progress | None,
+) -> Plan | None:
+    """Returns a plan of the graph's ops as they are that is lower than `best`; None where none was found."""
+    orders = schedule(graph, seconds=seconds / 2, seed=seed, progress=progress)
+    candidates = _candidates(graph, orders, seed, best.height) if orders.bound < best.height else []
+    if not candidates:
+        return None
+    found = _packed(graph, orders, candidates, capacity, seconds / 2, seed, workers, progress)
+    return found if found.height < best.height else None
 
 
 @dataclass
@@ -32,113 +143,9 @@ class _Candidate:
     allocation: Allocation
 
 
-def plan(
-    graph: Graph,
-    *,
-    capacity: int | None = None,
-    seconds: float = 20.0,
-    seed: int = 0,
-    workers: int = 2,
-    stream: bool = False,
-    progress: Callable[[str], None] | None = None,
-) -> Plan:
-    """The order of `graph` and an offset for every tensor that lies in the arena, as low as `seconds` allow.
-
-    capacity: bytes of the arena that must suffice. seconds: work to spend where heuristics leave a gap, counted
-    deterministically and about wall seconds of one core; small graphs need none of it. workers: threads; they
-    change the speed, never the plan. stream: also choose runs of ops that run over rows or channels (Plan.streams; the
-    rest of the plan speaks of stream.apply(graph, streams)). progress: called with one line of text now and then.
-
-    Raises PlanError where the graph is malformed, BudgetError where no plan within the capacity was found."""
-    work = _Work(seconds, seed, workers, progress)
-    found = _streamed(graph, capacity, work) if stream else _unstreamed(graph, capacity, work, None)
-    if capacity is not None and found.height > capacity:
-        planned = planned_graph(graph, found)
-        raise BudgetError(over_budget(planned, found, capacity, is_proof=not stream), found.height)
-    return found
-
-
-@dataclass(frozen=True)
-class _Work:
-    """How much a plan may cost, and whom to tell: the arguments of plan()."""
-
-    seconds: float
-    seed: int
-    workers: int
-    progress: Callable[[str], None] | None
-
-
-def _unstreamed(graph: Graph, capacity: int | None, work: _Work, below: int | None) -> Plan | None:
-    """The best plan of the graph's ops as they are; None where it is proven not to be below `below` bytes."""
-    orders = schedule(graph, seconds=work.seconds / 2, seed=work.seed, progress=work.progress)
-    if below is not None and orders.bound >= below:
-        return None
-    candidates = _candidates(graph, orders, work.seed, below)
-    _refine(candidates, orders.bound, capacity, replace(work, seconds=work.seconds / 2))
-    if not candidates:
-        return None
-    result = _assemble(graph, orders, min(candidates, key=lambda c: c.allocation.height))
-    check(graph, result)
-    return result
-
-
-def _streamed(graph: Graph, capacity: int | None, work: _Work) -> Plan:
-    """The lowest of the plans with the streams worth trying, and without any."""
-    model = OrderModel(graph, dependencies(graph))  # refuses a malformed graph
-    ready = streaming.eager(graph)
-    ways = stream_choice.choose(ready)
-    share = replace(work, seconds=work.seconds / (len(ways) + 1))
-    best: Plan | None = None
-    for streams in ways:  # the one with the fewest streamed ops comes first and wins a draw
-        found = _unstreamed(streaming.apply(ready, streams), None, share, best and best.height)
-        if found is not None and (best is None or found.height < best.height):
-            best = replace(found, streams=streams)
-    if best is None or best.height > needed_anyway(graph, model) - model.padding:
-        best = _lower(best, _unstreamed(graph, capacity, share, best and best.height))
-    check_streams(ready, best)
-    return best
-
-
-def _lower(best: Plan | None, other: Plan | None) -> Plan:
-    return min((p for p in (best, other) if p is not None), key=lambda p: p.height)
-
-
-def plan_recomputing(
-    graph: Graph,
-    capacity: int,
-    *,
-    seconds: float = 20.0,
-    seed: int = 0,
-    workers: int = 2,
-    stream: bool = True,
-    untouched: Container[str] = (),
-    progress: Callable[[str], None] | None = None,
-) -> tuple[tuple[Again, ...], Plan]:
-    """As plan(); where that does not fit `capacity` bytes, with cheap ops run a second time instead of results kept.
-
-    untouched: names of ops that must go on reading what they read now. Returns the ops to run again, and the plan of
-    recompute.apply(graph, ops). Raises as plan() does."""
-    options = {"seed": seed, "workers": workers, "stream": stream}
-    found = plan(graph, seconds=seconds, progress=progress, **options)
-
-    def replan(changed: Graph) -> Plan:
-        return plan(changed, seconds=seconds / 4, **options)
-
-    again, best = recompute.lower(graph, found, capacity, replan, planned_graph, untouched, progress)
-    if best.height > capacity:
-        changed = recompute.apply(graph, again)
-        raise BudgetError(over_budget(planned_graph(changed, best), best, capacity, is_proof=False), best.height)
-    return again, best
-
-
-def planned_graph(graph: Graph, found: Plan) -> Graph:
-    """The graph that a plan's order, offsets and lifetimes speak of: `graph` with each stream as one op."""
-    return streaming.apply(streaming.eager(graph), found.streams) if found.streams else graph
-
-
 def _candidates(graph: Graph, orders: Schedule, seed: int, below: int | None) -> list[_Candidate]:
-    """The orders with heuristic allocations, but for those that cannot be lower than an allocation found before,
-    or than `below`."""
+    """Packs the orders by heuristics, but for those that cannot be lower than an allocation found before, or than
+    `below`. Without `below` there is at least one."""
     result: list[_Candidate] = []
     lowest = below
     for order, peak in zip(orders.orders, orders.peaks, strict=True):
@@ -149,29 +156,51 @@ def _candidates(graph: Graph, orders: Schedule, seed: int, below: int | None) ->
     return result
 
 
-def _refine(candidates: list[_Candidate], order_bound: int, capacity: int | None, work: _Work) -> None:
+def _packed(
+    graph: Graph,
+    orders: Schedule,
+    candidates: Sequence[_Candidate],
+    capacity: int | None,
+    seconds: float,
+    seed: int,
+    workers: int,
+    progress: Progress | None,
+) -> Plan:
+    """Returns the lowest candidate's plan, checked, after CP-SAT had its time."""
+    if capacity is None or orders.bound <= capacity:  # else no plan can fit: nothing to look for
+        _refine(candidates, orders.bound, capacity, seconds, seed, workers, progress)
+    result = _assemble(graph, orders, min(candidates, key=lambda c: c.allocation.height))
+    check(graph, result)
+    return result
+
+
+def _refine(
+    candidates: Sequence[_Candidate],
+    order_bound: int,
+    capacity: int | None,
+    seconds: float,
+    seed: int,
+    workers: int,
+    progress: Progress | None,
+) -> None:
     """Lets CP-SAT lower the allocations, most promising order first, until none can beat the best."""
-    if capacity is not None and order_bound > capacity:
-        return  # no plan can fit: nothing to look for
     for candidate in sorted(candidates, key=lambda c: c.allocation.bound):
         lowest = min(c.allocation.height for c in candidates)
-        if work.progress:
+        if progress:
             height, bound = candidate.allocation.height, candidate.allocation.bound
-            work.progress(f"arena: {height} bytes, at least {bound} in this order")
-        if lowest <= max(order_bound, candidate.allocation.bound) or work.seconds <= 0:
+            progress(f"arena: {height} bytes, at least {bound} in this order")
+        if lowest <= max(order_bound, candidate.allocation.bound) or seconds <= 0:
             return
-        from mcutrain.planner.packing import (
-            cpsat as arena_cpsat,  # imported late: ortools takes a second to load, and heuristics often suffice
-        )
+        from mcutrain.planner.packing.cpsat import improve  # imported late: ortools takes a second, rarely needed
 
-        candidate.allocation = arena_cpsat.improve(
+        candidate.allocation = improve(
             candidate.problem,
             candidate.allocation,
             capacity=capacity,
-            seconds=work.seconds / len(candidates),
-            seed=work.seed,
-            workers=work.workers,
-            progress=work.progress,
+            seconds=seconds / len(candidates),
+            seed=seed,
+            workers=workers,
+            progress=progress,
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcutrain.planner.errors import PolicyError
 
@@ -24,14 +25,14 @@ class Layer:
     weight: the stored weight as OIHW (depthwise [C, 1, kh, kw]); its integer values decide the magnitude rule."""
 
     name: str
-    weight: np.ndarray
+    weight: NDArray[np.generic]
     depthwise: bool
     is_head: bool = False
 
     @property
     def channels(self) -> int:
         """Channels that a ratio counts: input channels, or the channels of a depthwise convolution."""
-        return self.weight.shape[0] if self.depthwise else self.weight.shape[1]
+        return int(self.weight.shape[0 if self.depthwise else 1])
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Rematerialisation: cheap ops run a second time so that their results need not be kept in between.
+"""Rematerialises: computes cheap results a second time, so that they need not be kept in between.
 
-The worst moment of a plan decides: what lies in the arena there, was made before and is read again only later, may be
-made again right before that later reader. What it is made from must be there then: kept, or itself made again. The
-weights must be those of the first time, so nothing is made again behind an update of what it reads. The search is
-greedy; each choice counts only if the plan that follows from it is lower. (The problem in general: Jain et al.,
+The worst moment of a plan decides: what lies in the arena there, was made before and is read only later, may be
+rematerialised right before that later reader. What it is made from must be there then: kept, or itself rematerialised.
+The weights must be those of the first time, so nothing is rematerialised behind an update of what it reads. The search
+is greedy; each choice counts only if the plan that follows from it is lower. (The problem in general: Jain et al.,
 Checkmate, MLSys 2020; Bartan et al., MOCCASIN, ICML 2023.)"""
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mcutrain.planner.graph import live_bytes
 from mcutrain.planner.model import Graph, Op, Plan
-from mcutrain.planner.packing.bound import live_bytes
 
-DEPTH = 4  # ops in a row that may be made again for one tensor
+DEPTH = 4  # ops in a row that may be rematerialised for one tensor
 TRIED = 5  # candidates that are planned in full before a moment is given up
 
 
 @dataclass(frozen=True)
-class Again:
-    """`op` runs once more as op `name`: every tensor it writes has a second copy, which `readers` read instead.
+class Rematerialisation:
+    """`op` runs a second time as op `name`: every tensor it writes has a second copy, which `readers` read instead.
 
     outputs: (first, second) names. inputs: (first, second) names where it reads copies itself. before: the op in front
     of which it stands."""
@@ -33,11 +33,11 @@ class Again:
     before: str
 
 
-def apply(graph: Graph, again: Sequence[Again]) -> Graph:
-    """The graph with these ops run a second time."""
-    for one in again:
+def with_rematerialised(graph: Graph, chosen: Sequence[Rematerialisation]) -> Graph:
+    """Returns the graph in which the chosen ops run a second time."""
+    for one in chosen:
         first = next(op for op in graph.ops if op.name == one.op)
-        second, reads = second_run(first, one), dict(one.outputs)
+        second, reads = second_op(first, one), dict(one.outputs)
         ops: list[Op] = []
         for op in graph.ops:
             ops += [second] if op.name == one.before else []
@@ -47,18 +47,18 @@ def apply(graph: Graph, again: Sequence[Again]) -> Graph:
     return graph
 
 
-def second_run(first: Op, one: Again) -> Op:
-    """The op as it runs the second time."""
+def second_op(first: Op, one: Rematerialisation) -> Op:
+    """Returns `first` as it runs the second time: over second copies, under a name of its own."""
     return replace(renamed(first, dict((*copies(first, one), *one.inputs))), name=one.name)
 
 
-def copies(first: Op, one: Again) -> list[tuple[str, str]]:
-    """(tensor, its second copy) of everything that the op writes, scratch included."""
+def copies(first: Op, one: Rematerialisation) -> list[tuple[str, str]]:
+    """Returns (tensor, its second copy) for everything that the op writes, scratch included."""
     return [*one.outputs, *((name, f"{name}{one.name[len(one.op) :]}") for name in first.scratch)]
 
 
 def renamed(op: Op, names: Mapping[str, str]) -> Op:
-    """The op over other tensors, old name -> new name."""
+    """Returns the op over other tensors; `names` maps old names to new ones."""
 
     def new(name: str) -> str:
         return names.get(name, name)
@@ -74,7 +74,7 @@ def renamed(op: Op, names: Mapping[str, str]) -> Op:
     )
 
 
-def lower(
+def choose(
     graph: Graph,
     found: Plan,
     capacity: int,
@@ -82,16 +82,17 @@ def lower(
     planned_graph: Callable[[Graph, Plan], Graph],
     untouched: Container[str] = (),
     progress: Callable[[str], None] | None = None,
-) -> tuple[tuple[Again, ...], Plan]:
-    """Ops to run again, and the plan with them, so that it fits `capacity` bytes, or as near to it as the search gets.
+) -> tuple[tuple[Rematerialisation, ...], Plan]:
+    """Chooses ops to rematerialise until the plan fits `capacity` bytes, or comes as near as the search gets.
 
     found: the plan of `graph` as it is. replan: plans a graph. planned_graph: plans.planned_graph. untouched: ops that
-    must go on reading the first copies, since they also run in an entry point that runs nothing again."""
-    chosen: tuple[Again, ...] = ()
+    must go on reading the first copies, since they also run in an entry point that rematerialises nothing. Returns the
+    chosen ops and the plan with them."""
+    chosen: tuple[Rematerialisation, ...] = ()
     best, current = found, graph
     while best.height > capacity:
         for step in _candidates(current, planned_graph(current, best), best, untouched)[:TRIED]:
-            attempt = apply(current, step)
+            attempt = with_rematerialised(current, step)
             plan = replan(attempt)
             if plan.height < best.height:
                 chosen, best, current = (*chosen, *step), plan, attempt
@@ -103,10 +104,12 @@ def lower(
     return chosen, best
 
 
-def _candidates(graph: Graph, planned: Graph, found: Plan, untouched: Container[str]) -> list[tuple[Again, ...]]:
-    """Chains of ops worth running again, the most bytes at the worst moment for a MAC first."""
+def _candidates(
+    graph: Graph, planned: Graph, found: Plan, untouched: Container[str]
+) -> list[tuple[Rematerialisation, ...]]:
+    """Returns chains of ops worth rematerialising, the most bytes at the worst moment for a MAC first."""
     moment = _Moment(graph, planned, found, untouched)
-    ways: dict[tuple[Again, ...], float] = {}
+    ways: dict[tuple[Rematerialisation, ...], float] = {}
     for tensor in moment.crossing():
         for depth in range(DEPTH):
             step = moment.chain(tensor, depth)
@@ -118,8 +121,8 @@ def _candidates(graph: Graph, planned: Graph, found: Plan, untouched: Container[
 
 
 class _Moment:
-    """The worst moment of a plan, and who makes and reads what before and after it. Positions are those of the plan,
-    in which a stream is one op."""
+    """Describes the worst moment of a plan, and who makes and reads what before and after it. Positions are those of
+    the plan, in which a stream is one op."""
 
     def __init__(self, graph: Graph, planned: Graph, found: Plan, untouched: Container[str]) -> None:
         self.untouched = untouched
@@ -129,7 +132,7 @@ class _Moment:
         self.at = {name: i for i, name in enumerate(found.order)}
         self.at |= {name: self.at[stream.name] for stream in found.streams for name in stream.ops}
         self.rank = {op.name: i for i, op in enumerate(graph.ops)}
-        self.run_start = {  # what is made again stands in front of a run, not in its middle
+        self.run_start = {  # what is rematerialised stands in front of a run, not in its middle
             name: min(stream.ops, key=self.rank.__getitem__) for stream in found.streams for name in stream.ops
         }
         self.maker = {o: op for op in graph.ops for o in op.outputs}
@@ -142,7 +145,7 @@ class _Moment:
                 self.changes.setdefault(name, self.rank[op.name])
 
     def crossing(self) -> Iterator[str]:
-        """Tensors that lie in the arena at the worst moment and are needed only before and after it, largest first."""
+        """Yields what lies in the arena at the worst moment and is needed only before and after it, largest first."""
         for tensor in sorted(self.graph.tensors, key=lambda t: (-t.nbytes, t.name)):
             if tensor.kind == "activation" and tensor.name in self.maker and self._crosses(tensor.name):
                 yield tensor.name
@@ -155,8 +158,9 @@ class _Moment:
     def _late(self, name: str) -> list[str]:
         return [reader for reader in self.readers.get(name, ()) if self.at[reader] > self.worst]
 
-    def chain(self, tensor: str, depth: int) -> tuple[Again, ...]:
-        """What to run again for `tensor`: its maker and up to `depth` makers before it; empty where that cannot be."""
+    def chain(self, tensor: str, depth: int) -> tuple[Rematerialisation, ...]:
+        """Returns the maker of `tensor` and up to `depth` makers before it as rematerialisations; empty where they
+        cannot run a second time."""
         ops, wanted = [self.maker[tensor]], [self.maker[tensor]]
         for _ in range(depth):
             inputs = [i for op in wanted for i in op.inputs if self._gone(i)]
@@ -173,16 +177,16 @@ class _Moment:
         return self._named(sorted(ops, key=lambda op: self.rank[op.name]), before)
 
     def _gone(self, name: str) -> bool:
-        """Whether the tensor does not lie in the arena at the worst moment anyway."""
+        """Says whether the tensor does not lie in the arena at the worst moment anyway."""
         return self.graph.by_name[name].kind == "activation" and not self._late(name)
 
-    def _named(self, ops: Sequence[Op], before: str) -> tuple[Again, ...]:
+    def _named(self, ops: Sequence[Op], before: str) -> tuple[Rematerialisation, ...]:
         number = 1
         while any(f"{op.name}.again{number}" in self.by_name for op in ops):
             number += 1
         copies = {o: f"{o}.again{number}" for op in ops for o in op.outputs}
         return tuple(
-            Again(
+            Rematerialisation(
                 op.name,
                 f"{op.name}.again{number}",
                 tuple((o, copies[o]) for o in op.outputs),
@@ -193,8 +197,8 @@ class _Moment:
             for op in ops
         )
 
-    def freed(self, step: Sequence[Again]) -> int:
-        """Bytes that the worst moment loses by `step`, less those that must be kept over it for the second run."""
+    def freed(self, step: Sequence[Rematerialisation]) -> int:
+        """Counts the bytes that the worst moment loses by `step`, less those kept over it for the second run."""
         gone = {first for one in step for first, _ in one.outputs if self._crosses(first)}
         inside = {first for one in step for first, _ in one.outputs}
         needed = {i for one in step for i in self.by_name[one.op].inputs} - inside

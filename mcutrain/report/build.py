@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mcutrain import planner
+from mcutrain.planner.graph import live_bytes
 from mcutrain.planner.model import Graph, Plan, Stream
-from mcutrain.planner.packing import bound
-from mcutrain.planner.rematerialise import Again
+from mcutrain.planner.rematerialise import Rematerialisation
 from mcutrain.planner.stream.rewrite import members
 
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.lower.graph import Call, Lowered, Step
 
 
-def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None, again: Sequence[Again] = ()) -> dict:
+def plan_report(
+    lowered: Lowered, plan: Plan, budget: int, seconds: float | None, again: Sequence[Rematerialisation] = ()
+) -> dict:
     """The report of a planned step, with None where only a built and run firmware knows."""
     step = lowered.train_step or lowered.infer
     graph = planner.planned_graph(step.graph, plan)
@@ -28,7 +30,7 @@ def plan_report(lowered: Lowered, plan: Plan, budget: int, seconds: float | None
     first = dict(zip(plan.order, start, strict=False))
     streams = [_stream(s, step, first[s.name]) for s in sorted(plan.streams, key=lambda s: first[s.name])]
     held = {ring["tensor"]: ring["nbytes"] for stream in streams for ring in stream["rings"]}
-    live = bound.live_bytes(graph, plan.order)
+    live = live_bytes(graph, plan.order)
     return {
         "schema": 1,
         "name": lowered.training.model.name,
@@ -100,7 +102,7 @@ def _stream(stream: Stream, step: Step, first: int) -> dict:
     return {"axis": stream.axis, "first": first, "ops": list(stream.ops), "rings": rings}
 
 
-def _recomputed(one: Again, calls: Mapping[str, Call], step: Step) -> dict:
+def _recomputed(one: Rematerialisation, calls: Mapping[str, Call], step: Step) -> dict:
     """saved_bytes: what need not be kept since it is made again."""
     read = {name for call in calls.values() if call.phase != "recompute" for name in call.op.inputs}
     saved = sum(step.values[first].tensor.nbytes for first, second in one.outputs if second in read)

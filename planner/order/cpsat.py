@@ -10,10 +10,10 @@ from ortools.sat.python import cp_model
 from mcutrain.planner.graph import MORTAL, WRITTEN
 from mcutrain.planner.model import Graph
 from mcutrain.planner.order.model import OrderModel
-from mcutrain.planner.order.search import Found, is_valid
+from mcutrain.planner.order.search import Incumbent, is_valid
 
 
-def lowest_peak(graph: Graph, model: OrderModel, start: Found, *, seconds: float, seed: int = 0) -> Found:
+def lowest_peak(graph: Graph, model: OrderModel, start: Incumbent, *, seconds: float, seed: int = 0) -> Incumbent:
     """Lowers the peak and raises the bound of `start` within `seconds` (deterministic work, 1 to 3 seconds each)."""
     cp = cp_model.CpModel()
     builder = _Builder(graph, model, cp)
@@ -36,8 +36,8 @@ def lowest_peak(graph: Graph, model: OrderModel, start: Found, *, seconds: float
     bound = max(start.bound, math.ceil(solver.best_objective_bound - 1e-6) * unit + model.base)
     order = sorted(range(len(model.names)), key=lambda v: solver.value(builder.position[v]))
     if is_valid(model, order) and model.peak(order) < start.peak:
-        return Found(order, model.peak(order), min(bound, model.peak(order)))
-    return Found(start.order, start.peak, min(bound, start.peak))
+        return Incumbent(order, model.peak(order), min(bound, model.peak(order)))
+    return Incumbent(start.order, start.peak, min(bound, start.peak))
 
 
 class _Builder:

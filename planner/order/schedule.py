@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcutrain.planner.graph import dependencies
 from mcutrain.planner.model import Graph, Status
 from mcutrain.planner.order.model import OrderModel, needed_anyway
-from mcutrain.planner.order.search import Found, greedy, lowest_peak
+from mcutrain.planner.order.search import Incumbent, greedy, lowest_peak
 
 STATES_PER_SECOND = 25_000  # sets of ops that the exact search visits in about a second
 LEAST_STATES = 8  # for each op, visited even in no time at all: often enough for the lowest peak
@@ -43,16 +43,14 @@ def schedule(
     model = OrderModel(graph, dependencies(graph))
     given, listed = list(range(len(graph.ops))), greedy(model)
     first = min(given, listed, key=model.peak)
-    found = Found(first, model.peak(first), needed_anyway(graph, model))
+    found = Incumbent(first, model.peak(first), needed_anyway(graph, model))
     share = seconds / 2 if len(graph.ops) <= LARGEST_FOR_CPSAT else seconds
     states = max(LEAST_STATES * len(graph.ops), int(share * STATES_PER_SECOND))
     found = lowest_peak(model, found, states=states)
     if found.peak > found.bound and share < seconds:
-        from mcutrain.planner.order import (
-            cpsat as order_cpsat,  # imported late: ortools takes a second to load and is rarely needed here
-        )
+        from mcutrain.planner.order import cpsat  # imported late: ortools takes a second and is rarely needed here
 
-        found = order_cpsat.lowest_peak(graph, model, found, seconds=(seconds - share) * CPSAT_SHARE, seed=seed)
+        found = cpsat.lowest_peak(graph, model, found, seconds=(seconds - share) * CPSAT_SHARE, seed=seed)
     if progress:
         progress(f"order: {found.peak} bytes live at the worst op, at least {found.bound} in any order")
     candidates = sorted({tuple(found.order), tuple(listed), tuple(given)}, key=lambda o: (model.peak(o), o))

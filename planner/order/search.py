@@ -13,7 +13,7 @@ LONGEST_CHAIN = 100  # ops that are followed in the hope that they cost nothing 
 
 
 @dataclass
-class Found:
+class Incumbent:
     """The best order so far with its peak, and a proven lower bound on the peak of any order (bytes, with state)."""
 
     order: list[int]
@@ -48,7 +48,7 @@ def greedy(model: OrderModel) -> list[int]:
     return order
 
 
-def lowest_peak(model: OrderModel, start: Found, *, states: int) -> Found:
+def lowest_peak(model: OrderModel, start: Incumbent, *, states: int) -> Incumbent:
     """Lowers the peak and raises the bound, by bisection, until they meet or `states` sets of ops were visited.
 
     A search that takes too long is given up; once bisection has nothing left, it begins again with longer ones. What
@@ -62,7 +62,7 @@ def lowest_peak(model: OrderModel, start: Found, *, states: int) -> Found:
     return found
 
 
-def _bisect(model: OrderModel, start: Found, share: int, states: int) -> tuple[Found, int, bool]:
+def _bisect(model: OrderModel, start: Incumbent, share: int, states: int) -> tuple[Incumbent, int, bool]:
     """One round of searches, each of at most `share` sets: what is known then, the sets left, and whether another round
     may know more."""
     order, peak, bound = start.order, start.peak, start.bound
@@ -76,14 +76,14 @@ def _bisect(model: OrderModel, start: Found, share: int, states: int) -> tuple[F
             if model.peak(found) < peak:
                 order, peak = found, model.peak(found)
             if model.peak(found) > budget:  # an input that nobody reads weighs on position 0, which searches leave out
-                return Found(order, peak, bound), states, False
+                return Incumbent(order, peak, bound), states, False
         elif search.exhausted:
             bound = min(search.next_budget + model.base, peak)
             low = max(low, bound)
         else:
             low = budget + 1
         budget = (low + peak - 1) // 2
-    return Found(order, peak, bound), states, True
+    return Incumbent(order, peak, bound), states, True
 
 
 class _Search:

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcutrain.planner.graph import problem as problem_of
-from mcutrain.planner.model import Graph
 from mcutrain.planner.packing.problem import Buffer, Problem, round_up
 
 
@@ -114,11 +112,6 @@ def _add(counter: Counter[int], key: int, times: int) -> None:
 def problem_bound(problem: Problem) -> int:
     """Bytes: a lower bound on the height of any allocation of the problem."""
     return max(section_bytes(problem, sorted({b.lower for b in problem.buffers})), default=0)
-
-
-def live_bytes(graph: Graph, order: Sequence[str]) -> list[int]:
-    """For each position of `order`, a lower bound in bytes on the arena while that op runs."""
-    return section_bytes(problem_of(graph, order), range(len(order)))
 
 
 def too_many(problem: Problem, capacity: int) -> tuple[int, list[Buffer]] | None:

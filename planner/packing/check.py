@@ -21,7 +21,7 @@ def _offset_faults(problem: Problem, allocation: Allocation) -> list[str]:
         offset = allocation.offsets.get(b.id)
         if offset is None:
             faults.append(f"offset: {b.id!r} has none")
-        elif not isinstance(offset, int):
+        elif not _is_whole(offset):
             faults.append(f"offset: {b.id!r} lies at {offset!r}, which is no whole number")
         elif offset < 0:
             faults.append(f"offset: {b.id!r} lies at {offset}, below the arena")
@@ -29,6 +29,10 @@ def _offset_faults(problem: Problem, allocation: Allocation) -> list[str]:
             faults.append(f"offset: {b.id!r} lies at {offset}, which is no multiple of {b.align}")
     known = {b.id for b in problem.buffers}
     return faults + [f"offset: {name!r} is no buffer" for name in sorted(allocation.offsets.keys() - known)]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int)
 
 
 def _figure_faults(problem: Problem, allocation: Allocation) -> list[str]:

@@ -23,7 +23,7 @@ FIRST_SLICE = 0.05  # deterministic seconds; every turn of all searches is twice
 
 
 @dataclass(frozen=True)
-class Answer:
+class SliceAnswer:
     """What one slice found: offsets in units (None: none), and a proven lower bound on the rest's height in bytes."""
 
     offsets: list[int] | None
@@ -109,7 +109,7 @@ def _race(
     seconds: float,
     seed: int,
     workers: int,
-) -> list[Answer]:
+) -> list[SliceAnswer]:
     """One slice of each of the searches, at most `workers` at a time; the solver releases the interpreter's lock."""
     orders = preorders(packing)
     branching = [None if k is None else orders[k % len(orders)] for k in searches]
@@ -125,10 +125,10 @@ def _slice(
     seconds: float,
     seed: int,
     order: list[int] | None,
-) -> Answer:
+) -> SliceAnswer:
     """One solve: minimise the height within `limit` bytes, branching on the offsets in `order` (None: free search)."""
     if any(limit < nbytes for nbytes in packing.nbytes):
-        return Answer(None, limit + 1)
+        return SliceAnswer(None, limit + 1)
     model = cp_model.CpModel()
     offsets = offset_variables(model, packing, limit)
     height = model.new_int_var(min(bound, limit), limit, "height")
@@ -147,11 +147,11 @@ def _slice(
         solver.parameters.linearization_level = 0
     status = solver.solve(model)
     if status == cp_model.INFEASIBLE:
-        return Answer(None, limit + 1)
+        return SliceAnswer(None, limit + 1)
     proven = max(bound, math.ceil(solver.best_objective_bound - 1e-6))
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return Answer([solver.value(x) for x in offsets], proven)
-    return Answer(None, bound)
+        return SliceAnswer([solver.value(x) for x in offsets], proven)
+    return SliceAnswer(None, bound)
 
 
 def offset_variables(model: cp_model.CpModel, packing: Packing, limit: int) -> list[cp_model.IntVar]:

@@ -34,7 +34,7 @@ ROW_SECONDS, STEP_SECONDS = 1e-8, 1e-3  # of a beam: for each state, section and
 
 
 @dataclass(frozen=True)
-class Answer:
+class Attempt:
     """units: offsets that fit, or None. refuted: proven that none exist. seconds: estimate of the work, repeatable."""
 
     units: list[int] | None
@@ -103,11 +103,11 @@ def _task(packing: Packing, limit: int, seed: int) -> _Task:
     return _Task(packing, sets, _columns(packing), limit, sky, seed)
 
 
-def _answers(task: _Task, workers: int) -> Generator[Answer, None, None]:
+def _answers(task: _Task, workers: int) -> Generator[Attempt, None, None]:
     """The answers of all tries in their order. Later ones are begun meanwhile; closing stops them."""
     numbers = count()
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        ahead: deque[Future[Answer]] = deque(pool.submit(_attempt, task, next(numbers)) for _ in range(2 * workers))
+        ahead: deque[Future[Attempt]] = deque(pool.submit(_attempt, task, next(numbers)) for _ in range(2 * workers))
         try:
             while True:
                 yield ahead.popleft().result()
@@ -120,7 +120,7 @@ def _answers(task: _Task, workers: int) -> Generator[Answer, None, None]:
                 solver.stop_search()
 
 
-def _attempt(task: _Task, number: int) -> Answer:
+def _attempt(task: _Task, number: int) -> Attempt:
     """First the plain orders, then beams with their completions; now and then a long search in a noisy order."""
     source = random.Random(task.seed * 1_000_003 + number)
     if number < len(PLAIN):
@@ -133,7 +133,7 @@ def _attempt(task: _Task, number: int) -> Answer:
     return _beam(task, task.sky, source)
 
 
-def _beam(task: _Task, sky: Skyline, source: random.Random) -> Answer:
+def _beam(task: _Task, sky: Skyline, source: random.Random) -> Attempt:
     """A beam with random weights; where it gets stuck, CP-SAT goes on from its orders, whole or in part."""
     weights = Weights(
         10 ** source.uniform(-1.5, 0.5),
@@ -145,7 +145,7 @@ def _beam(task: _Task, sky: Skyline, source: random.Random) -> Answer:
     found = search(sky, width, weights, source)
     seconds = (found.steps + 1) * (STEP_SECONDS + ROW_SECONDS * width * sky.members.size)
     if found.units is not None:
-        return Answer(found.units, False, seconds)
+        return Attempt(found.units, False, seconds)
     for order in found.orders:
         for share in SHARES:
             head = order[: int(share * len(order))]
@@ -154,14 +154,14 @@ def _beam(task: _Task, sky: Skyline, source: random.Random) -> Answer:
             answer = _complete(task, head + tail, SHORT)
             seconds += answer.seconds
             if answer.units is not None or answer.refuted:
-                return Answer(answer.units, answer.refuted, seconds)
-    return Answer(None, False, seconds)
+                return Attempt(answer.units, answer.refuted, seconds)
+    return Attempt(None, False, seconds)
 
 
-def _complete(task: _Task, order: list[int], duration: float) -> Answer:
+def _complete(task: _Task, order: list[int], duration: float) -> Attempt:
     """CP-SAT without objective: always the lowest possible offset, in `order` among equals, with learning."""
     if task.done.is_set():
-        return Answer(None, False, 0.0)  # nobody reads it
+        return Attempt(None, False, 0.0)  # nobody reads it
     model = cp_model.CpModel()
     offsets = offset_variables(model, task.packing, task.limit)
     separate(model, task.packing, task.sets, offsets)
@@ -180,7 +180,7 @@ def _complete(task: _Task, order: list[int], duration: float) -> Answer:
     seconds = 0.02 + solver.response_proto.deterministic_time * max(8.0, members / MEMBERS_A_SECOND)
     found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
     units = [solver.value(x) for x in offsets] if found else None
-    return Answer(units, status == cp_model.INFEASIBLE, seconds)
+    return Attempt(units, status == cp_model.INFEASIBLE, seconds)
 
 
 def _columns(packing: Packing) -> dict[str, list[int]]:

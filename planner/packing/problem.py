@@ -36,7 +36,7 @@ class Problem:
         for b in self.buffers:
             if b.id in by_id:
                 raise PlanError(f"two buffers are named {b.id!r}: every buffer needs a name of its own")
-            if not all(isinstance(n, int) and n <= LARGEST for n in (b.lower, b.upper, b.size, b.align)):
+            if not all(is_whole(n) and n <= LARGEST for n in (b.lower, b.upper, b.size, b.align)):
                 raise PlanError(f"buffer {b.id!r} needs whole numbers up to {LARGEST}: {b}")
             if b.size < 0 or b.align < 1 or b.lower >= b.upper:
                 raise PlanError(f"buffer {b.id!r} needs size >= 0, align >= 1 and lower < upper: {b}")
@@ -63,6 +63,11 @@ class Allocation:
     height: int
     bound: int
     status: Status
+
+
+def is_whole(value: object) -> bool:
+    """Says whether `value` is an int: callers without a type checker also hand in floats."""
+    return isinstance(value, int)
 
 
 def round_up(value: int, step: int) -> int:

@@ -14,8 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcutrain.planner.packing.problem import Packing
+
+Ints = NDArray[np.int64]
 
 FAR = 1 << 60  # above every offset
 LEVELS = 1024  # of the space that a section has left, in the score
@@ -34,7 +37,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Found:
+class Beam:
     """units: offsets of a complete allocation, or None. orders: the buffers that the best states had placed, in order.
 
     steps: buffers placed by the longest."""
@@ -48,20 +51,20 @@ class Found:
 class _States:
     """Rows are states. floor, rest: per section, the lowest free unit and the units still to be placed."""
 
-    floor: np.ndarray
-    rest: np.ndarray
-    placed: np.ndarray
-    bonus: np.ndarray
-    code: np.ndarray  # a hash of the set of placed buffers
+    floor: Ints
+    rest: Ints
+    placed: NDArray[np.bool_]
+    bonus: Ints
+    code: Ints  # a hash of the set of placed buffers
 
 
 @dataclass(frozen=True)
 class _Steps:
     """Rows are states after one more buffer: from which state, which buffer, at which offset."""
 
-    parent: np.ndarray
-    buffer: np.ndarray
-    offset: np.ndarray
+    parent: Ints
+    buffer: Ints
+    offset: Ints
 
 
 class Skyline:
@@ -84,7 +87,7 @@ class Skyline:
         self.spans = self.live.sum(1)
         self.degree = np.array([len(pairs) for pairs in packing.apart], np.int64)
 
-    def lowest(self, floor: np.ndarray) -> np.ndarray:
+    def lowest(self, floor: Ints) -> Ints:
         """(states, buffers): the highest floor under each buffer, where it would lie now."""
         tables = [floor]  # of the maximum over 1, 2, 4, ... sections
         reach = 1
@@ -95,10 +98,12 @@ class Skyline:
             reach *= 2
         level = np.array([int(span).bit_length() - 1 for span in self.spans])
         stack = np.stack(tables)
-        return np.maximum(stack[level, :, self.first], stack[level, :, self.first + self.spans - (1 << level)]).T
+        last = self.first + self.spans - (1 << level)
+        highest: Ints = np.maximum(stack[level, :, self.first], stack[level, :, last])
+        return highest.T
 
 
-def search(sky: Skyline, width: int, weights: Weights, source: random.Random) -> Found:
+def search(sky: Skyline, width: int, weights: Weights, source: random.Random) -> Beam:
     """Keeps the best `width` states at each step. The same `source` state gives the same answer."""
     noise = np.random.default_rng(source.getrandbits(62))
     count, sections = sky.live.shape
@@ -110,10 +115,11 @@ def search(sky: Skyline, width: int, weights: Weights, source: random.Random) ->
     states = _States(np.zeros((1, sections), np.int64), sky.load[None].copy(), np.zeros((1, count), bool), zeros, zeros)
     history: list[_Steps] = []
 
-    def rank(after: _States) -> np.ndarray:
+    def rank(after: _States) -> Ints:
         left = (sky.height - after.floor - after.rest) * LEVELS // max(1, sky.height)
         jitter = noise.integers(0, SCALE // 50, size=len(left))
-        return table[left.clip(0)].sum(1) - after.bonus + jitter
+        scores: Ints = table[left.clip(0)].sum(1) - after.bonus + jitter
+        return scores
 
     for _ in range(count):
         steps = _next_steps(sky, states)
@@ -149,9 +155,9 @@ def _unique(
     sky: Skyline,
     states: _States,
     steps: _Steps,
-    codes: tuple[np.ndarray, np.ndarray],
-    early: np.ndarray,
-    rank: Callable[[_States], np.ndarray],
+    codes: tuple[Ints, Ints],
+    early: Ints,
+    rank: Callable[[_States], Ints],
     most: int,
 ) -> tuple[_Steps, _States]:
     """The `most` best different states that fit, after each of the steps."""
@@ -183,11 +189,11 @@ def _raised(sky: Skyline, states: _States) -> _States:
     return _States(floor, states.rest, states.placed, states.bonus, states.code)
 
 
-def _rows(states: _States, rows: np.ndarray) -> _States:
+def _rows(states: _States, rows: Ints) -> _States:
     return _States(states.floor[rows], states.rest[rows], states.placed[rows], states.bonus[rows], states.code[rows])
 
 
-def _found(history: list[_Steps], count: int) -> Found:
+def _found(history: list[_Steps], count: int) -> Beam:
     """The paths that lead to the best states of the last step."""
     orders = []
     units = [0] * count
@@ -199,4 +205,4 @@ def _found(history: list[_Steps], count: int) -> Found:
                 units[order[-1]] = int(steps.offset[k])
             k = int(steps.parent[k])
         orders.append(order[::-1])
-    return Found(units if len(history) == count else None, orders, len(history))
+    return Beam(units if len(history) == count else None, orders, len(history))

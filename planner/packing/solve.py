@@ -35,11 +35,10 @@ def solve(
 
     Raises PlanError where an argument is malformed, BudgetError where one buffer alone is larger than the capacity."""
     _check_arguments(problem, capacity, seconds, workers)
-    options = {"seed": seed, "workers": workers, "progress": progress}
     best = heuristic(problem, seed=seed, passes=QUICK)
     goal = best.bound if capacity is None else capacity
     if seconds > 0 and best.height > goal >= best.bound:
-        best = _searched(problem, best, goal, capacity, seconds, options)
+        best = _searched(problem, best, goal, capacity, seconds, seed, workers, progress)
     elif seconds > 0 and best.height > goal:
         best = min(best, heuristic(problem, seed=seed), key=lambda a: a.height)
     result = Allocation(best.offsets, best.height, best.bound, _status(best, capacity))
@@ -48,24 +47,33 @@ def solve(
 
 
 def _searched(
-    problem: Problem, best: Allocation, goal: int, capacity: int | None, seconds: float, options: dict
+    problem: Problem,
+    best: Allocation,
+    goal: int,
+    capacity: int | None,
+    seconds: float,
+    seed: int,
+    workers: int,
+    progress: Callable[[str], None] | None,
 ) -> Allocation:
-    """Without a capacity the thorough heuristic comes first: it often meets the bound, which then is the goal."""
-    from mcutrain.planner.packing import cpsat as arena_cpsat  # imported late: ortools takes a second to load
-    from mcutrain.planner.packing import fit as arena_fit
+    """Searches for an allocation within `goal` bytes, then lowers what was found.
 
-    report = options["progress"] or (lambda line: None)
-    report(f"arena: {best.height} bytes, at least {best.bound}")
+    Without a capacity the thorough heuristic comes first: it often meets the bound, which then is the goal."""
+    from mcutrain.planner.packing.cpsat import improve  # imported late: ortools takes a second to load
+    from mcutrain.planner.packing.fit import fit
+
+    if progress:
+        progress(f"arena: {best.height} bytes, at least {best.bound}")
     if capacity is None:
-        best = min(best, heuristic(problem, seed=options["seed"]), key=lambda a: a.height)
-    best = arena_fit.fit(problem, best, goal, seconds=SHARE * seconds, **options)
+        best = min(best, heuristic(problem, seed=seed), key=lambda a: a.height)
+    best = fit(problem, best, goal, seconds=SHARE * seconds, seed=seed, workers=workers, progress=progress)
     if best.height <= goal or (capacity is not None and best.bound > capacity):
         return best
     if capacity is not None:
-        other = heuristic(problem, seed=options["seed"])
+        other = heuristic(problem, seed=seed)
         if other.height < best.height:
             best = Allocation(other.offsets, other.height, best.bound, other.status)
-    return arena_cpsat.improve(problem, best, seconds=(1 - SHARE) * seconds, **options)
+    return improve(problem, best, seconds=(1 - SHARE) * seconds, seed=seed, workers=workers, progress=progress)
 
 
 def _check_arguments(problem: Problem, capacity: int | None, seconds: float, workers: int) -> None:

@@ -35,8 +35,8 @@ def by_channel(op: Op, rings: Container[str]) -> Op:
     raise PlanError(f"op {op.name!r} cannot make its output {way} in a run over channels")
 
 
-def apply(graph: Graph, streams: Sequence[Stream]) -> Graph:
-    """The graph with every stream as one op: rings and one shared scratch are its scratch."""
+def with_streams(graph: Graph, streams: Sequence[Stream]) -> Graph:
+    """Returns the graph with every stream as one op: rings and one shared scratch are its scratch."""
     by_name = {op.name: op for op in graph.ops}
     inside = {name: stream for stream in streams for name in stream.ops}
     tensors, gone, ops = [], set(), []
@@ -80,11 +80,11 @@ def fused(graph: Graph, stream: Stream, inner: Sequence[Op]) -> tuple[Op, list[T
     outputs = tuple(o for m in inner for o in m.outputs if o not in rings)
     mutates = tuple(dict.fromkeys(n for m in inner for n in m.mutates))
     overlaps: tuple[Overlap, ...] = ()
-    for whole in driver(inner).outputs[:1]:
-        if whole not in rings:
+    for output in driver(inner).outputs[:1]:
+        if output not in rings:
             entire = {n for m in inner for n in m.inputs if n not in {a.tensor for a in m.reads}}
             read = dict.fromkeys(a.tensor for m in inner for a in m.reads if a.tensor in inputs)
-            overlaps = tuple(Overlap(n, whole, overlap_distance(graph, inner, n)) for n in read if n not in entire)
+            overlaps = tuple(Overlap(n, output, overlap_distance(graph, inner, n)) for n in read if n not in entire)
     return Op(stream.name, tuple(inputs), outputs, tuple(scratch), overlaps, mutates), added
 
 

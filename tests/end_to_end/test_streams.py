@@ -10,9 +10,9 @@ import pytest
 
 import mcutrain
 from mcutrain import pipeline, planner
-from mcutrain.planner.stream import rewrite as stream
 from mcutrain.planner.stream.check import check_streams
-from mcutrain.planner.stream.choose import _Costs
+from mcutrain.planner.stream.costs import RunCosts
+from mcutrain.planner.stream.rewrite import eager, with_streams
 from tests.tiny_network import CLASSES, SIZE, random_image
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"
@@ -39,7 +39,7 @@ def test_streamed_and_whole_plans_train_alike(tmp_path: Path) -> None:
 
 def every_stream(graph: planner.Graph) -> list[planner.Stream]:
     """All runs of up to ten ops that can stream at all, over rows and over channels."""
-    costs = _Costs(graph)
+    costs = RunCosts(graph)
     n = len(costs.ops)
     pairs = [(i, j) for i in range(n) for j in range(i, min(i + 10, n))]
     runs = [way(i, j) for i, j in pairs for way in (costs.over_rows, costs.over_channels)]
@@ -65,13 +65,13 @@ def test_any_run_that_can_stream_computes_the_same(
     """Not only the runs that the planner would choose: each is forced in turn, several at once where they are apart."""
     model = mcutrain.load(tiny_path, SIZE, CLASSES, head="int8-slice", logits="dequantized")
     whole = mcutrain.compile(model, "full", out=tmp_path / "whole", stream=False)
-    graph = stream.eager(whole.planned.lowered.train_step.graph)
+    graph = eager(whole.planned.lowered.train_step.graph)
     runs = [run for run in every_stream(graph) if run.axis == axis]
     assert len(runs) > (15 if axis == "channels" else 20)
     twin = mcutrain.host(whole.directory)
     before = [(twin.infer(random_image(s)).tolist(), twin.train_step(random_image(s), s)) for s in range(3)]
     groups = apart(runs)[part::2]
-    plans = [replace(planner.plan(stream.apply(graph, group), seconds=0.5), streams=tuple(group)) for group in groups]
+    plans = [replace(planner.plan(with_streams(graph, group), seconds=0.5), streams=tuple(group)) for group in groups]
     for number, (group, forced) in enumerate(zip(groups, plans, strict=True)):
         check_streams(graph, forced)
         monkeypatch.setattr(pipeline.planner, "plan", lambda *_, plan=forced, **__: plan)

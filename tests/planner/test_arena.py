@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcutrain.planner import Graph, Op, Overlap, PlanError, Tensor, plan
-from mcutrain.planner.graph import problem
+from mcutrain.planner.graph import live_bytes, problem
 from mcutrain.planner.packing import csvfile
-from mcutrain.planner.packing.bound import Pair, live_bytes, problem_bound, saving
+from mcutrain.planner.packing.bound import Pair, problem_bound, saving
 from mcutrain.planner.packing.cpsat import disjoint_sets, improve
 from mcutrain.planner.packing.heuristic import heuristic, place, split
 from mcutrain.planner.packing.problem import Allocation, Buffer, Packing, Problem

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcutrain.planner import BudgetError, Graph, Op, Overlap, Tensor, check, plan
-from mcutrain.planner.packing import bound
+from mcutrain.planner.graph import live_bytes
 from tests.planner.brute import lowest_height, valid_orders
 from tests.planner.graphs import random_graph, training_step
 
@@ -45,7 +45,7 @@ def test_plans_of_larger_random_graphs_pass_the_checker(seed: int) -> None:
     graph = random_graph(seed, most_ops=14, most_bytes=40)
     result = plan(graph, seconds=0.5)
     check(graph, result)
-    assert result.height >= result.bound >= max(bound.live_bytes(graph, result.order))
+    assert result.height >= result.bound >= max(live_bytes(graph, result.order))
 
 
 def test_exact_in_place_op_shares_all_bytes() -> None:
@@ -143,8 +143,8 @@ def test_updates_run_after_all_readers_and_right_behind_their_gradient() -> None
         for op in graph.ops:
             if op.name != update.name and update.mutates[0] in op.inputs:
                 assert at[op.name] < at[update.name]
-    given = bound.live_bytes(graph, tuple(op.name for op in graph.ops))
-    assert max(bound.live_bytes(graph, result.order)) < max(given)
+    given = live_bytes(graph, tuple(op.name for op in graph.ops))
+    assert max(live_bytes(graph, result.order)) < max(given)
 
 
 def test_realistic_graph_is_planned_to_the_proven_optimum() -> None:

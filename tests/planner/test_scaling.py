@@ -16,7 +16,7 @@ from mcutrain.planner.errors import PlanError
 from mcutrain.planner.graph import dependencies
 from mcutrain.planner.order.model import OrderModel, needed_anyway
 from mcutrain.planner.order.schedule import schedule
-from mcutrain.planner.order.search import Found, greedy, lowest_peak
+from mcutrain.planner.order.search import Incumbent, greedy, lowest_peak
 from mcutrain.planner.stream.check import check_streams
 from mcutrain.planner.stream.rewrite import eager
 
@@ -50,7 +50,7 @@ def test_no_seconds_still_give_a_plan_of_500_ops_and_more_seconds_no_higher_one(
 def test_more_states_never_give_a_higher_peak_or_a_lower_bound(seed: int) -> None:
     graph = tangle(60, seed)
     model = OrderModel(graph, dependencies(graph))
-    start = Found(greedy(model), model.peak(greedy(model)), needed_anyway(graph, model))
+    start = Incumbent(greedy(model), model.peak(greedy(model)), needed_anyway(graph, model))
     found = [lowest_peak(model, start, states=states) for states in (0, 100, 1_000, 5_000, 20_000)]
     assert [f.peak for f in found] == sorted((f.peak for f in found), reverse=True)
     assert [f.bound for f in found] == sorted(f.bound for f in found)

@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcutrain.planner import Graph, Op, Tensor
-from mcutrain.planner.graph import dependencies
+from mcutrain.planner.graph import dependencies, live_bytes
 from mcutrain.planner.order.cpsat import lowest_peak as cpsat_lowest_peak
 from mcutrain.planner.order.model import OrderModel, needed_anyway
 from mcutrain.planner.order.schedule import schedule
-from mcutrain.planner.order.search import Found, greedy, is_valid, lowest_peak
-from mcutrain.planner.packing.bound import live_bytes
+from mcutrain.planner.order.search import Incumbent, greedy, is_valid, lowest_peak
 from tests.planner.brute import valid_orders
 from tests.planner.graphs import random_graph, training_step
 
@@ -33,7 +32,7 @@ def test_search_finds_and_proves_the_lowest_peak(seed: int) -> None:
     given_order = list(range(len(graph.ops)))
     anyway = needed_anyway(graph, model)
     assert anyway <= least
-    found = lowest_peak(model, Found(given_order, model.peak(given_order), 0), states=10_000)
+    found = lowest_peak(model, Incumbent(given_order, model.peak(given_order), 0), states=10_000)
     assert is_valid(model, found.order) and is_valid(model, greedy(model))
     assert found.bound <= least <= found.peak == model.peak(found.order)
     if not model.unread:
@@ -46,7 +45,7 @@ def test_cpsat_finds_and_proves_the_lowest_peak(seed: int) -> None:
     graph = random_graph(seed, most_ops=5, most_bytes=9)
     model, least = model_of(graph), true_peak(graph, model_of(graph))
     given_order = list(range(len(graph.ops)))
-    found = cpsat_lowest_peak(graph, model, Found(given_order, model.peak(given_order), 0), seconds=2)
+    found = cpsat_lowest_peak(graph, model, Incumbent(given_order, model.peak(given_order), 0), seconds=2)
     assert is_valid(model, found.order)
     assert found.bound <= least <= found.peak
     if not model.unread and all(len(op.overlaps) < 2 for op in graph.ops):
@@ -64,7 +63,7 @@ def test_peak_of_the_model_is_the_bound_of_the_order() -> None:
 def test_search_and_cpsat_agree_on_a_training_step() -> None:
     graph = training_step(4, 1, 16)
     model = model_of(graph)
-    start = Found(list(range(len(graph.ops))), model.peak(range(len(graph.ops))), 0)
+    start = Incumbent(list(range(len(graph.ops))), model.peak(range(len(graph.ops))), 0)
     by_search = lowest_peak(model, start, states=20_000)
     by_cpsat = cpsat_lowest_peak(graph, model, start, seconds=5)
     assert by_search.bound == by_search.peak
@@ -74,7 +73,7 @@ def test_search_and_cpsat_agree_on_a_training_step() -> None:
 def test_search_that_runs_out_of_states_stays_honest() -> None:
     graph = wide(9)
     model = model_of(graph)
-    start = Found(list(range(len(graph.ops))), model.peak(range(len(graph.ops))), 0)
+    start = Incumbent(list(range(len(graph.ops))), model.peak(range(len(graph.ops))), 0)
     cut = lowest_peak(model, start, states=3)
     full = lowest_peak(model, start, states=100_000)
     assert full.bound == full.peak

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mcutrain import planner
 from mcutrain.planner import Graph, Op, PlanError, RowAccess, Tensor
 from mcutrain.planner.model import Stream
-from mcutrain.planner.stream import rewrite as stream
 from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.rewrite import with_streams
 from mcutrain.planner.stream.rows import in_place, ring_rows, row_steps
 
 ROW = 64  # bytes a row
@@ -41,7 +41,7 @@ def whole_run(graph: Graph) -> Stream:
 
 
 def replay(graph: Graph, run: Stream) -> None:
-    found = planner.plan(stream.apply(graph, [run]))
+    found = planner.plan(with_streams(graph, [run]))
     check_streams(graph, replace(found, streams=(run,)))
 
 
@@ -138,7 +138,7 @@ def test_an_output_with_other_rows_than_its_input_never_shares_its_ring() -> Non
     replay(graph, Stream("run", names, tuple(ring_rows(ops, inside, {}).items())))
     shared = {"narrow": "wide"}
     corrupt = Stream("run", names, tuple(ring_rows(ops, inside, shared).items()), tuple(shared.items()))
-    found = planner.plan(stream.apply(graph, [corrupt]))
+    found = planner.plan(with_streams(graph, [corrupt]))
     with pytest.raises(PlanError, match="may not lie in the ring of"):
         check_streams(graph, replace(found, streams=(corrupt,)))
 
@@ -153,7 +153,7 @@ def test_a_tensor_that_is_read_outside_the_run_cannot_lie_in_a_ring() -> None:
     late = Op("late", ("hidden",), ())
     with_reader = Graph(graph.tensors, (*graph.ops, late))
     run = Stream("run", ("expand", "scale", "sum", "reduce"), (("hidden", 1), ("scaled", 1)))
-    found = planner.plan(stream.apply(graph, [run]))
+    found = planner.plan(with_streams(graph, [run]))
     with pytest.raises(PlanError, match="lies in a ring, but 'late' reads it whole"):
         check_streams(with_reader, replace(found, streams=(run,)))
 

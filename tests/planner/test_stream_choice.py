@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mcutrain import planner
 from mcutrain.planner import Graph, Op, Overlap, Plan, PlanError, RowAccess, Tensor, check
 from mcutrain.planner.model import ChannelForm, Stream
-from mcutrain.planner.stream import rewrite as stream
 from mcutrain.planner.stream.check import check_streams
+from mcutrain.planner.stream.rewrite import by_channel, eager, with_streams
 
 RUN = ("expand", "mask", "depth", "rescale", "bias", "weight", "reduce", "update")
 HIDDEN = ("g_expand", "g_masked", "g_depth", "g_hidden")
@@ -63,7 +63,7 @@ def backward(
 def streamed(graph: Graph) -> Plan:
     """The plan with streams, which must pass both checkers."""
     found = planner.plan(graph, stream=True)
-    check(stream.apply(stream.eager(graph), found.streams), found)
+    check(with_streams(eager(graph), found.streams), found)
     check_streams(graph, found)
     return found
 
@@ -136,11 +136,11 @@ def test_streams_are_never_worse_and_always_the_same(
 
 def test_an_op_without_the_form_that_its_place_asks_for() -> None:
     op = wide_weight().ops[0]
-    assert stream.by_channel(op, {"g_expand"}).rows == 24
+    assert by_channel(op, {"g_expand"}).rows == 24
     with pytest.raises(PlanError, match="op 'expand' cannot make its output whole in a run over channels"):
-        stream.by_channel(op, ())
+        by_channel(op, ())
     with pytest.raises(PlanError, match="op 'update_bias' cannot make its output block by block in a run over channe"):
-        stream.by_channel(wide_weight().ops[-1], ())
+        by_channel(wide_weight().ops[-1], ())
 
 
 # --------------------------------------------------------------------------- what the checker refuses
@@ -207,7 +207,7 @@ def test_a_read_behind_the_update_of_the_same_block_is_refused(window: int, is_s
     )
     graph = Graph((Tensor("w", 16, kind="state"), Tensor("near", 16), Tensor("g_w", 16)), ops)
     run = Stream("run", ("smooth", "gradient", "update"), (("near", 1), ("g_w", 1)))
-    found = replace(planner.plan(stream.apply(graph, [run])), streams=(run,))
+    found = replace(planner.plan(with_streams(graph, [run])), streams=(run,))
     if is_sound:
         check_streams(graph, found)
     else:
@@ -236,13 +236,13 @@ def test_a_ring_that_is_one_row_too_small_is_refused() -> None:
 
 
 def _planned(graph: Graph, run: Stream) -> Plan:
-    return replace(planner.plan(stream.apply(stream.eager(graph), [run])), streams=(run,))
+    return replace(planner.plan(with_streams(eager(graph), [run])), streams=(run,))
 
 
 @pytest.mark.parametrize("graph", [wide_weight(), BY_ROWS], ids=["channels", "rows"])
 def test_a_ring_that_lies_over_a_living_tensor_is_refused(graph: Graph) -> None:
     found = streamed(graph)
-    fused = stream.apply(stream.eager(graph), found.streams)
+    fused = with_streams(eager(graph), found.streams)
     (run,) = found.streams
     position, rings = found.order.index(run.name), [t for t, _ in run.rings if t not in dict(run.shared)]
     alive = [t for t, (first, end) in found.lifetimes.items() if first <= position < end]

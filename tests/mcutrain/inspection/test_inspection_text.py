@@ -19,7 +19,7 @@ import mcutrain
 from mcutrain.cli import inspect as cli_inspect
 from mcutrain.inspection.model import Inspection, inspect_model, to_dict
 from mcutrain.inspection.text import render_problems
-from mcutrain.planner.errors import ModelError, Problem, UnsupportedError
+from mcutrain.planner.errors import ModelError, Unsupported, UnsupportedError
 from mcutrain.tvm_ext.model import Model
 from tests.mcutrain import tiny
 from tests.mcutrain.inspection.inspections import rendered
@@ -77,8 +77,8 @@ def test_an_autoencoder_under_the_default_loss_gets_a_hint(tiny_model: Model) ->
 
 # ---------------------------------------------------------------------- the command
 PROBLEMS = (
-    Problem("EINSUM", "encoder/attention", "the operator is not supported", "build the model without it"),
-    Problem("RFFT2D", "[red]rfft[/red]", "complex numbers", "compute features outside of the network"),
+    Unsupported("EINSUM", "encoder/attention", "the operator is not supported", "build the model without it"),
+    Unsupported("RFFT2D", "[red]rfft[/red]", "complex numbers", "compute features outside of the network"),
 )
 
 

@@ -17,8 +17,8 @@ from mcutrain.firmware.toolchain import KERNEL_SOURCES, build_host
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.model import Graph, Plan, Stream
 from mcutrain.planner.policy import Layer, Policy, Update
-from mcutrain.planner.stream import rewrite as stream
-from mcutrain.planner.stream.choose import _Costs
+from mcutrain.planner.stream.costs import RunCosts
+from mcutrain.planner.stream.rewrite import eager, with_streams
 from mcutrain.tvm_ext.dialect import attrs_of, call, op_name
 from mcutrain.tvm_ext.emit.codegen import c_array, c_functions
 from mcutrain.tvm_ext.emit.sources import c_name, comment, emit
@@ -151,7 +151,7 @@ STREAMED = Policy(
 
 def run_of(graph: Graph, axis: str, first: str, last: str) -> Stream:
     """The run over `axis` from op `first` to op `last` of those that can stream."""
-    costs = _Costs(graph)
+    costs = RunCosts(graph)
     i, j = ([op.name for op in costs.ops].index(name) for name in (first, last))
     found = costs.over_rows(i, j) if axis == "rows" else costs.over_channels(i, j)
     assert found is not None
@@ -169,13 +169,13 @@ def nest_text(library: str, run: Stream) -> str:
 def test_golden_loop_nests(tiny_model: Model, golden: Callable, tmp_path: Path) -> None:
     """A run over rows and one over blocks of channels. tests/end_to_end/test_streams.py forces every other one."""
     lowered = lower(train(tiny_model, STREAMED))
-    graph = stream.eager(lowered.train_step.graph)
+    graph = eager(lowered.train_step.graph)
     rows = run_of(graph, "rows", "blocks.1.pointwise1:qconv2d", "blocks.1.pointwise2:qconv2d_with_mask")
     channels = run_of(
         graph, "channels", "blocks.2.pointwise2:conv2d_input_grad", "blocks.2.pointwise1:conv2d_input_grad"
     )
     assert channels.ops[-1] == "blocks.2.pointwise1.weight:sgd"
-    plan = replace(stacked(stream.apply(graph, [rows, channels])), streams=(rows, channels))
+    plan = replace(stacked(with_streams(graph, [rows, channels])), streams=(rows, channels))
     source = emit(lowered, plan, "streams")
     library = source.files["codegen/host/src/streams_lib0.c"]
     golden("stream_rows.c", nest_text(library, rows))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from typing import Protocol, TypeVar
 
-from mcutrain.planner.errors import ModelError, Problem, UnsupportedError
+from mcutrain.planner.errors import ModelError, Unsupported, UnsupportedError
 
 SHOWN = 40  # problems; a model with more of them is of another kind
 
@@ -46,7 +46,7 @@ def walk(
     what nothing stands in for is judged by its kind alone: whether there is a handler for it.
     ways_out: for operators without a handler, what to do about them. where: the file, for the message.
     Raises UnsupportedError with a line for each problem."""
-    problems: list[Problem] = []
+    problems: list[Unsupported] = []
     unknown: set[Hashable] = set()
     is_any_unsupported = False
     for node in nodes:
@@ -76,13 +76,13 @@ def _standing_in(node: N, stand_in: Callable[[N], Sequence[V]] | None) -> Sequen
         return ()
 
 
-def _problem(node: Node, message: str) -> Problem:
+def _problem(node: Node, message: str) -> Unsupported:
     """Of a message `layer: what; what to do`; one from deeper down may lack the layer."""
     why, _, way_out = message.removeprefix(f"{node.name}: ").partition("; ")
-    return Problem(node.op, node.name, why, way_out)
+    return Unsupported(node.op, node.name, why, way_out)
 
 
-def _message(problems: list[Problem], where: object, supported: Sequence[str]) -> str:
+def _message(problems: list[Unsupported], where: object, supported: Sequence[str]) -> str:
     many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
     lines = [f"{where}: {many} in the network", *(f"  {_line(p)}" for p in problems[:SHOWN])]
     if len(problems) > SHOWN:
@@ -92,7 +92,7 @@ def _message(problems: list[Problem], where: object, supported: Sequence[str]) -
     return "\n".join(lines)
 
 
-def _line(problem: Problem) -> str:
+def _line(problem: Unsupported) -> str:
     """`OPERATOR layer: what; what to do`."""
     text = f"{problem.op} {problem.layer}: {problem.why}"
     return f"{text}; {problem.way_out}" if problem.way_out else text
