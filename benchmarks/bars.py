@@ -1,4 +1,5 @@
-"""What a benchmark gives back: one bar, what was measured against it, and the command that prints the figure."""
+"""Defines what a benchmark gives back: one bar, what was measured against it, and the command that prints the
+figure."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of the table. value: the figure as a number, None where it was not measured; shown: for people.
+    """A bar is one row of the table. value: the figure as a number, None where it was not measured; shown: for people.
 
     met: whether the bar is met, None where nothing was measured. command: prints this figure. reach: what is hoped for
     beyond the bar; reference: the reference engine's own figure."""
@@ -36,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Table:
-    """Figures without a bar. rows: one cell for each of `columns`; the first column names the row."""
+    """A table holds figures without a bar. rows: one cell for each of `columns`; the first column names the row."""
 
     title: str
     columns: tuple[str, ...]
@@ -69,5 +70,5 @@ def not_measured(what: str, limit: str, why: str) -> Bar:
 
 
 def network(name: str) -> Path:
-    """The file of a published network."""
+    """Returns the file of a published network."""
     return DATA / "mcunet" / f"{name}.pkl"

@@ -1,4 +1,4 @@
-"""Learning, seen: MCUNet-5fps on a CIFAR-10 subset, sparse update against head-only, on the host twin.
+"""Trains MCUNet-5fps on a CIFAR-10 subset, sparse update against head-only, on the host twin.
 
 Float head from zero, images resized bilinearly to 128x128, batch 1, cosine learning rate, two epochs over 3,000 images,
 accuracy on all 1,000 test images. The published reference's figures for the same setting stand in `REFERENCE`."""
@@ -25,14 +25,14 @@ RATES = (0.001, 0.01)  # of the network and of the head
 
 
 def resize_bilinear(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (N, H, W, C) -> float32 (N, size, size, C); pixel centres, edges repeated."""
+    """Resizes uint8 (N, H, W, C) to float32 (N, size, size, C); pixel centres, edges repeated."""
     height, width = images.shape[1:3]
     rows, columns = _weights(height, size), _weights(width, size)
     return np.einsum("yh,nhwc,xw->nyxc", rows, images.astype(np.float32), columns, optimize=True)
 
 
 def _weights(source: int, target: int) -> np.ndarray:
-    """Interpolation matrix (target, source)."""
+    """Returns the interpolation matrix (target, source)."""
     position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
     low = np.minimum(position.astype(int), source - 2)
     matrix = np.zeros((target, source), np.float32)
@@ -42,7 +42,7 @@ def _weights(source: int, target: int) -> np.ndarray:
 
 
 def cifar(train: int = IMAGES, test: int = 1000, size: int = 128) -> Data:
-    """The CIFAR-10 subset as the network reads it: int8, x - 127.5 rounded."""
+    """Returns the CIFAR-10 subset as the network reads it: int8, x - 127.5 rounded."""
     with np.load(DATA / "datasets" / "cifar10_subset.npz") as file:
         arrays = {n: file[n] for n in ("x_train", "y_train", "x_test", "y_test")}
 
@@ -66,7 +66,7 @@ def train(scheme: str, data: Data, progress: Callable[[int, int], None] | None =
 
 
 def run(progress: Callable[[str], None] = print) -> dict[str, list[float]]:
-    """Test accuracy before training and after each epoch, by scheme."""
+    """Returns the test accuracy before training and after each epoch, by scheme."""
     data = cifar()
     result = {}
     for scheme in ("head_only", "49kb"):

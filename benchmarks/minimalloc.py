@@ -1,4 +1,5 @@
-"""Bars on packing: MiniMalloc's instances at 1 MiB within seconds, and random problems against an independent checker.
+"""Measures the bars on packing: MiniMalloc's instances at 1 MiB within seconds, and random problems against an
+independent checker.
 
 python benchmarks/minimalloc.py [--seeds N]    # the bars; with N, the CPU seconds of N seeds for each instance"""
 
@@ -10,8 +11,7 @@ import sys
 import time
 from itertools import product
 
-from bars import DATA, Bar, Progress, at_most, not_measured
-
+from benchmarks.bars import DATA, Bar, Progress, at_most, not_measured
 from mcutrain.planner import Allocation, Buffer, Overlap, Problem, check_allocation, solve
 from mcutrain.planner.errors import PlanError
 from mcutrain.planner.packing import bound, csvfile
@@ -25,13 +25,13 @@ RANDOM, LEAST_ROOM = 10_000, 6  # problems; the most buffers of one that is comp
 
 
 def run(progress: Progress) -> list[Bar]:
-    """One bar for each instance, one for their sum, one for the random problems."""
+    """Returns one bar for each instance, one for their sum, one for the random problems."""
     return [*instances(progress), random_problems(progress)]
 
 
 def instances(progress: Progress) -> list[Bar]:
-    """Wall seconds of solve() with two threads. An allocation that the checker refuses, or that is too high, counts as
-    infinitely slow."""
+    """Measures wall seconds of solve() with two threads. An allocation that the checker refuses, or that is too high,
+    counts as infinitely slow."""
     folder = DATA / "minimalloc"
     if not folder.is_dir():
         return [not_measured("MiniMalloc's instances", f"<= {ALL_SECONDS:g} s", f"{folder} is not there")]
@@ -61,8 +61,8 @@ def _sound(problem: Problem, found: Allocation) -> bool:
 
 
 def random_problems(progress: Progress, count: int = RANDOM) -> Bar:
-    """How many of `count` random problems have an unsound allocation, a bound above the true optimum, or a status that
-    is wrong; small ones are compared with exhaustive search."""
+    """Counts how many of `count` random problems have an unsound allocation, a bound above the true optimum, or a
+    status that is wrong; small ones are compared with exhaustive search."""
     faults = compared = optimal = 0
     for seed in range(count):
         if seed % 1000 == 0:
@@ -81,7 +81,8 @@ def random_problems(progress: Progress, count: int = RANDOM) -> Bar:
 
 
 def random_problem(seed: int) -> Problem:
-    """Up to 40 buffers, mostly few, with odd and empty sizes, mixed alignments and overlap pairs of every distance."""
+    """Makes up to 40 buffers, mostly few, with odd and empty sizes, mixed alignments and overlap pairs of every
+    distance."""
     source = random.Random(seed)
     small = source.random() < 0.5
     moments = source.randint(1, 5 if small else 16)
@@ -100,7 +101,7 @@ def random_problem(seed: int) -> Problem:
 
 
 def lowest_height(problem: Problem) -> int:
-    """The least height of any allocation, by trying every offset of every buffer."""
+    """Finds the least height of any allocation, by trying every offset of every buffer."""
     buffers = sorted((b for b in problem.buffers if b.size > 0), key=lambda b: -b.size)
     height = max((b.size for b in buffers), default=0)
     least = {(pair.input, pair.output): pair.distance for pair in problem.overlaps}

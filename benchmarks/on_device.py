@@ -1,10 +1,10 @@
-"""Bars on the emulated boards: SRAM, flash, instructions, bits; and the reference engine's figures beside them."""
+"""Measures the bars on the emulated boards: SRAM, flash, instructions, bits; and the reference engine's figures beside
+them."""
 
 from __future__ import annotations
 
-from bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, Table, at_least, at_most, equal, network
-
 import mcutrain
+from benchmarks.bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, Table, at_least, at_most, equal, network
 from mcutrain.firmware.verification import verify
 
 STEPS = 20
@@ -40,7 +40,7 @@ REFERENCE_ENGINE = {
 
 
 def measure(name: str, board: str, steps: int, progress: Progress, scheme: str = "49kb", **options: object) -> dict:
-    """Compile a network's scheme with a float head for `board`, run it there: the measurement of verify()."""
+    """Compiles a network's scheme with a float head for `board`, runs it there and returns verify()'s measurement."""
     progress(f"{name} {scheme} on {board}: compile, build, run {steps} steps")
     model = mcutrain.load(network(name), INPUT_SIZE, CLASSES)
     out = OUT / "-".join([name, scheme, board, *(f"{key}={value}" for key, value in options.items())])
@@ -49,7 +49,7 @@ def measure(name: str, board: str, steps: int, progress: Progress, scheme: str =
 
 
 def main_boards(measured: dict[str, dict]) -> list[Bar]:
-    """The bars of MCUNet-5fps, by board; the reference engine's figures stand in the comparison."""
+    """Returns the bars of MCUNet-5fps, by board; the reference engine's figures stand in the comparison."""
     main, command = measured[MAIN], _commands(MAIN, STEPS)
     total, flash, stack = (main[f"{key}_bytes"] for key in ("sram_total", "flash", "stack_bound"))
     infer, step = (main["instructions"][key] for key in ("infer", "train_step"))
@@ -77,7 +77,7 @@ def main_boards(measured: dict[str, dict]) -> list[Bar]:
 
 
 def other_builds(streamed: dict, progress: Progress) -> list[Bar]:
-    """SRAM of the other networks and schemes, and what streaming costs in instructions."""
+    """Returns bars on the SRAM of the other networks and schemes, and on what streaming costs in instructions."""
     bars = [
         _fits(name, scheme, limit, progress)
         for name, scheme, limit in (
@@ -101,7 +101,7 @@ def _fits(name: str, scheme: str, limit: int, progress: Progress) -> Bar:
 
 
 def comparison(measured: dict[tuple[str, str], dict]) -> Table:
-    """Ours by board, and the reference engine's."""
+    """Lists our figures by board, and the reference engine's."""
     rows = [
         {
             "build": f"mcutrain, {board} ({core}) -O2",

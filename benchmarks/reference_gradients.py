@@ -1,11 +1,11 @@
-"""Bars on correctness: gradients and logits of the host twin against the published PyTorch reference's."""
+"""Measures the bars on correctness: gradients and logits of the host twin against the published PyTorch reference's."""
 
 from __future__ import annotations
 
 import numpy as np
-from bars import CLASSES, INPUT_SIZE, OUT, REFERENCE, Bar, Progress, at_most, equal, network
 
 import mcutrain
+from benchmarks.bars import CLASSES, INPUT_SIZE, OUT, REFERENCE, Bar, Progress, at_most, equal, network
 
 LABEL, LIMIT = 1, 1e-4
 CASES = (  # network, scheme, reference file
@@ -18,7 +18,7 @@ COMMAND = "benchmarks/run.py --only gradients"
 
 
 def run(progress: Progress) -> list[Bar]:
-    """A bar a reference file, and the logits."""
+    """Returns a bar for each reference file, and one for the logits."""
     bars = []
     for name, scheme, file in CASES:
         progress(f"gradients of {name}, {scheme}: compile, build the host twin, compare")
@@ -45,8 +45,8 @@ def _case(name: str, scheme: str, file: str) -> list[Bar]:
 
 
 def worst_error(model, gradients: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> tuple[float, int]:
-    """(largest error of any tensor relative to its largest value, tensors compared). A gradient that the reference has
-    and that is missing here counts as an error of 1."""
+    """Returns (largest error of any tensor relative to its largest value, tensors compared). A gradient that the
+    reference has and that is missing here counts as an error of 1."""
     names = reference_names(model)
     compared, worst = set(), 0.0
     for name, gradient in gradients.items():
@@ -61,7 +61,8 @@ def worst_error(model, gradients: dict[str, np.ndarray], expected: dict[str, np.
 
 
 def reference_names(model) -> dict[str, str]:
-    """Layer name -> the reference's: 0 first conv, 1.{block}.conv.{0,1,2} as far as the block has them, 4 the head."""
+    """Maps layer names to the reference's: 0 first conv, 1.{block}.conv.{0,1,2} as far as the block has them, 4 the
+    head."""
     names, seen = {"first_conv": "0", "classifier": "4"}, {}
     for layer in model.layers:
         if layer.name.startswith("blocks."):

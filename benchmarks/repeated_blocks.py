@@ -1,5 +1,5 @@
-"""Training steps of any length for the planner alone: inverted bottlenecks, repeated, with the structure that lowering
-gives its ops (rows, windows, blocks of channels), without a network behind them."""
+"""Makes training steps of any length for the planner alone: inverted bottlenecks, repeated, with the structure that
+lowering gives its ops (rows, windows, blocks of channels), without a network behind them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ BLOCK = 4  # channels of one block in a run over channels
 
 @dataclass(frozen=True)
 class _Conv:
-    """One convolution of the forward pass: names of its tensors, pixels a side before and after, channels, window."""
+    """Describes one convolution of the forward pass: names of its tensors, pixels a side before and after, channels,
+    window."""
 
     name: str
     x: str
@@ -27,13 +28,13 @@ class _Conv:
         return self.window > 1
 
     def elements(self, end: int) -> int:
-        """Of its input (end 0) or its output (1)."""
+        """Counts the elements of its input (end 0) or its output (1)."""
         return self.sides[end] ** 2 * self.channels[end]
 
 
 @dataclass
 class _Step:
-    """The training step as it grows. updates: stand last, as autodiff emits them."""
+    """Holds the training step as it grows. updates: stand last, as autodiff emits them."""
 
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
@@ -44,13 +45,13 @@ class _Step:
         return name
 
     def op(self, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], distance: int | None = None, **more):
-        """distance: at which the first output may lie over the first input; None: never."""
+        """Adds an op; its first output may lie over the first input at `distance` (None: never)."""
         overlaps = () if distance is None else (Overlap(inputs[0], outputs[0], distance),)
         self.ops.append(Op(name, inputs, outputs, overlaps=overlaps, **more))
 
 
 def training_step(blocks: int) -> Graph:
-    """A step over `blocks` inverted bottlenecks: biases of the last half train, and of each its first weight.
+    """Makes a step over `blocks` inverted bottlenecks: biases of the last half train, and of each its first weight.
 
     Activations are int8, gradients float32; a block keeps its resolution and adds its input but where a stage begins.
     About 14 ops a block."""
@@ -80,7 +81,7 @@ def training_step(blocks: int) -> Graph:
 
 
 def _rows(conv: _Conv, tensor: str, *, transposed: bool = False) -> RowAccess:
-    """How the convolution reads its input, or (transposed) its input's gradient the output's."""
+    """Says how the convolution reads its input, or (transposed) its input's gradient the output's."""
     rows = conv.sides[1] if transposed else conv.sides[0]
     return RowAccess(tensor, rows, conv.stride, conv.window, conv.window // 2, transposed and conv.depthwise)
 
@@ -104,7 +105,7 @@ def _residual(step: _Step, block: str, x: str, skip: str) -> str:
 
 
 def _backward(step: _Step, convs: list[_Conv], top: str, has_residual: bool) -> str:
-    """The gradient of the block's input, from the gradient `top` of its output."""
+    """Adds the gradient of the block's input, from the gradient `top` of its output."""
     gradient = top
     for conv in reversed(convs):
         gradient = _backward_conv(step, conv, gradient, updates_weight=conv is convs[0])
@@ -116,7 +117,7 @@ def _backward(step: _Step, convs: list[_Conv], top: str, has_residual: bool) -> 
 
 
 def _backward_conv(step: _Step, conv: _Conv, top: str, updates_weight: bool) -> str:
-    """Mask, the parameters' gradients with their updates, and the gradient of the convolution's input."""
+    """Adds the mask, the parameters' gradients with their updates, and the gradient of the convolution's input."""
     name, side = conv.name, conv.sides[1]
     blocks_in, blocks_out = conv.channels[0] // BLOCK, conv.channels[1] // BLOCK
     acc = step.tensor(f"{name}:g_acc", FLOAT * conv.elements(1), "gradient")
@@ -143,7 +144,7 @@ def _backward_conv(step: _Step, conv: _Conv, top: str, updates_weight: bool) -> 
 def _parameter(
     step: _Step, conv: _Conv, state: str, read: tuple[str, ...], nbytes: int, forms: tuple[ChannelForm, ...]
 ) -> None:
-    """The gradient of one parameter, a sum over rows, and the update that takes it."""
+    """Adds the gradient of one parameter, a sum over rows, and the update that takes it."""
     gradient = step.tensor(f"{state}:g", nbytes, "gradient")
     reads = (RowAccess(read[0], conv.sides[1]),)
     more = {"rows": conv.sides[1], "reads": reads, "accumulates": True, "by_channel": forms}

@@ -16,32 +16,34 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import doors
-import fuzz
-import learning
-import minimalloc
-import on_device
-import reference_gradients
-import scaling
-import speed
-import techniques
-from bars import DATA, OUT, Bar, Progress, at_least, not_measured
-from bars import Table as Figures
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import (
+    frontends,
+    learning,
+    minimalloc,
+    on_device,
+    reference_gradients,
+    scaling,
+    speed,
+    techniques,
+)
+from benchmarks.bars import DATA, OUT, Bar, Progress, at_least, not_measured
+from benchmarks.bars import Table as Figures
+from benchmarks.fuzz import run as fuzz
 from mcutrain.artifact.folder import replace_file
 from mcutrain.planner.errors import McutrainError
 from mcutrain.targets import board as boards
 
-GROUPS = ("gradients", "device", "planning", "doors", "speed", "robustness", "learning")
+GROUPS = ("gradients", "device", "planning", "frontends", "speed", "robustness", "learning")
 GAIN, NEAR = 0.03, 0.03  # points of accuracy: over head-only, and below the published reference at most
 TEST_BAR = not_measured("full test run, 2 cores", "<= 20 min", "`make test` prints its time")
 messages = Console(stderr=True, highlight=False)
 
 
 def main() -> int:
-    """Run the chosen groups, print the tables, write the JSON."""
+    """Runs the chosen groups, prints the tables, writes the JSON."""
     options = _arguments()
     chosen = [options.only] if options.only else [g for g in GROUPS if not (options.quick and g == "learning")]
     tables: list[Figures] = []
@@ -77,7 +79,7 @@ def _group(name: str, tables: list[Figures], progress: Progress) -> list[Bar]:
     folders = {
         "gradients": ("mcunet", "reference"),
         "learning": ("mcunet", "datasets"),
-        "doors": ("mlperf_tiny",),
+        "frontends": ("mlperf_tiny",),
         "robustness": ("mcunet", "mlperf_tiny", "relay"),
     }
     needed = folders.get(name, ("mcunet",))
@@ -92,22 +94,22 @@ def _group(name: str, tables: list[Figures], progress: Progress) -> list[Bar]:
         return _planning(tables, progress)
     if name == "speed":
         return speed.run(progress)
-    if name == "doors":
-        return doors.run(progress, tables)
+    if name == "frontends":
+        return frontends.run(progress, tables)
     if name == "robustness":
         return fuzz.run(progress, tables)
     return _learning(progress)
 
 
 def _planning(tables: list[Figures], progress: Progress) -> list[Bar]:
-    """The planner alone: time and proof, any packing problem, what each technique buys, cost as work grows."""
+    """Measures the planner alone: time and proof, any packing problem, what each technique buys, cost as work grows."""
     bars = [*techniques.run(progress), *minimalloc.run(progress)]
     tables += [techniques.table(progress), scaling.table(progress)]
     return bars
 
 
 def _device(tables: list[Figures], progress: Progress) -> list[Bar]:
-    """The bars of each board, the other builds' SRAM, and the comparison with the reference engine."""
+    """Measures the bars of each board, the other builds' SRAM, and the comparison with the reference engine."""
     measured = {
         board: on_device.measure("mcunet-5fps", board, steps, progress) for board, steps in on_device.BOARDS.items()
     }
@@ -116,7 +118,7 @@ def _device(tables: list[Figures], progress: Progress) -> list[Bar]:
 
 
 def _learning(progress: Progress) -> list[Bar]:
-    """Accuracy after two epochs: against head-only, and against the published reference."""
+    """Measures accuracy after two epochs: against head-only, and against the published reference."""
     accuracy = learning.run(progress)
     head, sparse = accuracy["head_only"][-1], accuracy["49kb"][-1]
     reference = learning.REFERENCE["int8, stochastic rounding"]
@@ -164,7 +166,7 @@ def _machine() -> dict:
 
 @contextmanager
 def _working() -> Iterator[Progress]:
-    """A spinner on standard error; plain lines where that is no terminal."""
+    """Shows a spinner on standard error; plain lines where that is no terminal."""
     if not messages.is_terminal:
         yield lambda text: messages.print(f"... {text}")
         return

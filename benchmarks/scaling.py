@@ -1,4 +1,5 @@
-"""Cost of planning as work grows: repeated blocks of 100 to 2,000 ops, and a batch of schemes of one network.
+"""Measures the cost of planning as work grows: repeated blocks of 100 to 2,000 ops, and a batch of schemes of one
+network.
 
 python benchmarks/scaling.py [--quick]"""
 
@@ -9,10 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from bars import CLASSES, INPUT_SIZE, Progress, Table, network
-from repeated_blocks import training_step
-
 import mcutrain
+from benchmarks.bars import CLASSES, INPUT_SIZE, Progress, Table, network
+from benchmarks.repeated_blocks import training_step
 from mcutrain import pipeline, planner
 from mcutrain.planner import Plan
 from mcutrain.planner.errors import McutrainError
@@ -24,7 +24,7 @@ COLUMNS = ("what", "ops", "tensors", "cpu_seconds", "wall_seconds", "height", "b
 
 
 def run(progress: Progress, *, quick: bool = False) -> list[dict]:
-    """A row of COLUMNS for each graph and scheme, and one for the batch of schemes (bytes; CPU of all cores).
+    """Returns a row of COLUMNS for each graph and scheme, and one for the batch of schemes (bytes; CPU of all cores).
 
     quick: no more than 500 ops. Without the network's file the schemes are left out."""
     rows = []
@@ -37,14 +37,14 @@ def run(progress: Progress, *, quick: bool = False) -> list[dict]:
 
 
 def table(progress: Progress) -> Table:
-    """The rows as cells."""
+    """Returns the rows as cells."""
     titles = ("planning time", *(column.replace("_", " ") for column in COLUMNS[1:]))
     cells = tuple(tuple(_cell(row[column]) for column in COLUMNS) for row in run(progress))
     return Table("Planning as work grows: repeated blocks, and a batch of schemes", titles, cells)
 
 
 def _batch(progress: Progress) -> list[dict]:
-    """The schemes one after the other, lowering included, and their sum."""
+    """Plans the schemes one after the other, lowering included, and adds them up."""
     model = pipeline.load(network(NETWORK), INPUT_SIZE, CLASSES)
     rows = []
     for scheme in SCHEMES:
@@ -63,7 +63,7 @@ def _timed(work: Callable[[], object]) -> tuple[dict, object]:
 
 
 def _cpu_seconds() -> float:
-    """Of this process, all threads, and of its children that have ended."""
+    """Returns the CPU seconds of this process, all threads, and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
 
@@ -75,7 +75,7 @@ def _row(what: str, seconds: dict, ops: int, tensors: int, plan: Plan) -> dict:
 
 
 def show(rows: list[dict]) -> None:
-    """The rows as a Markdown table."""
+    """Prints the rows as a Markdown table."""
     print(f"| {' | '.join(column.replace('_', ' ') for column in COLUMNS)} |")
     print("|---|" + "---:|" * (len(COLUMNS) - 2) + "---|")
     for row in rows:

@@ -1,4 +1,4 @@
-"""Bars on time: compiling without verifying, and training steps a second of the host twin on one core."""
+"""Measures the bars on time: compiling without verifying, and training steps a second of the host twin on one core."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import time
 
 import numpy as np
-from bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, at_least, at_most, network
 
 import mcutrain
+from benchmarks.bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, at_least, at_most, network
 
 COMPILE_SECONDS, STEPS_A_SECOND = 60.0, 28.0
 WARM_UP, TIMED = 5, 150
@@ -18,7 +18,7 @@ COMMAND = "benchmarks/run.py --only speed"
 
 
 def run(progress: Progress) -> list[Bar]:
-    """Both bars, MCUNet-5fps 49kb."""
+    """Returns both bars, MCUNet-5fps 49kb."""
     out = OUT / "speed"
     progress("mcunet-5fps: compile, timed")
     command = [sys.executable, "-m", "mcutrain", "compile", network("mcunet-5fps"), "--scheme", "49kb",
@@ -44,7 +44,7 @@ def run(progress: Progress) -> list[Bar]:
 
 
 def steps_a_second(twin: mcutrain.Twin) -> float:
-    """Training steps a second of one core: its own time, so that what else the machine does is not in it."""
+    """Counts training steps a second of one core: its own time, so that what else the machine does is not in it."""
     cores = os.sched_getaffinity(0)
     random = np.random.default_rng(0)
     images = random.integers(-128, 128, (8, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.int8)

@@ -1,13 +1,13 @@
-"""What each of the planner's techniques buys: the arena with one of them switched off, and the time of a plan."""
+"""Measures what each of the planner's techniques buys: the arena with one of them switched off, and the time of a
+plan."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
-from bars import CLASSES, INPUT_SIZE, Bar, Progress, Table, at_most, network
-
 import mcutrain
+from benchmarks.bars import CLASSES, INPUT_SIZE, Bar, Progress, Table, at_most, network
 from mcutrain import planner
 from mcutrain.planner import Graph
 from mcutrain.planner.graph import problem
@@ -30,7 +30,7 @@ COMMAND = "benchmarks/run.py --only planning"
 
 
 def run(progress: Progress) -> list[Bar]:
-    """The time of planning MCUNet-5fps 49kb, which must also end in a proof."""
+    """Measures the time of planning MCUNet-5fps 49kb, which must also end in a proof."""
     model = mcutrain.load(network("mcunet-5fps"), INPUT_SIZE, CLASSES)
     progress("planning: mcunet-5fps 49kb, timed")
     graph = _graph(model, "49kb")
@@ -44,7 +44,7 @@ def run(progress: Progress) -> list[Bar]:
 
 
 def table(progress: Progress) -> Table:
-    """Bytes of arena of each scheme, with techniques switched off."""
+    """Returns the bytes of arena of each scheme, with techniques switched off."""
     titles, rows = ["techniques"], [[title] for title in SWITCHES]
     for name, scheme in SCHEMES:
         graph = _graph(mcutrain.load(network(name), INPUT_SIZE, CLASSES), scheme)
@@ -56,7 +56,7 @@ def table(progress: Progress) -> Table:
 
 
 def height(graph: Graph, off: tuple[str, ...]) -> int:
-    """Bytes of arena of the best plan without the techniques in `off`."""
+    """Returns the bytes of arena of the best plan without the techniques in `off`."""
     ops = graph.ops
     if "rows" in off:
         ops = [replace(op, rows=0, reads=(), accumulates=False) for op in ops]

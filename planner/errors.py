@@ -1,4 +1,4 @@
-"""The one exception base of the product; a message says what, where and what to do."""
+"""Defines the product's errors, which have one base; a message says what, where and what to do."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 
 class McutrainError(Exception):
-    """Base of every error that a user can cause or must act on; the command line prints it. What a file holds may stand
-    in the message: nothing of it moves a terminal's cursor."""
+    """Is the base of every error that a user can cause or must act on; the command line prints it. What a file holds
+    may stand in the message: nothing of it moves a terminal's cursor."""
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() or c == "\n" else "?" for c in message))
 
 
 class ModelError(McutrainError):
-    """A model file or graph that cannot be read or expressed."""
+    """Says that a model file or graph cannot be read or expressed."""
 
 
 @dataclass(frozen=True)
 class Unsupported:
-    """One operator that cannot be imported. layer: the name that the user knows it by."""
+    """Describes one operator that cannot be imported. layer: the name that the user knows it by."""
 
     op: str
     layer: str
@@ -28,7 +28,7 @@ class Unsupported:
 
 
 class UnsupportedError(ModelError):
-    """A model with operators that cannot be expressed; `problems` holds all of them."""
+    """Says that a model has operators that cannot be expressed; `problems` holds all of them."""
 
     def __init__(self, message: str, problems: tuple[Unsupported, ...]) -> None:
         super().__init__(message)
@@ -36,15 +36,16 @@ class UnsupportedError(ModelError):
 
 
 class PolicyError(McutrainError):
-    """A sparse-update policy that does not fit the model."""
+    """Says that a sparse-update policy does not fit the model."""
 
 
 class PlanError(McutrainError):
-    """A planning problem that is malformed, or a plan that the checker refuses."""
+    """Says that a planning problem is malformed, or that the checker refuses a plan."""
 
 
 class BudgetError(PlanError):
-    """The training step cannot live inside the memory budget. nbytes: what the best plan needs, where there is one."""
+    """Says that the training step cannot live inside the memory budget. nbytes: what the best plan needs, where there
+    is one."""
 
     def __init__(self, message: str, nbytes: int = 0) -> None:
         super().__init__(message)
@@ -52,12 +53,12 @@ class BudgetError(PlanError):
 
 
 class ToolError(McutrainError):
-    """A compiler or emulator that is missing or failed."""
+    """Says that a compiler or emulator is missing or failed."""
 
 
 class DeviceError(McutrainError):
-    """The firmware faulted, timed out or answered with something else than results."""
+    """Says that the firmware faulted, timed out or answered with something else than results."""
 
 
 class OutputError(McutrainError):
-    """The output folder cannot be written."""
+    """Says that the output folder cannot be written."""

@@ -10,15 +10,15 @@ SHOWN = 8  # tensors named in a message
 
 
 def live_together(graph: Graph, plan: Plan, position: int) -> list[Tensor]:
-    """The tensors that lie in the arena while the op at `position` runs, largest first."""
+    """Returns the tensors that lie in the arena while the op at `position` runs, largest first."""
     names = [name for name, (first, last) in plan.lifetimes.items() if first <= position < last]
     return sorted((graph.by_name[name] for name in names), key=lambda t: (-t.nbytes, t.name))
 
 
 def over_budget(graph: Graph, plan: Plan, capacity: int, *, is_proof: bool) -> str:
-    """Why the plan does not fit an arena of `capacity` bytes, in lines: by how much, where, because of which tensors
-    (a line each), and what would have to give. is_proof: the plan's order_bound is over every plan that was asked for,
-    not for its streams alone."""
+    """Says why the plan does not fit an arena of `capacity` bytes, in lines: by how much, where, because of which
+    tensors (a line each), and what would have to give. is_proof: the plan's order_bound is over every plan that was
+    asked for, not for its streams alone."""
     live = live_bytes(graph, plan.order)
     position = live.index(max(live))
     tensors = live_together(graph, plan, position)
@@ -40,7 +40,7 @@ def over_budget(graph: Graph, plan: Plan, capacity: int, *, is_proof: bool) -> s
 
 
 def _listed(tensors: list[Tensor]) -> list[str]:
-    """A line each, the numbers below each other."""
+    """Returns a line for each tensor, the numbers below each other."""
     shown: list[tuple[str, int, str]] = [(t.name, t.nbytes, t.kind) for t in tensors[:SHOWN]]
     if len(tensors) > SHOWN:
         shown.append((f"and {len(tensors) - SHOWN} more", sum(t.nbytes for t in tensors[SHOWN:]), "together"))
@@ -49,7 +49,7 @@ def _listed(tensors: list[Tensor]) -> list[str]:
 
 
 def _advice(tensors: list[Tensor], height: int, capacity: int) -> str:
-    """Which of the kinds at the worst op could give the missing bytes, heaviest first."""
+    """Says which of the kinds at the worst op could give the missing bytes, heaviest first."""
     remedies = {
         "state": "train fewer layers or channels",
         "activation": "use a smaller input or a narrower layer there",

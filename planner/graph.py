@@ -17,7 +17,8 @@ MORTAL = ("activation", "gradient", "input")  # kinds that an output may overlap
 
 
 def dependencies(graph: Graph) -> nx.DiGraph:
-    """Op names with an edge a -> b where b must run after a: b reads what a wrote, or b overwrites state that a reads.
+    """Returns a graph of op names with an edge a -> b where b must run after a: b reads what a wrote, or b overwrites
+    state that a reads.
 
     Nodes stand in the graph's order. Raises PlanError (naming tensor and op) where the graph is malformed."""
     result = order_edges(graph)
@@ -26,7 +27,8 @@ def dependencies(graph: Graph) -> nx.DiGraph:
 
 
 def order_edges(graph: Graph) -> nx.DiGraph:
-    """As dependencies(), of a graph whose ops need not stand in a valid order yet. Raises PlanError as that does."""
+    """Does what dependencies() does for a graph whose ops need not stand in a valid order yet. Raises PlanError as that
+    does."""
     _check_tensors(graph)
     producer = _producers(graph)
     result = nx.DiGraph()
@@ -50,7 +52,7 @@ def check_permutation(graph: Graph, order: Sequence[str]) -> None:
 
 
 def lifetimes(graph: Graph, order: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Tensor -> [first, last) in positions of `order`, for every tensor that lies in the arena (constants do not)."""
+    """Maps each tensor that lies in the arena (constants do not) to [first, last) in positions of `order`."""
     check_permutation(graph, order)
     ops = {op.name: op for op in graph.ops}
     first: dict[str, int] = {}
@@ -75,7 +77,8 @@ def lifetimes(graph: Graph, order: Sequence[str]) -> dict[str, tuple[int, int]]:
 
 
 def declared_overlaps(graph: Graph, op: Op) -> tuple[Overlap, ...]:
-    """The overlaps of `op` that some order could honour; of two for the same pair the stricter distance holds."""
+    """Returns the overlaps of `op` that some order could honour; of two for the same pair the stricter distance
+    holds."""
     strictest: dict[tuple[str, str], int] = {}
     for overlap in op.overlaps:
         pair = (overlap.input, overlap.output)
@@ -85,7 +88,7 @@ def declared_overlaps(graph: Graph, op: Op) -> tuple[Overlap, ...]:
 
 
 def problem(graph: Graph, order: Sequence[str]) -> Problem:
-    """The packing problem of `graph` run in `order`: lifetimes, and the overlaps whose input dies at the op."""
+    """Returns the packing problem of `graph` run in `order`: lifetimes, and the overlaps whose input dies at the op."""
     live = lifetimes(graph, order)
     position = {name: index for index, name in enumerate(order)}
     buffers = []
@@ -146,7 +149,7 @@ def _check_op(graph: Graph, op: Op) -> None:
 
 
 def _producers(graph: Graph) -> dict[str, str]:
-    """Tensor -> the one op that writes it (scratch included, so that each scratch belongs to one op)."""
+    """Maps each tensor to the one op that writes it (scratch included, so that each scratch belongs to one op)."""
     producer: dict[str, str] = {}
     for op in graph.ops:
         for name, kinds in [(n, WRITTEN) for n in op.outputs] + [(n, ("scratch",)) for n in op.scratch]:
@@ -165,7 +168,8 @@ def _producers(graph: Graph) -> dict[str, str]:
 
 
 def _overwrites(graph: Graph) -> list[tuple[str, str, str]]:
-    """(before, after, state): `after` overwrites the state that `before` reads; two writers keep the given order."""
+    """Returns triples (before, after, state): `after` overwrites the state that `before` reads; two writers keep the
+    given order."""
     readers: dict[str, list[str]] = {}
     writers: dict[str, list[str]] = {}
     for op in graph.ops:

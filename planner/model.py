@@ -1,4 +1,4 @@
-"""The planner's values: tensors, ops, graphs, plans. All sizes are bytes; all intervals are half-open."""
+"""Defines the planner's values: tensors, ops, graphs, plans. All sizes are bytes; all intervals are half-open."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ KINDS = ("input", "output", "state", "constant", "activation", "gradient", "scra
 
 @dataclass(frozen=True)
 class Tensor:
-    """One block of memory. `state` lives for ever, `constant` lies in flash and has no offset,
-    `scratch` lives during its one op, `input` from the start to its last use, `output` from its op to the end."""
+    """A tensor is one block of memory. `state` lives for ever, `constant` lies in flash and has no offset, `scratch`
+    lives during its one op, `input` from the start to its last use, `output` from its op to the end."""
 
     name: str
     nbytes: int
@@ -37,9 +37,10 @@ class Overlap:
 
 @dataclass(frozen=True)
 class RowAccess:
-    """How an op that works row by row reads `tensor` of `rows` rows: output row r takes rows
-    [r * stride - padding, r * stride - padding + window), as far as they exist; transposed, the rows o whose own window
-    o * stride - padding + [0, window) covers r."""
+    """Says how an op that works row by row reads `tensor` of `rows` rows.
+
+    Output row r takes rows [r * stride - padding, r * stride - padding + window), as far as they exist; transposed, the
+    rows o whose own window o * stride - padding + [0, window) covers r."""
 
     tensor: str
     rows: int
@@ -49,13 +50,13 @@ class RowAccess:
     transposed: bool = False
 
     def first(self, row: int) -> int:
-        """The first input row that output row `row` takes."""
+        """Returns the first input row that output row `row` takes."""
         if self.transposed:
             return max(0, -((self.window - 1 - row - self.padding) // self.stride))
         return max(0, row * self.stride - self.padding)
 
     def end(self, row: int) -> int:
-        """One past the last input row that output row `row` takes."""
+        """Returns one past the last input row that output row `row` takes."""
         if self.transposed:
             return min(self.rows, (row + self.padding) // self.stride + 1)
         return min(self.rows, row * self.stride - self.padding + self.window)
@@ -63,8 +64,8 @@ class RowAccess:
 
 @dataclass(frozen=True)
 class ChannelForm:
-    """How an op runs over equal blocks of channels: for block b of its output it reads block b of each of `reads`, and
-    all else whole. accumulates: its output is whole, complete after the last block."""
+    """Says how an op runs over equal blocks of channels: for block b of its output it reads block b of each of `reads`,
+    and all else whole. accumulates: its output is whole, complete after the last block."""
 
     blocks: int
     reads: tuple[str, ...] = ()
@@ -73,8 +74,8 @@ class ChannelForm:
 
 @dataclass(frozen=True)
 class Op:
-    """One kernel call. `mutates` names state among `inputs` that the op overwrites in place:
-    such an op runs after every other reader of that state.
+    """An op is one kernel call. `mutates` names state among `inputs` that the op overwrites in place: such an op runs
+    after every other reader of that state.
 
     rows, reads: of an op that can run row by row, the rows of its first output and how it reads its activations;
     further outputs are kept whole. 0 and () for an op that cannot. accumulates: its output is a sum over the rows that
@@ -97,8 +98,9 @@ class Op:
 
 @dataclass(frozen=True)
 class Stream:
-    """A run of ops that executes row by row, or channel block by channel block. `ops` in order; the last one that does
-    not accumulate drives the others. In a run over channels a "row" is a block of them, over all positions.
+    """A stream is a run of ops that executes row by row, or channel block by channel block. `ops` in order; the last
+    one that does not accumulate drives the others. In a run over channels a "row" is a block of them, over all
+    positions.
 
     rings: rows of memory that each tensor inside the run gets, row r in slot r mod rings. shared: (tensor, the one in
     whose ring it lies): the output of an op that works in place, row for row."""
@@ -112,7 +114,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Graph:
-    """A training step: `ops` stand in one valid order (each tensor is written once, before it is read)."""
+    """A graph is a training step: `ops` stand in one valid order (each tensor is written once, before it is read)."""
 
     tensors: tuple[Tensor, ...]
     ops: tuple[Op, ...]
@@ -127,7 +129,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where everything lies and when it runs.
+    """A plan says where everything lies and when it runs.
 
     order: op names in the order of execution; a stream stands as one op of its name.
     offsets: byte offset of each tensor that lies in the arena.

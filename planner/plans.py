@@ -1,4 +1,5 @@
-"""From graph to plan: candidate orders, offsets by heuristics, offsets by CP-SAT where a gap is left, the checker."""
+"""Goes from graph to plan: candidate orders, offsets by heuristics, offsets by CP-SAT where a gap is left, the
+checker."""
 
 from __future__ import annotations
 
@@ -135,7 +136,7 @@ def _lower(
 
 @dataclass
 class _Candidate:
-    """One order with its packing problem and the best allocation known."""
+    """Holds one order with its packing problem and the best allocation known."""
 
     order: tuple[str, ...]
     peak: int

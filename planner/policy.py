@@ -1,4 +1,4 @@
-"""Sparse update: which layers train their bias, which part of their weight, and how the channels are chosen."""
+"""Decides on sparse updates: which layers train their bias, which part of their weight, and which channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Select = Literal["magnitude", "first"]
 
 @dataclass(frozen=True)
 class Layer:
-    """What a policy must know of a trainable layer, in network order.
+    """Holds what a policy must know of a trainable layer, in network order.
 
     weight: the stored weight as OIHW (depthwise [C, 1, kh, kw]); its integer values decide the magnitude rule."""
 
@@ -31,13 +31,14 @@ class Layer:
 
     @property
     def channels(self) -> int:
-        """Channels that a ratio counts: input channels, or the channels of a depthwise convolution."""
+        """Counts the channels that a ratio is of: input channels, or the channels of a depthwise convolution."""
         return int(self.weight.shape[0 if self.depthwise else 1])
 
 
 @dataclass(frozen=True)
 class Update:
-    """One layer's part of a policy. weight_ratio: fraction of the channels whose weights train, 0 none, 1 all."""
+    """An update is one layer's part of a policy. weight_ratio: fraction of the channels whose weights train, 0 none, 1
+    all."""
 
     layer: str
     bias: bool = True
@@ -47,7 +48,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Policy:
-    """Explicit sparse-update policy; the head need not be listed, it always trains whole."""
+    """A policy is an explicit sparse update; the head need not be listed, it always trains whole."""
 
     name: str
     updates: tuple[Update, ...]
@@ -55,7 +56,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Trained:
-    """A policy applied to a layer. channels: the trained ones in ascending order; None is all, () is no weight."""
+    """Holds a policy as applied to a layer. channels: the trained ones in ascending order; None is all, () is no
+    weight."""
 
     layer: str
     bias: bool
@@ -100,7 +102,7 @@ GENERAL = "full, bias_only, head_only, last_k=K, inference, or a policy file end
 
 
 def named(scheme: str, layers: Sequence[Layer]) -> Policy:
-    """The policy that `scheme` means for these layers (head included): a published name, `full`, `bias_only`,
+    """Returns the policy that `scheme` means for these layers (head included): a published name, `full`, `bias_only`,
     `head_only`, `last_k=K`, or the path of a policy file.
 
     Raises PolicyError that lists what there is."""
@@ -131,13 +133,14 @@ def named(scheme: str, layers: Sequence[Layer]) -> Policy:
 
 
 def default(layers: Sequence[Layer]) -> str:
-    """The scheme of a network for which none was named: the smallest published one, else the last two layers."""
+    """Returns the scheme of a network for which none was named: the smallest published one, else the last two
+    layers."""
     body = sum(not layer.is_head for layer in layers)
     return next(iter(SCHEMES[body][1])) if body in SCHEMES else f"last_k={min(2, body)}"
 
 
 def smaller(scheme: str, layers: Sequence[Layer]) -> list[str]:
-    """Published schemes of the network below `scheme` (all of them below `full`), the largest first."""
+    """Returns the published schemes of the network below `scheme` (all of them below `full`), the largest first."""
     _, published = SCHEMES.get(sum(not layer.is_head for layer in layers), ("", {}))
     names = sorted(published, key=_kilobytes, reverse=True)
     if scheme in published:
@@ -157,7 +160,7 @@ def _last_k(scheme: str, body: list[str]) -> Policy:
 
 
 def read(path: str | Path) -> Policy:
-    """A policy file: a JSON list of {"layer": name or index, "bias": bool, "weight": ratio, "select": rule}.
+    """Reads a policy file: a JSON list of {"layer": name or index, "bias": bool, "weight": ratio, "select": rule}.
 
     Raises PolicyError naming the entry."""
     try:
@@ -172,7 +175,7 @@ def read(path: str | Path) -> Policy:
 
 
 def _entry(path: str | Path, number: int, entry: object) -> Update:
-    """number: from 1."""
+    """Makes an update of one entry of a policy file; `number` counts from 1."""
     where = f"policy file {path}, entry {number}"
     if not isinstance(entry, dict) or "layer" not in entry:
         raise PolicyError(f"{where}: must be an object with the key 'layer'")
@@ -189,7 +192,8 @@ def _entry(path: str | Path, number: int, entry: object) -> Update:
 
 
 def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:
-    """Layer name -> what trains there, in network order; the head whole. A layer may be named or numbered (0-based).
+    """Maps layer names to what trains there, in network order; the head trains whole. A layer may be named or numbered
+    (0-based).
 
     Raises PolicyError: an unknown layer, the head, an index or a ratio out of range, an unknown rule, a repetition."""
     body = {layer.name: layer for layer in layers if not layer.is_head}
@@ -224,7 +228,8 @@ def _layer_name(layer: str, names: list[str]) -> str:
 
 
 def select_channels(layer: Layer, update: Update) -> tuple[int, ...] | None:
-    """int(ratio * C) channels: those of the largest L2 norm of the integer weight ("magnitude+"), or the first ones."""
+    """Chooses int(ratio * C) channels: those of the largest L2 norm of the integer weight ("magnitude+"), or the first
+    ones."""
     if not 0.0 <= update.weight_ratio <= 1.0:
         raise PolicyError(f"layer {layer.name}: weight ratio {update.weight_ratio} is not between 0 and 1")
     if update.select not in ("magnitude", "first"):

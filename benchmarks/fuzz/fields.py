@@ -1,4 +1,5 @@
-"""Damage for the fuzz run that keeps the container whole: fields of an ONNX message, values of a network pickle."""
+"""Damages files for the fuzz run and keeps the container whole: fields of an ONNX message, values of a network
+pickle."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ ARRAYS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
 
 # --------------------------------------------------------------------------- an ONNX message
 def onnx_fields(data: bytes, rng: random.Random) -> bytes:
-    """One to four fields anywhere in the message; sometimes its bytes."""
+    """Changes one to four fields anywhere in the message; sometimes its bytes."""
     if rng.random() < 0.15:
         return damaged(data, rng)
     model = onnx.ModelProto.FromString(data)
@@ -42,7 +43,7 @@ def onnx_fields(data: bytes, rng: random.Random) -> bytes:
 
 
 def _slots(message: object) -> list:
-    """(message, field) of all that are set."""
+    """Lists (message, field) of all that are set."""
     found = []
     for field, value in message.ListFields():
         found.append((message, field))
@@ -89,7 +90,7 @@ def _other(field: object, value: object, slots: list, rng: random.Random) -> obj
 
 # --------------------------------------------------------------------------- a network as dicts, lists and arrays
 def tree(root: object, rng: random.Random) -> object:
-    """A copy with one to three values replaced, taken out, or put elsewhere."""
+    """Returns a copy with one to three values replaced, taken out, or put elsewhere."""
     for _ in range(rng.choice((1, 1, 2, 3))):
         places = list(_places(root, ()))
         path, other = rng.choice(places), rng.choice(places)
@@ -120,7 +121,7 @@ def _put(node: object, path: tuple, value: object) -> object:
 
 
 def _value(old: object, other: object, rng: random.Random) -> object:
-    """Ellipsis: to be taken out."""
+    """Chooses what stands in the place of `old`; Ellipsis means that it is taken out."""
     common = (..., None, other, True, "text", "\x1b[31m", [], {}, (), b"x", [old], np.float64("nan"))
     if isinstance(old, np.ndarray) and rng.random() < 0.8:
         return rng.choice(ARRAYS)(old)

@@ -1,4 +1,4 @@
-"""Damage for the fuzz run: bytes of any file, tokens of a text.
+"""Damages files for the fuzz run: bytes of any file, tokens of a text.
 
 Each mutator is a function of content and a random.Random, and gives the same for the same."""
 
@@ -28,14 +28,14 @@ TOKENS = {
 
 # --------------------------------------------------------------------------- bytes
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """One to four mutations of bytes."""
+    """Mutates bytes one to four times."""
     for _ in range(rng.choice((1, 1, 2, 4))):
         data = rng.choice(BYTES)(data or b"\0", rng)
     return data
 
 
 def _place(data: bytes, rng: random.Random) -> int:
-    """Mostly where names and small numbers are, that is in tables rather than in weights."""
+    """Chooses a place mostly where names and small numbers are, that is in tables rather than in weights."""
     spots = [rng.randrange(len(data)) for _ in range(8 if rng.random() < 0.75 else 1)]
     return max(spots, key=lambda at: sum(b == 0 or 32 < b < 127 for b in data[max(0, at - 16) : at + 16]))
 
@@ -77,7 +77,7 @@ def _drop(data: bytes, rng: random.Random) -> bytes:
 
 
 def _exchange(data: bytes, rng: random.Random) -> bytes:
-    """Two words change places."""
+    """Exchanges two words."""
     a, b = sorted(_place(data, rng) & ~3 for _ in range(2))
     return _replaced(_replaced(data, a, data[b : b + 4]), b, data[a : a + 4])
 
@@ -88,7 +88,7 @@ def _extreme(data: bytes, rng: random.Random) -> bytes:
 
 
 def _length(data: bytes, rng: random.Random) -> bytes:
-    """A number that can be a length or an offset, of 1, 4 or 8 bytes, a little or far off."""
+    """Moves a number that can be a length or an offset, of 1, 4 or 8 bytes, a little or far off."""
     width, code = rng.choice(((1, "<B"), (4, "<I"), (4, "<I"), (8, "<Q")))
     top = (1 << 8 * width) - 1
     for _ in range(200):
@@ -107,7 +107,7 @@ BYTES = (_flip, _truncate, _insert, _repeat, _drop, _exchange, _extreme, _extrem
 
 # --------------------------------------------------------------------------- text
 def text(data: bytes, rng: random.Random) -> bytes:
-    """One to four mutations of tokens; sometimes of bytes, UTF-8 or not. Arrays in base64 are one token each, and are
+    """Mutates tokens one to four times; sometimes bytes, UTF-8 or not. Arrays in base64 are one token each, and are
     sometimes damaged inside."""
     if rng.random() < 0.05:
         return damaged(data, rng)
@@ -122,7 +122,7 @@ def text(data: bytes, rng: random.Random) -> bytes:
 
 
 def _token(content: str, rng: random.Random) -> str:
-    """One becomes another of its kind, a number sometimes one that no file should have."""
+    """Makes a token another of its kind, a number sometimes one that no file should have."""
     kind, head = rng.choice(tuple(TOKENS)), content.find("#[metadata]")
     found = list(re.finditer(TOKENS[kind], content[:head] if head > 0 and rng.random() < 0.8 else content))
     if not found:
@@ -139,7 +139,7 @@ def _characters(content: str, rng: random.Random) -> str:
 
 
 def _span(content: str, rng: random.Random) -> str:
-    """A few characters or lines gone, twice, or elsewhere."""
+    """Takes out, doubles or moves a few characters or lines."""
     at, size = rng.randrange(len(content)), rng.choice((1, 8, 40, 200))
     span, rest = content[at : at + size], content[:at] + content[at + size :]
     to = rng.randrange(len(rest) + 1)

@@ -1,6 +1,6 @@
-"""Robustness: damaged files of every format, each of which must end in one clear error or in a valid import.
+"""Measures robustness: damaged files of every format, each of which must end in one clear error or in a valid import.
 
-    python benchmarks/fuzz.py [--count N] [--only FORMAT] [--replay FILE]
+    python benchmarks/fuzz/run.py [--count N] [--only FORMAT] [--replay FILE]
 
 No crash, no traceback, nothing printed, nothing written, at most 10 s of CPU time and 2 GB of memory. A mutant that
 fails is kept in out/bench/fuzz/ for --replay. Exit status 1 where one fails."""
@@ -34,8 +34,8 @@ TITLES = {"tflite": "TFLite", "onnx": "ONNX", "relay": "Relay", "pickle": "pickl
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one file. outcome: imported, refused or failed; why: the message, or what failed; nbytes: growth of
-    the process; peak: all of it."""
+    """Says what came of one file. outcome: imported, refused or failed; why: the message, or what failed; nbytes:
+    growth of the process; peak: all of it."""
 
     name: str
     outcome: str
@@ -46,7 +46,7 @@ class Verdict:
 
 
 class Worker:
-    """A process that imports one file at a time, and its folder, where nothing but that file may be."""
+    """Runs a process that imports one file at a time, and its folder, where nothing but that file may be."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fuzz_"))
@@ -82,7 +82,7 @@ class Worker:
 
 
 def examine(files: Sequence[Seed | Mutant]) -> Iterator[Verdict]:
-    """The verdict of each, in their order, two at a time."""
+    """Yields the verdict of each, in their order, two at a time."""
     free: SimpleQueue[Worker] = SimpleQueue()
     workers = [Worker() for _ in range(AT_A_TIME)]
     for worker in workers:
@@ -104,8 +104,8 @@ def examine(files: Sequence[Seed | Mutant]) -> Iterator[Verdict]:
 
 
 def fuzz(seeds: dict[str, list[Seed]], count: int, keep: Path, progress: Progress) -> dict[str, list[Verdict]]:
-    """Verdicts by format: of the undamaged seeds that are to be imported, under the name "seeds", and of `count`
-    mutants of each format. keep: folder for the mutants that fail."""
+    """Returns verdicts by format: of the undamaged seeds that are to be imported, under the name "seeds", and of
+    `count` mutants of each format. keep: folder for the mutants that fail."""
     files = {"seeds": [s for group in seeds.values() for s in group if s.is_readable]}
     files |= {kind: mutants(group, count) for kind, group in seeds.items()}
     verdicts = examine([file for group in files.values() for file in group])
@@ -122,7 +122,8 @@ def fuzz(seeds: dict[str, list[Seed]], count: int, keep: Path, progress: Progres
 
 
 def run(progress: Progress, tables: list[Table], count: int = COUNT, only: str | None = None) -> list[Bar]:
-    """One bar a format, and the costliest of all; the table has the counts. count: mutants of each format."""
+    """Returns one bar a format, and of the costliest of all; the table has the counts. count: mutants of each
+    format."""
     shutil.rmtree(KEPT, ignore_errors=True)
     seeds = {kind: group for kind, group in all_seeds(DATA).items() if only in (None, kind)}
     found = fuzz(seeds, count, KEPT, progress)
@@ -145,7 +146,7 @@ def run(progress: Progress, tables: list[Table], count: int = COUNT, only: str |
 
 
 def table(found: dict[str, list[Verdict]]) -> Table:
-    """Counts and costs by format."""
+    """Tells counts and costs by format."""
     rows = []
     for kind, group in found.items():
         counts = Counter(v.outcome for v in group)

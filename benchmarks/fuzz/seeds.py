@@ -1,4 +1,4 @@
-"""The files that the fuzz run damages: networks of all formats, real ones where there are, and how a mutant is made."""
+"""Makes the files that the fuzz run damages: networks of all formats, real ones where there are, and their mutants."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ padding=[1, 1, 1, 1], dilation=[1, 1], groups=2, data_layout="NCHW", kernel_layo
 
 @dataclass(frozen=True)
 class Seed:
-    """One file. members: its content by member for a zip or tar, else by the file's name alone. tree: of a network
-    pickle, what it holds. is_readable: whether the undamaged file is imported, or good for its parser only."""
+    """A seed is one file. members: its content by member for a zip or tar, else by the file's name alone. tree: of a
+    network pickle, what it holds. is_readable: whether the undamaged file is imported, or good for its parser only."""
 
     format: str
     name: str
@@ -62,7 +62,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class Mutant:
-    """The seed's damaged copy of this number, made when it is asked for. name: as on disk."""
+    """A mutant is the seed's damaged copy of this number, made when it is asked for. name: as on disk."""
 
     seed: Seed
     number: int
@@ -77,12 +77,12 @@ class Mutant:
 
 
 def mutants(seeds: list[Seed], count: int) -> list[Mutant]:
-    """`count` of one format, the same in every run, of each of its seeds in turn."""
+    """Returns `count` mutants of one format, the same in every run, of each of its seeds in turn."""
     return [Mutant(seeds[number % len(seeds)], number) for number in range(count)]
 
 
 def mutated(seed: Seed, rng: random.Random) -> bytes:
-    """The seed with a member damaged and packed again, sometimes with the whole file damaged."""
+    """Returns the seed with a member damaged and packed again, sometimes with the whole file damaged."""
     is_packed = Path(seed.name).suffix in (".pkl", ".tar")
     if is_packed and rng.random() < 0.2:
         return damaged(seed.content, rng)
@@ -114,7 +114,7 @@ def _packed(name: str, members: Mapping[str, bytes]) -> bytes:
 
 # --------------------------------------------------------------------------- the seeds
 def all_seeds(data: Path) -> dict[str, list[Seed]]:
-    """By format. data: the folder of published networks."""
+    """Returns the seeds by format. data: the folder of published networks."""
     relay = data / "relay/tvm"
     files = [
         relay / folder / name for folder in ("lenet_fp32", "qnn_int8_nhwc") for name in ("bound.relay", "bound.json")
@@ -142,7 +142,7 @@ def _file(kind: str, path: Path, prefix: str = "", is_readable: bool = True) -> 
 
 
 def _library(folder: Path, network: Path) -> Seed:
-    """A tar as microTVM packs it, with a text and parameters that fit: the library's own text lacks them."""
+    """Packs a tar as microTVM packs it, with a text and parameters that fit: the library's own text lacks them."""
     return Seed("relay", "library.tar", {
         "metadata.json": (folder / "metadata.json").read_bytes(),
         "src/default.relay": (network / "unbound.relay").read_bytes(),
@@ -155,7 +155,7 @@ def _pickle(name: str, network: dict) -> Seed:
 
 
 def _plain(node: object) -> object:
-    """With arrays of numpy's own class, which can be pickled."""
+    """Returns the same with arrays of numpy's own class, which can be pickled."""
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -164,7 +164,8 @@ def _plain(node: object) -> object:
 
 
 def _onnx(name: str, is_quantised: bool) -> Seed:
-    """Convolution, depthwise convolution, residual add, pools and a dense layer; float32, or int8 between QDQ pairs."""
+    """Makes a network of convolution, depthwise convolution, residual add, pools and a dense layer; float32, or int8
+    between QDQ pairs."""
     rng, nodes, constants = np.random.RandomState(0), [], []
 
     def const(value: object, dtype: str = "float32") -> str:
@@ -182,7 +183,7 @@ def _onnx(name: str, is_quantised: bool) -> Seed:
         return op("DequantizeLinear", op("QuantizeLinear", x, *step), *step)
 
     def weight(*shape: int) -> tuple[str, str]:
-        """(weight, bias)."""
+        """Returns (weight, bias)."""
         if not is_quantised:
             return const(rng.normal(size=shape)), const(rng.normal(size=shape[0]))
         ints, unit = const(rng.randint(-127, 128, shape), "int8"), const(np.full(shape[0], 0.01))

@@ -1,6 +1,6 @@
 """Imports untrusted files, each in a child process of its own, and tells what came of it.
 
-    python benchmarks/fuzz_worker.py    (paths on standard input, a JSON verdict a line on standard output)
+    python benchmarks/fuzz/worker.py    (paths on standard input, a JSON verdict a line on standard output)
 
 The process loads everything once and forks for each file: a crash ends the child alone, and the kernel counts the
 child's own CPU time and peak memory. It must have one thread only: OPENBLAS_NUM_THREADS=1."""
@@ -42,14 +42,15 @@ def main() -> None:
     for name in (*(m for kind, m in IMPORTERS.items() if kind != "torch"), "onnx.numpy_helper", "tvm.script"):
         importlib.import_module(name)
     if len(os.listdir("/proc/self/task")) != 1:
-        sys.exit("fuzz_worker: more than one thread, so it cannot fork; set OPENBLAS_NUM_THREADS=1")
+        sys.exit("fuzz: more than one thread, so it cannot fork; set OPENBLAS_NUM_THREADS=1")
     for line in sys.stdin:
         print(json.dumps(examine(Path(line.rstrip("\n")))), flush=True)
 
 
 def examine(path: Path) -> dict:
-    """outcome: "imported", "refused" or "failed"; why: the message, or all that is known of the failure;
-    cpu_seconds; nbytes: how far the child's memory grew; peak: with that of this process, all that an import needs."""
+    """Imports one file in a child. outcome: "imported", "refused" or "failed"; why: the message, or all that is known
+    of the failure; cpu_seconds; nbytes: how far the child's memory grew; peak: with that of this process, all that an
+    import needs."""
     before = path.read_bytes()
     told, printed = os.memfd_create("verdict"), os.memfd_create("output")
     sys.stdout.flush()
@@ -72,7 +73,7 @@ def examine(path: Path) -> dict:
 
 
 def _wait(child: int) -> tuple[int, resource.struct_rusage, str]:
-    """(exit status, usage, which limit it was killed for)."""
+    """Returns (exit status, usage, which limit it was killed for)."""
     limit, started = "", time.monotonic()
     while True:
         pid, status, usage = os.wait4(child, os.WNOHANG)
@@ -88,7 +89,7 @@ def _wait(child: int) -> tuple[int, resource.struct_rusage, str]:
 
 
 def _nbytes(process: int | str) -> int:
-    """Resident memory."""
+    """Returns the resident memory in bytes."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
 
 
@@ -102,7 +103,8 @@ def _ending(status: int, peak: int) -> str:
 
 
 def _left_behind(path: Path, before: bytes) -> str:
-    """Files beside the mutant, which stands alone in its folder, the working directory; and the mutant itself."""
+    """Says what is wrong in the folder, which is the working directory and where the mutant must stand alone,
+    unchanged."""
     found = [str(p) for p in path.parent.rglob("*") if p != path]
     if not path.is_file() or path.read_bytes() != before:
         return "changes the file that it reads"
@@ -111,7 +113,7 @@ def _left_behind(path: Path, before: bytes) -> str:
 
 # --------------------------------------------------------------------------- in the child
 def _child(path: Path, told: int, printed: int) -> None:
-    """Ends the process."""
+    """Imports the file and ends the process."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     start = _nbytes("self")  # less than the parent's: pages of files are mapped again when they are needed
@@ -132,7 +134,7 @@ def _child(path: Path, told: int, printed: int) -> None:
 
 
 def _watched() -> list[str]:
-    """Of this process from now on: every file that Python opens to write, every other process that it starts."""
+    """Notes from now on every file that Python opens to write, and every other process that it starts."""
     touched: list[str] = []
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
@@ -160,7 +162,7 @@ def _outcome(path: Path) -> dict:
 
 
 def _unclean(message: str, path: Path | None) -> str:
-    """What is wrong with a message: it names the file, and a terminal can show it."""
+    """Says what is wrong with a message, which must name the file and be fit for a terminal."""
     if path is not None and str(path) not in message:
         return "does not name the file"
     if bad := sorted({c for c in message if not (c.isprintable() or c == "\n")}):

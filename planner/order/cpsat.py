@@ -1,4 +1,4 @@
-"""An order by CP-SAT, for small graphs on which the exact search gives up: positions, one cumulative, a hint."""
+"""Finds an order by CP-SAT, for small graphs on which the exact search gives up: positions, one cumulative, a hint."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def lowest_peak(graph: Graph, model: OrderModel, start: Incumbent, *, seconds: f
 
 
 class _Builder:
-    """The intervals and demands of the cumulative: a relaxation only where several overlaps of one op save together
-    more than they can (then the bound stays valid, and the order's true peak is computed afterwards)."""
+    """Makes the intervals and demands of the cumulative: a relaxation only where several overlaps of one op save
+    together more than they can (then the bound stays valid, and the order's true peak is computed afterwards)."""
 
     def __init__(self, graph: Graph, model: OrderModel, cp: cp_model.CpModel) -> None:
         self.graph, self.model, self.cp = graph, model, cp
@@ -78,7 +78,8 @@ class _Builder:
         return position
 
     def _add_layers(self, name: str, begin: cp_model.LinearExprT, users: list[int], size: int) -> None:
-        """A tensor as layers of bytes: a layer that op v saves by overlap is gone while v runs, if v is the last user.
+        """Adds a tensor as layers of bytes: a layer that op v saves by overlap is gone while v runs, if v is the last
+        user.
 
         It ends at v's position then; were another user later, that one would keep it alive over v."""
         savings = {v: max((p.saving() for _, p in self.model.pairs[v] if p.input == name), default=0) for v in users}

@@ -1,4 +1,5 @@
-"""The memory of a training step as ops run: the one cost model of all searches for an order. Bytes, bit masks."""
+"""Models the memory of a training step as ops run: the one cost model of all searches for an order. Bytes, bit
+masks."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from mcutrain.planner.packing.problem import round_up
 
 
 class OrderModel:
-    """Ops as indices in the graph's order, sets of ops as bit masks. All sizes are rounded up to the common alignment.
+    """Holds ops as indices in the graph's order, sets of ops as bit masks. All sizes are rounded up to the common
+    alignment.
 
     before[v]: ops that must run before v, directly. after[v]: the indices that wait for v.
     base: bytes of state, which is always live. start: bytes of the inputs that somebody reads.
@@ -43,7 +45,7 @@ class OrderModel:
         return round_up(tensor.nbytes, self.step)
 
     def _describe_ops(self, graph: Graph) -> None:
-        """Per op: bytes it needs beside what is live, bytes it leaves, and the inputs that it may end."""
+        """Notes per op the bytes it needs beside what is live, bytes it leaves, and the inputs that it may end."""
         self.needs: list[int] = []
         self.leaves: list[int] = []
         self.ends: list[tuple[tuple[int, int], ...]] = []  # (users, bytes) of each input that can die
@@ -64,7 +66,7 @@ class OrderModel:
             self.pairs.append(tuple(pairs))
 
     def run(self, done: int, live: int, v: int) -> tuple[int, int]:
-        """(bytes while v runs, bytes after it) after the ops `done` with `live` bytes live; without state."""
+        """Returns (bytes while v runs, bytes after it) after the ops `done` with `live` bytes live; without state."""
         waiting = ~(done | 1 << v)
         after = live + self.leaves[v]
         for users, nbytes in self.ends[v]:
@@ -73,7 +75,7 @@ class OrderModel:
         return live + self.needs[v] - self.saved(v, waiting), after
 
     def saved(self, v: int, waiting: int) -> int:
-        """Bytes that overlaps save at most at op v, when the ops `waiting` are still to run."""
+        """Counts the bytes that overlaps save at most at op v, when the ops `waiting` are still to run."""
         dying = 0
         for k, (users, _) in enumerate(self.pairs[v]):
             if not users & waiting:
@@ -85,7 +87,7 @@ class OrderModel:
         return self._savings[v, dying]
 
     def peak(self, order: Sequence[int]) -> int:
-        """The most bytes live at a position of `order`, state included."""
+        """Returns the most bytes live at a position of `order`, state included."""
         done, live, most = 0, self.start, 0
         for position, v in enumerate(order):
             during, live = self.run(done, live, v)
@@ -94,18 +96,19 @@ class OrderModel:
         return most + self.base
 
     def ready(self, done: int) -> list[int]:
-        """The ops that may run next, ascending."""
+        """Lists the ops that may run next, ascending."""
         return [v for v, before in enumerate(self.before) if not done >> v & 1 and before & ~done == 0]
 
     def ready_after(self, ready: Sequence[int], done: int, ran: Sequence[int]) -> list[int]:
-        """The ops that may run next, ascending, where `ready` might before the ops `ran`; `done` holds them already."""
+        """Lists the ops that may run next, ascending, where `ready` might before the ops `ran`; `done` holds them
+        already."""
         waiting = ~done
         left = {v for v in ready if waiting >> v & 1}
         left.update(s for v in ran for s in self.after[v] if not self.before[s] & waiting and waiting >> s & 1)
         return sorted(left)
 
     def closures(self) -> tuple[list[int], list[int]]:
-        """For each op the ops that run before it, and after it, in every order."""
+        """Returns for each op the ops that run before it, and after it, in every order."""
         ancestors, descendants = [0] * len(self.names), [0] * len(self.names)
         for v in range(len(self.names)):  # the given order is a valid one
             for s in self.after[v]:
@@ -117,8 +120,8 @@ class OrderModel:
 
 
 def needed_anyway(graph: Graph, model: OrderModel) -> int:
-    """Bytes, state included, below which the peak of no order can lie: while an op runs, everything is live that some
-    ancestor wrote and that the op or a descendant reads."""
+    """Counts the bytes, state included, below which the peak of no order can lie: while an op runs, everything is live
+    that some ancestor wrote and that the op or a descendant reads."""
     ancestors, descendants = model.closures()
     writer = {name: v for v, op in enumerate(graph.ops) for name in op.outputs}
     live = np.zeros(len(graph.ops), np.int64)
@@ -137,6 +140,6 @@ def needed_anyway(graph: Graph, model: OrderModel) -> int:
 
 
 def indices(mask: int) -> list[int]:
-    """The ops of a set, ascending."""
+    """Lists the ops of a set, ascending."""
     bits = np.frombuffer(mask.to_bytes(mask.bit_length() // 8 + 1, "little"), np.uint8)
     return np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist()

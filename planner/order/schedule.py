@@ -1,4 +1,4 @@
-"""The order of the ops: candidates whose peak of live bytes is low, and a proven bound over every order."""
+"""Orders the ops: finds candidates whose peak of live bytes is low, and a proven bound over every order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPSAT_SHARE = 0.4  # deterministic seconds of CP-SAT on this model that take abo
 
 @dataclass(frozen=True)
 class Schedule:
-    """Candidate orders, lowest peak first, and what is known of all orders.
+    """Holds candidate orders, lowest peak first, and what is known of all orders.
 
     peaks: bytes live at the worst position of each order, sizes rounded up to the common alignment.
     bound: proven lower bound in bytes on the arena over every order.
@@ -37,7 +37,8 @@ def schedule(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Schedule:
-    """Orders for `graph`: the given one, a greedy list schedule and the best one found; `seconds` bounds the work.
+    """Returns orders for `graph`: the given one, a greedy list schedule and the best one found; `seconds` bounds the
+    work.
 
     All of it runs on one core. Raises PlanError where the graph is malformed."""
     model = OrderModel(graph, dependencies(graph))

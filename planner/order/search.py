@@ -14,7 +14,8 @@ LONGEST_CHAIN = 100  # ops that are followed in the hope that they cost nothing 
 
 @dataclass
 class Incumbent:
-    """The best order so far with its peak, and a proven lower bound on the peak of any order (bytes, with state)."""
+    """Holds the best order so far with its peak, and a proven lower bound on the peak of any order (bytes, with
+    state)."""
 
     order: list[int]
     peak: int
@@ -23,7 +24,8 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class _State:
-    """A set of ops that ran, the bytes live after it (without state), the ops that may run next, and how it came."""
+    """A state is a set of ops that ran, the bytes live after it (without state), the ops that may run next, and how it
+    came."""
 
     done: int
     live: int
@@ -63,8 +65,8 @@ def lowest_peak(model: OrderModel, start: Incumbent, *, states: int) -> Incumben
 
 
 def _bisect(model: OrderModel, start: Incumbent, share: int, states: int) -> tuple[Incumbent, int, bool]:
-    """One round of searches, each of at most `share` sets: what is known then, the sets left, and whether another round
-    may know more."""
+    """Does one round of searches, each of at most `share` sets: what is known then, the sets left, and whether another
+    round may know more."""
     order, peak, bound = start.order, start.peak, start.bound
     low, budget = bound, bound  # budgets in [bound, low) were given up, not refuted
     while low < peak and states > 0:
@@ -87,7 +89,7 @@ def _bisect(model: OrderModel, start: Incumbent, share: int, states: int) -> tup
 
 
 class _Search:
-    """Depth-first search for an order whose every step stays within a budget (bytes, without state).
+    """Searches depth first for an order whose every step stays within a budget (bytes, without state).
 
     Two rules keep it small. A set of ops that led nowhere is not visited twice. And a chain of ready ops that fits
     the budget and ends with no more live bytes than before is run at once: memory as a function of the set of
@@ -103,7 +105,8 @@ class _Search:
         self.next_budget = 1 << 62  # the least budget that would allow a step that this one refused
 
     def run(self) -> Path:
-        """The path of a complete order, or None: then `exhausted` says whether there is proof that none exists."""
+        """Returns the path of a complete order, or None: then `exhausted` says whether there is proof that none
+        exists."""
         seen: set[int] = set()
         stack = [_State(0, self.model.start, self.model.ready(0), None)]
         while stack:
@@ -133,7 +136,7 @@ class _Search:
         return None
 
     def _behind(self, state: _State, ran: Sequence[tuple[int, int]]) -> _State:
-        """The state after more ops, each with the live bytes after it."""
+        """Returns the state after more ops, each with the live bytes after it."""
         done, live, path = state.done, state.live, state.path
         self.visited += len(ran)
         for v, after in ran:
@@ -153,7 +156,8 @@ class _Search:
         return state
 
     def _chain(self, state: _State, v: int) -> list[tuple[int, int]]:
-        """(op, live bytes after it) of the shortest chain from v that costs nothing; empty where there is none.
+        """Returns (op, live bytes after it) for the shortest chain from v that costs nothing; empty where there is
+        none.
 
         Each op of it becomes ready by the one before, so that no part of the chain can run without its beginning."""
         chain: list[tuple[int, int]] = []
@@ -182,7 +186,7 @@ def _unwind(path: Path) -> list[int]:
 
 
 def is_valid(model: OrderModel, order: Sequence[int]) -> bool:
-    """Whether `order` holds every op once, behind all it waits for."""
+    """Says whether `order` holds every op once, behind all it waits for."""
     done = 0
     for v in order:
         if done >> v & 1 or model.before[v] & ~done:

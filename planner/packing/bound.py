@@ -1,4 +1,4 @@
-"""Proven lower bounds: the bytes that must be live at a position, less what overlaps can save there at most."""
+"""Proves lower bounds: the bytes that must be live at a position, less what overlaps can save there at most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcutrain.planner.packing.problem import Buffer, Problem, round_up
 
 @dataclass(frozen=True)
 class Pair:
-    """An output over a dying input: names, sizes and distance in bytes (all rounded to one alignment)."""
+    """A pair is an output over a dying input: names, sizes and distance in bytes (all rounded to one alignment)."""
 
     input: str
     output: str
@@ -21,7 +21,7 @@ class Pair:
     distance: int
 
     def saving(self) -> int:
-        """The most bytes the two can share when offset(input) - offset(output) >= distance.
+        """Returns the most bytes the two can share when offset(input) - offset(output) >= distance.
 
         At difference x they share min(output_size, x + input_size) - max(0, x) bytes: a trapezium whose plateau
         ends at x = max(0, output_size - input_size) and which is 0 from x = output_size on."""
@@ -29,7 +29,7 @@ class Pair:
 
 
 def saving(pairs: Sequence[Pair]) -> int:
-    """An upper bound on the bytes that all overlaps of one op save together.
+    """Returns an upper bound on the bytes that all overlaps of one op save together.
 
     Outputs are disjoint from each other and so are inputs, so no byte is shared twice; and no input reaches
     the first max(0, distance) bytes of its output."""
@@ -49,7 +49,8 @@ def saving(pairs: Sequence[Pair]) -> int:
 
 
 def section_bytes(problem: Problem, positions: Sequence[int]) -> list[int]:
-    """For each position, bytes below which no allocation of the problem can stay while that position runs."""
+    """Returns, for each position, the bytes below which no allocation of the problem can stay while that position
+    runs."""
     by_id = {b.id: b for b in problem.buffers}
     meeting: dict[int, list[tuple[Buffer, Buffer, int]]] = {}
     for pair in problem.overlaps:
@@ -69,7 +70,7 @@ def section_bytes(problem: Problem, positions: Sequence[int]) -> list[int]:
 
 
 class _Live:
-    """Sums over the buffers that are live, kept up to date as they come and go.
+    """Keeps sums over the buffers that are live, kept up to date as they come and go.
 
     Offsets are multiples of the live buffers' common alignment, so every size and distance counts rounded up to it;
     only the padding of the topmost buffer may stick out of the arena."""
@@ -83,7 +84,7 @@ class _Live:
         self.padding: dict[int, Counter[int]] = {step: Counter() for step in steps}
 
     def count(self, buffer: Buffer, times: int) -> None:
-        """One buffer more (times 1) or less (-1)."""
+        """Counts one buffer more (times 1) or less (-1)."""
         _add(self.aligns, buffer.align, times)
         for step in self.total:
             rounded = round_up(buffer.size, step)
@@ -91,7 +92,8 @@ class _Live:
             _add(self.padding[step], rounded - buffer.size, times)
 
     def least(self, meeting: list[tuple[Buffer, Buffer, int]]) -> int:
-        """Bytes that the live buffers need, where those of `meeting` (input, output, distance) may overlap."""
+        """Returns the bytes that the live buffers need, where those of `meeting` (input, output, distance) may
+        overlap."""
         if not self.aligns:
             return 0
         step = math.gcd(*self.aligns)
@@ -110,13 +112,13 @@ def _add(counter: Counter[int], key: int, times: int) -> None:
 
 
 def problem_bound(problem: Problem) -> int:
-    """Bytes: a lower bound on the height of any allocation of the problem."""
+    """Returns a lower bound in bytes on the height of any allocation of the problem."""
     return max(section_bytes(problem, sorted({b.lower for b in problem.buffers})), default=0)
 
 
 def too_many(problem: Problem, capacity: int) -> tuple[int, list[Buffer]] | None:
-    """(moment, the fewest buffers found that cannot be live together there within `capacity` bytes, largest first).
-    None where every moment fits, and only the packing may fail."""
+    """Returns (moment, the fewest buffers found that cannot be live together there within `capacity` bytes, largest
+    first). None where every moment fits, and only the packing may fail."""
     moments = sorted({b.lower for b in problem.buffers})  # nothing is added between births
     crowded = [(n, t) for n, t in zip(section_bytes(problem, moments), moments, strict=True) if n > capacity]
     best: tuple[int, list[Buffer]] | None = None
@@ -137,7 +139,7 @@ def too_many(problem: Problem, capacity: int) -> tuple[int, list[Buffer]] | None
 
 
 def _bytes_of(problem: Problem, buffers: Sequence[Buffer], moment: int) -> int:
-    """section_bytes() of some of the buffers alone."""
+    """Does what section_bytes() does for some of the buffers alone."""
     names = {b.id for b in buffers}
     overlaps = tuple(o for o in problem.overlaps if {o.input, o.output} <= names)
     return section_bytes(Problem(tuple(buffers), overlaps), [moment])[0]

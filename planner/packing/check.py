@@ -1,4 +1,4 @@
-"""An independent checker of allocations: every rule of a packing problem, from the definitions alone."""
+"""Checks an allocation by every rule of a packing problem, from the definitions alone, and independently."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _figure_faults(problem: Problem, allocation: Allocation) -> list[str]:
 
 
 def _memory_faults(problem: Problem, offsets: dict[str, int]) -> list[str]:
-    """Every two buffers that are live together and share bytes must be a pair at its distance."""
+    """Finds buffers that are live together and share bytes, yet are no pair at its distance."""
     least: dict[tuple[str, str], int] = {}
     for pair in problem.overlaps:
         key = pair.input, pair.output

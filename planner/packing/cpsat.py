@@ -1,4 +1,4 @@
-"""Offsets by CP-SAT: tries to beat a given allocation, or proves that nothing is lower. Deterministic."""
+"""Finds offsets by CP-SAT: tries to beat a given allocation, or proves that nothing is lower. Deterministic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ FIRST_SLICE = 0.05  # deterministic seconds; every turn of all searches is twice
 
 @dataclass(frozen=True)
 class SliceAnswer:
-    """What one slice found: offsets in units (None: none), and a proven lower bound on the rest's height in bytes."""
+    """Holds what one slice found: offsets in units (None: none), and a proven lower bound on the rest's height in
+    bytes."""
 
     offsets: list[int] | None
     bound: int
@@ -73,7 +74,7 @@ def improve(
 
 
 def _solver_seconds(packing: Packing, seconds: float) -> float:
-    """Deterministic seconds for about `seconds` of a core; 0 where the problem is too large.
+    """Returns deterministic seconds for about `seconds` of a core; 0 where the problem is too large.
 
     The solver's clock counts the propagation of large NoOverlaps, and of many disjunctions, only in part."""
     members = sum(map(len, packing.sections()))
@@ -89,7 +90,8 @@ def _verdict(best: Allocation, floor: int, capacity: int | None) -> Allocation:
 
 
 def rest_limit(joined_height: Callable[[int], int], goal: int) -> int:
-    """The greatest height of the rest, in bytes, with which the whole stays within `goal`; -1 where none does."""
+    """Returns the greatest height of the rest, in bytes, with which the whole stays within `goal`; -1 where none
+    does."""
     low, high = -1, goal
     while low < high:
         middle = (low + high + 1) // 2
@@ -110,7 +112,8 @@ def _race(
     seed: int,
     workers: int,
 ) -> list[SliceAnswer]:
-    """One slice of each of the searches, at most `workers` at a time; the solver releases the interpreter's lock."""
+    """Runs one slice of each of the searches, at most `workers` at a time; the solver releases the interpreter's
+    lock."""
     orders = preorders(packing)
     branching = [None if k is None else orders[k % len(orders)] for k in searches]
     with ThreadPoolExecutor(max(1, min(workers, len(branching)))) as pool:
@@ -126,7 +129,8 @@ def _slice(
     seed: int,
     order: list[int] | None,
 ) -> SliceAnswer:
-    """One solve: minimise the height within `limit` bytes, branching on the offsets in `order` (None: free search)."""
+    """Solves once: minimises the height within `limit` bytes, branching on the offsets in `order` (None: free
+    search)."""
     if any(limit < nbytes for nbytes in packing.nbytes):
         return SliceAnswer(None, limit + 1)
     model = cp_model.CpModel()
@@ -155,7 +159,7 @@ def _slice(
 
 
 def offset_variables(model: cp_model.CpModel, packing: Packing, limit: int) -> list[cp_model.IntVar]:
-    """Offsets in units that keep each buffer inside `limit` bytes, on its alignment."""
+    """Makes offsets in units that keep each buffer inside `limit` bytes, on its alignment."""
     result = []
     for i, nbytes in enumerate(packing.nbytes):
         last, step = (limit - nbytes) // packing.unit, packing.step[i]
@@ -171,7 +175,7 @@ def offset_variables(model: cp_model.CpModel, packing: Packing, limit: int) -> l
 def separate(
     model: cp_model.CpModel, packing: Packing, sets: list[tuple[int, ...]], offsets: list[cp_model.IntVar]
 ) -> None:
-    """One NoOverlap for each maximal set of buffers that are live together and all disjoint.
+    """Adds one NoOverlap for each maximal set of buffers that are live together and all disjoint.
 
     The two members of an overlap pair stand in different copies of their set, and get a disjunction of their own."""
     intervals = [
@@ -188,7 +192,7 @@ def separate(
 
 
 def disjoint_sets(packing: Packing) -> list[tuple[int, ...]]:
-    """Maximal sets of buffers that are pairwise disjoint in memory and together hold every such pair."""
+    """Returns maximal sets of buffers that are pairwise disjoint in memory and together hold every such pair."""
     sets: set[tuple[int, ...]] = set()
     for section in packing.sections():
         live = set(section)

@@ -1,4 +1,5 @@
-"""The MiniMalloc CSV format: `id,lower,upper,size[,alignment][,offset]`, half-open sections, sizes in bytes."""
+"""Reads and writes the MiniMalloc CSV format: `id,lower,upper,size[,alignment][,offset]`, half-open sections, sizes in
+bytes."""
 
 from __future__ import annotations
 
@@ -26,13 +27,13 @@ def write(plan: Plan, graph: Graph, path: str | os.PathLike[str]) -> None:
 
 
 def rows(plan: Plan, graph: Graph) -> list[Row]:
-    """(id, lower, upper, size, offset) of every tensor in the arena, in the graph's order."""
+    """Returns (id, lower, upper, size, offset) of every tensor in the arena, in the graph's order."""
     placed = [t for t in graph.tensors if t.name in plan.offsets]
     return [(t.name, *plan.lifetimes[t.name], t.nbytes, plan.offsets[t.name]) for t in placed]
 
 
 def text(plan: Plan, graph: Graph) -> str:
-    """What `write` writes."""
+    """Returns the text that `write` writes."""
     return _text(rows(plan, graph))
 
 
@@ -57,7 +58,7 @@ def _text(rows: Iterable[Row]) -> str:
 
 
 def read(path: str | os.PathLike[str], *, capacity: int | None = None) -> Problem:
-    """A problem from a CSV with a header; `alignment` is 1 where absent, `offset` is ignored.
+    """Reads a problem from a CSV with a header; `alignment` is 1 where absent, `offset` is ignored.
 
     Raises PlanError, with the line, for anything else than whole numbers up to 2^31 - 1 in the right relations;
     BudgetError for a buffer that is larger than `capacity` bytes."""
@@ -78,7 +79,7 @@ def read(path: str | os.PathLike[str], *, capacity: int | None = None) -> Proble
 
 
 def _records(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, column -> text) of each row that is not blank."""
+    """Yields (line, column -> text) of each row that is not blank."""
     try:
         content = Path(path).read_bytes().decode("utf-8-sig")  # spreadsheets begin with a byte order mark
     except OSError as error:

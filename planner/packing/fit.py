@@ -1,4 +1,4 @@
-"""Offsets within a capacity: many short searches in varied orders, by beam search and CP-SAT. Deterministic.
+"""Finds offsets within a capacity: many short searches in varied orders, by beam search and CP-SAT. Deterministic.
 
 The time that such a search takes has a heavy tail, so that many short tries beat one long one. Tries are numbered and
 each depends on the seed and its number alone; the first in that order that succeeds gives the answer,
@@ -35,7 +35,8 @@ ROW_SECONDS, STEP_SECONDS = 1e-8, 1e-3  # of a beam: for each state, section and
 
 @dataclass(frozen=True)
 class Attempt:
-    """units: offsets that fit, or None. refuted: proven that none exist. seconds: estimate of the work, repeatable."""
+    """An attempt is the answer of one try. units: offsets that fit, or None. refuted: proven that none exist. seconds:
+    estimate of the work, repeatable."""
 
     units: list[int] | None
     refuted: bool
@@ -44,7 +45,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class _Task:
-    """What all tries share. limit: bytes; sky: None where a problem has overlap pairs or several alignments."""
+    """Holds what all tries share. limit: bytes; sky: None where a problem has overlap pairs or several alignments."""
 
     packing: Packing
     sets: list[tuple[int, ...]]
@@ -66,7 +67,7 @@ def fit(
     workers: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Allocation:
-    """An allocation within `capacity` bytes, or `start` where `seconds` of one core (counted work) find none.
+    """Returns an allocation within `capacity` bytes, or `start` where `seconds` of one core (counted work) find none.
 
     Where none can exist, the bound of what is returned lies above the capacity."""
     parts = split(problem)
@@ -104,7 +105,7 @@ def _task(packing: Packing, limit: int, seed: int) -> _Task:
 
 
 def _answers(task: _Task, workers: int) -> Generator[Attempt, None, None]:
-    """The answers of all tries in their order. Later ones are begun meanwhile; closing stops them."""
+    """Yields the answers of all tries in their order. Later ones are begun meanwhile; closing stops them."""
     numbers = count()
     with ThreadPoolExecutor(max(1, workers)) as pool:
         ahead: deque[Future[Attempt]] = deque(pool.submit(_attempt, task, next(numbers)) for _ in range(2 * workers))
@@ -121,7 +122,7 @@ def _answers(task: _Task, workers: int) -> Generator[Attempt, None, None]:
 
 
 def _attempt(task: _Task, number: int) -> Attempt:
-    """First the plain orders, then beams with their completions; now and then a long search in a noisy order."""
+    """Tries the plain orders first, then beams with their completions; now and then a long search in a noisy order."""
     source = random.Random(task.seed * 1_000_003 + number)
     if number < len(PLAIN):
         return _complete(task, _sorted(task.columns, PLAIN[number]), LONG)
@@ -134,7 +135,7 @@ def _attempt(task: _Task, number: int) -> Attempt:
 
 
 def _beam(task: _Task, sky: Skyline, source: random.Random) -> Attempt:
-    """A beam with random weights; where it gets stuck, CP-SAT goes on from its orders, whole or in part."""
+    """Searches by a beam with random weights; where it gets stuck, CP-SAT goes on from its orders, whole or in part."""
     weights = Weights(
         10 ** source.uniform(-1.5, 0.5),
         source.choice((0.3, 1.0, 4.0, 16.0)),
@@ -159,7 +160,8 @@ def _beam(task: _Task, sky: Skyline, source: random.Random) -> Attempt:
 
 
 def _complete(task: _Task, order: list[int], duration: float) -> Attempt:
-    """CP-SAT without objective: always the lowest possible offset, in `order` among equals, with learning."""
+    """Runs CP-SAT without objective: it takes always the lowest possible offset, in `order` among equals, with
+    learning."""
     if task.done.is_set():
         return Attempt(None, False, 0.0)  # nobody reads it
     model = cp_model.CpModel()
@@ -184,7 +186,7 @@ def _complete(task: _Task, order: list[int], duration: float) -> Attempt:
 
 
 def _columns(packing: Packing) -> dict[str, list[int]]:
-    """Per buffer, what orders sort by: large means early."""
+    """Returns, per buffer, what orders sort by: large means early."""
     size = packing.size
     load, sections = [0] * len(size), [0] * len(size)
     for section in packing.sections():

@@ -1,4 +1,5 @@
-"""Offsets by heuristics: greedy in many preorders, then a seeded local search, until the height meets the bound."""
+"""Finds offsets by heuristics: greedy in many preorders, then a seeded local search, until the height meets the
+bound."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ VISITS = 1_000_000  # visits of a neighbour in all passes together; about a seco
 
 @dataclass(frozen=True)
 class Split:
-    """A problem without the buffers that live throughout and overlap nobody (trained weights): those form one block.
+    """Sets apart the buffers that live throughout and overlap nobody (trained weights): those form one block.
 
     They conflict with everything, so any allocation can be pushed together around them without getting higher:
     the block may lie below all others, or above them, without loss. Where alignments differ this holds only for buffers
@@ -26,7 +27,7 @@ class Split:
     rest: Problem
 
     def block(self, offset: int, *, slack_on_top: bool) -> dict[str, int]:
-        """Offsets of the pinned buffers stacked from `offset` on."""
+        """Returns offsets of the pinned buffers stacked from `offset` on."""
         result = {}
         for buffer in sorted(self.pinned, key=lambda b: (_slack(b) if slack_on_top else 0, -b.align, -b.size, b.id)):
             result[buffer.id] = round_up(offset, buffer.align)
@@ -34,7 +35,8 @@ class Split:
         return result
 
     def join(self, offsets: dict[str, int]) -> dict[str, int]:
-        """The offsets of all buffers, from those of the rest: the block at the bottom unless the top is lower."""
+        """Returns the offsets of all buffers, from those of the rest: the block at the bottom unless the top is
+        lower."""
         below = self.block(0, slack_on_top=False)
         base = round_up(_height(self.pinned, below), self._coarsest())
         shifted = {name: offset + base for name, offset in offsets.items()}
@@ -48,7 +50,7 @@ class Split:
         return math.lcm(*(b.align for b in self.rest.buffers))
 
     def joined_height(self, rest_height: int) -> int:
-        """Bytes of the whole arena when the rest needs `rest_height` bytes (and no lower is possible)."""
+        """Returns the bytes of the whole arena when the rest needs `rest_height` bytes (and no lower is possible)."""
         below = self.block(0, slack_on_top=False)
         base = round_up(_height(self.pinned, below), self._coarsest())
         above = self.block(rest_height, slack_on_top=True)
@@ -95,13 +97,13 @@ def heuristic(problem: Problem, *, seed: int = 0, passes: int | None = None) -> 
 
 
 def allocation(problem: Problem, offsets: dict[str, int], bound: int) -> Allocation:
-    """An allocation whose status follows from its height and the bound."""
+    """Makes an allocation whose status follows from its height and the bound."""
     height = _height(problem.buffers, offsets)
     return Allocation(offsets, height, bound, "OPTIMAL" if height == bound else "FEASIBLE")
 
 
 def name_offsets(problem: Problem, packing: Packing, units: Sequence[int]) -> dict[str, int]:
-    """Units to bytes, by buffer id; empty buffers lie at 0."""
+    """Turns units into bytes, by buffer id; empty buffers lie at 0."""
     placed = {b.id: x * packing.unit for b, x in zip(packing.buffers, units, strict=True)}
     return {b.id: placed.get(b.id, 0) for b in problem.buffers}
 
@@ -124,7 +126,8 @@ def place(packing: Packing, order: Sequence[int]) -> list[int]:
 
 
 def preorders(packing: Packing) -> list[list[int]]:
-    """Orders of the buffers worth trying: large, long-lived, or in a crowded section first (see MiniMalloc, TFLM)."""
+    """Returns orders of the buffers worth trying: large, long-lived, or in a crowded section first (see MiniMalloc,
+    TFLM)."""
     size, buffers = packing.size, packing.buffers
     load = [0] * len(size)
     for section in packing.sections():
@@ -155,7 +158,7 @@ def preorders(packing: Packing) -> list[list[int]]:
 
 
 def _search(packing: Packing, good_enough: Callable[[Sequence[int]], bool], seed: int, passes: int) -> list[int]:
-    """The best of all preorders, then of a climb that moves what lies on top (and one other) to the front."""
+    """Returns the best of all preorders, then of a climb that moves what lies on top (and one other) to the front."""
     if not packing.buffers:
         return []
     best: list[int] = []
@@ -183,7 +186,7 @@ def _search(packing: Packing, good_enough: Callable[[Sequence[int]], bool], seed
 
 
 def _moved(packing: Packing, order: list[int], offsets: list[int], source: random.Random) -> list[int]:
-    """`order` with a buffer that makes the height, or one of its neighbours, moved to an earlier place."""
+    """Returns `order` with a buffer that makes the height, or one of its neighbours, moved to an earlier place."""
     ends = [offsets[i] * packing.unit + packing.nbytes[i] for i in range(len(order))]
     top = max(order, key=lambda i: (ends[i], i))
     chosen = top

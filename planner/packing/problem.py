@@ -1,4 +1,5 @@
-"""The packing problem behind a plan: buffers with lifetimes, and the pairs that may share memory. Sizes are bytes."""
+"""Defines the packing problem behind a plan: buffers with lifetimes, and the pairs that may share memory. Sizes are
+bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ LARGEST = 2**31 - 1  # of any number: an arena's addresses have 32 bits, and sum
 
 @dataclass(frozen=True)
 class Buffer:
-    """`size` bytes that live in the half-open section [lower, upper); the offset is a multiple of `align`."""
+    """A buffer is `size` bytes that live in the half-open section [lower, upper); the offset is a multiple of
+    `align`."""
 
     id: str
     lower: int
@@ -25,8 +27,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Problem:
-    """Buffers to place. Two that are live together are disjoint in memory; the pairs in `overlaps` are either disjoint
-    or keep offset(input) - offset(output) >= distance, and they are live together in exactly one position."""
+    """A problem is buffers to place. Two that are live together are disjoint in memory; the pairs in `overlaps` are
+    either disjoint or keep offset(input) - offset(output) >= distance, and they are live together in exactly one
+    position."""
 
     buffers: tuple[Buffer, ...]
     overlaps: tuple[Overlap, ...] = ()
@@ -55,7 +58,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Offsets in bytes, their height, a proven lower bound on any height, and what is known of the optimum.
+    """An allocation holds offsets in bytes, their height, a proven lower bound on any height, and what is known of the
+    optimum.
 
     status: OPTIMAL where height == bound, INFEASIBLE where a capacity is proven too small, else FEASIBLE."""
 
@@ -71,13 +75,13 @@ def is_whole(value: object) -> bool:
 
 
 def round_up(value: int, step: int) -> int:
-    """The smallest multiple of `step` that is not below `value` (which may be negative)."""
+    """Returns the smallest multiple of `step` that is not below `value` (which may be negative)."""
     return -(-value // step) * step
 
 
 class Packing:
-    """A problem in index form, in units: two buffers i and j that constrain each other keep
-    offset[i] + w_ij <= offset[j] or offset[j] + w_ji <= offset[i].
+    """A packing is a problem in index form, in units: two buffers i and j that constrain each other keep offset[i] +
+    w_ij <= offset[j] or offset[j] + w_ji <= offset[i].
 
     For two disjoint buffers w is the size of the lower one. For an output o over an input i with distance d
     it is w_oi = min(size_o, d) and w_io = size_i, so that all solvers know one kind of constraint only.
@@ -119,10 +123,10 @@ class Packing:
             self.apart[j].append((i, w_ji, w_ij))
 
     def height(self, offsets: Sequence[int]) -> int:
-        """Bytes, from offsets in units."""
+        """Returns the height in bytes, from offsets in units."""
         return max((x * self.unit + n for x, n in zip(offsets, self.nbytes, strict=True)), default=0)
 
     def sections(self) -> list[list[int]]:
-        """The buffers that are live together, for each moment at which one is born."""
+        """Returns the buffers that are live together, for each moment at which one is born."""
         moments = sorted({b.lower for b in self.buffers})
         return [[i for i, b in enumerate(self.buffers) if b.lower <= t < b.upper] for t in moments]

@@ -1,4 +1,4 @@
-"""Beam search over skylines: fills a fixed height from the bottom up. Integers only, so that all machines agree.
+"""Searches over skylines by a beam: fills a fixed height from the bottom up. Integers only, so that all machines agree.
 
 A state is the floor (the lowest free offset) of each section, a maximal set of buffers that are live together. The next
 buffer always goes onto the lowest floor: every allocation that has been pushed down can be built in that order. A floor
@@ -27,8 +27,8 @@ SCALE = 1 << 16  # of scores
 
 @dataclass(frozen=True)
 class Weights:
-    """What makes a state good: sections that keep space to spare (`barrier` * -log(share left + `ease`)), and crowded
-    or long-lived buffers placed early (`early` for each, by degree or by sections)."""
+    """Says what makes a state good: sections that keep space to spare (`barrier` * -log(share left + `ease`)), and
+    crowded or long-lived buffers placed early (`early` for each, by degree or by sections)."""
 
     barrier: float
     ease: float
@@ -38,7 +38,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class Beam:
-    """units: offsets of a complete allocation, or None. orders: the buffers that the best states had placed, in order.
+    """Holds what a beam found. units: offsets of a complete allocation, or None. orders: the buffers that the best
+    states had placed, in order.
 
     steps: buffers placed by the longest."""
 
@@ -49,7 +50,7 @@ class Beam:
 
 @dataclass(frozen=True)
 class _States:
-    """Rows are states. floor, rest: per section, the lowest free unit and the units still to be placed."""
+    """Holds states as rows. floor, rest: per section, the lowest free unit and the units still to be placed."""
 
     floor: Ints
     rest: Ints
@@ -60,7 +61,7 @@ class _States:
 
 @dataclass(frozen=True)
 class _Steps:
-    """Rows are states after one more buffer: from which state, which buffer, at which offset."""
+    """Holds as rows states after one more buffer: from which state, which buffer, at which offset."""
 
     parent: Ints
     buffer: Ints
@@ -68,7 +69,8 @@ class _Steps:
 
 
 class Skyline:
-    """A packing without overlap pairs and with one alignment, as arrays. `sets`: its maximal sets of live buffers."""
+    """Holds a packing without overlap pairs and with one alignment, as arrays. `sets`: its maximal sets of live
+    buffers."""
 
     def __init__(self, packing: Packing, sets: Sequence[tuple[int, ...]], height: int) -> None:
         self.height = height  # units
@@ -88,7 +90,7 @@ class Skyline:
         self.degree = np.array([len(pairs) for pairs in packing.apart], np.int64)
 
     def lowest(self, floor: Ints) -> Ints:
-        """(states, buffers): the highest floor under each buffer, where it would lie now."""
+        """Returns an array (states, buffers): the highest floor under each buffer, where it would lie now."""
         tables = [floor]  # of the maximum over 1, 2, 4, ... sections
         reach = 1
         while 2 * reach <= floor.shape[1]:
@@ -135,7 +137,7 @@ def search(sky: Skyline, width: int, weights: Weights, source: random.Random) ->
 
 
 def _next_steps(sky: Skyline, states: _States) -> _Steps:
-    """Every buffer that may lie next on the lowest floor (of the tightest such section) of each state."""
+    """Returns every buffer that may lie next on the lowest floor (of the tightest such section) of each state."""
     open_floor = np.where(states.rest > 0, states.floor, FAR)
     left = sky.height - states.floor - states.rest
     section = np.where(open_floor == open_floor.min(1, keepdims=True), left, FAR).argmin(1)
@@ -160,7 +162,7 @@ def _unique(
     rank: Callable[[_States], Ints],
     most: int,
 ) -> tuple[_Steps, _States]:
-    """The `most` best different states that fit, after each of the steps."""
+    """Returns the `most` best different states that fit, after each of the steps."""
     live = sky.live[steps.buffer]
     size = sky.size[steps.buffer]
     after = _States(
@@ -194,7 +196,7 @@ def _rows(states: _States, rows: Ints) -> _States:
 
 
 def _found(history: list[_Steps], count: int) -> Beam:
-    """The paths that lead to the best states of the last step."""
+    """Returns the paths that lead to the best states of the last step."""
     orders = []
     units = [0] * count
     for state in range(min(2, len(history[-1].parent) if history else 0)):

@@ -1,4 +1,4 @@
-"""From a problem to offsets: heuristics, searches within a capacity, CP-SAT for what is left, the checker."""
+"""Goes from a problem to offsets: heuristics, searches within a capacity, CP-SAT for what is left, the checker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def solve(
     workers: int = 2,
     progress: Callable[[str], None] | None = None,
 ) -> Allocation:
-    """The lowest allocation found, with a proven bound; checked by `check_allocation`.
+    """Returns the lowest allocation found, with a proven bound; checked by `check_allocation`.
 
     capacity: bytes that suffice; an allocation within it is looked for and taken as it is found. Where none was found,
     the lowest known comes back, higher than the capacity; its status is INFEASIBLE where none can exist.
@@ -98,7 +98,8 @@ def _status(best: Allocation, capacity: int | None) -> Status:
 
 
 def over_capacity(problem: Problem, found: Allocation, capacity: int) -> str:
-    """One line: why `found` misses `capacity` bytes, proven or not, and the buffers that cannot be live together."""
+    """Says in one line why `found` misses `capacity` bytes, proven or not, and the buffers that cannot be live
+    together."""
     figures = f"the lowest height found is {found.height}, the proven bound {found.bound}"
     if found.bound <= capacity:
         return f"no allocation within {capacity} bytes was found in time: {figures}; give more seconds or bytes"

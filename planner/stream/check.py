@@ -11,7 +11,7 @@ from mcutrain.planner.model import Graph, Op, Plan, RowAccess, Stream
 
 
 def check_streams(graph: Graph, plan: Plan) -> None:
-    """graph: the one that was planned, before streams were put into it. Raises PlanError naming op, tensor and row."""
+    """Checks the streams of a plan for `graph`, which knows of none. Raises PlanError naming op, tensor and row."""
     ops = {op.name: op for op in graph.ops}
     readers: dict[str, list[str]] = {}
     for op in graph.ops:
@@ -31,7 +31,7 @@ def check_streams(graph: Graph, plan: Plan) -> None:
 
 
 def _over_channels(op: Op, stream: Stream) -> Op:
-    """The op with its rows being blocks of channels, in the form that its output's place asks for."""
+    """Returns the op with its rows being blocks of channels, in the form that its output's place asks for."""
     whole = any(output not in dict(stream.rings) for output in op.outputs[:1])
     forms = [form for form in op.by_channel if form.accumulates == whole]
     if not forms or len(op.outputs) > 1:
@@ -41,7 +41,7 @@ def _over_channels(op: Op, stream: Stream) -> Op:
 
 
 def _check_private(graph: Graph, readers: dict[str, list[str]], stream: Stream, members: list[Op]) -> None:
-    """A ring forgets rows: nobody outside may read the tensor, and nobody inside but row by row."""
+    """Checks rings, which forget rows: nobody outside may read the tensor, and nobody inside but row by row."""
     inside = {m.name for m in members}
     for tensor, rows in stream.rings:
         if rows < 1:
@@ -61,7 +61,8 @@ def _check_private(graph: Graph, readers: dict[str, list[str]], stream: Stream, 
 
 
 def _check_shared(graph: Graph, stream: Stream, members: list[Op]) -> None:
-    """A tensor lies in another one's ring only where its op works in place: row for row, in rows of one size."""
+    """Checks that a tensor lies in another one's ring only where its op works in place: row for row, in rows of one
+    size."""
     rings, shared = dict(stream.rings), dict(stream.shared)
     for tensor, owner in stream.shared:
         there = {t for t in rings if shared.get(t, t) == owner}
@@ -78,7 +79,8 @@ def _check_shared(graph: Graph, stream: Stream, members: list[Op]) -> None:
 
 
 class _Replay:
-    """held: (tensor, row) -> [first, end) of the bytes where that row lies; a write over any of them drops it."""
+    """Runs one stream step by step. held: (tensor, row) -> [first, end) of the bytes where that row lies; a write over
+    any of them drops it."""
 
     def __init__(self, graph: Graph, plan: Plan, stream: Stream, members: list[Op]) -> None:
         self.graph, self.plan, self.stream, self.members = graph, plan, stream, members

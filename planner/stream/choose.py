@@ -18,7 +18,7 @@ Streams = tuple[Stream, ...]
 
 
 def choose(graph: Graph) -> list[Streams]:
-    """Ways to stream the graph that are worth a plan. The graph stands in eager order.
+    """Returns the ways to stream the graph that are worth a plan. The graph stands in eager order.
 
     As few ops as the least peak allows, as tight as can be, and every step low. Empty where nothing helps."""
     ways = _ways(graph, RunCosts(graph))
@@ -31,7 +31,7 @@ def choose(graph: Graph) -> list[Streams]:
 
 
 def _weight_gradients(graph: Graph) -> list[Tensor]:
-    """What an update could take block by block."""
+    """Returns the gradients that an update could take block by block."""
     updates = [op for op in graph.ops if op.by_channel and not op.outputs]
     return [graph.by_name[a] for op in updates for a in op.by_channel[0].reads]
 
@@ -52,7 +52,7 @@ def _ways(graph: Graph, costs: RunCosts) -> list[Streams]:
 
 
 def _least_peak(costs: RunCosts) -> int:
-    """The least possible largest step over all ways to cut the ops into runs."""
+    """Returns the least possible largest step over all ways to cut the ops into runs."""
     n = len(costs.ops)
     best = [0] + [0] * n
     for j in range(n):
@@ -61,7 +61,8 @@ def _least_peak(costs: RunCosts) -> int:
 
 
 def _fewest(costs: RunCosts, target: int) -> list[tuple[int, int]]:
-    """Runs (first, last) of which none needs more than `target` bytes, with the fewest ops in runs of two or more."""
+    """Returns runs (first, last) of which none needs more than `target` bytes, with the fewest ops in runs of two or
+    more."""
     n = len(costs.ops)
     best: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]  # NEVER where no runs end there
     for j in range(n):
@@ -77,7 +78,7 @@ def _fewest(costs: RunCosts, target: int) -> list[tuple[int, int]]:
 
 
 def _lightest(costs: RunCosts) -> list[tuple[int, int]]:
-    """Runs with the least sum of squared peaks: every step as low as it can be, not the highest alone."""
+    """Returns runs with the least sum of squared peaks: every step as low as it can be, not the highest alone."""
     best: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]
     for j in range(len(costs.ops)):
         starts = range(max(0, j + 1 - LONGEST), j + 1)

@@ -1,4 +1,5 @@
-"""Costs of runs of ops that stream: the bytes that are live while one executes, over rows or over channels."""
+"""Knows the costs of runs of ops that stream: the bytes that are live while one executes, over rows or over
+channels."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def _readers(graph: Graph) -> dict[str, set[str]]:
 
 @dataclass(frozen=True)
 class _Lives:
-    """First and last position at which each tensor is there, in the graph's order, and sums of bytes over them."""
+    """Holds the first and last position at which each tensor is there, in the graph's order, and sums of bytes over
+    them."""
 
     born: dict[str, int]
     dies: dict[str, int]
@@ -36,7 +38,7 @@ class _Lives:
     dead_before: list[int]
 
     def beside(self, first: int, last: int) -> int:
-        """Bytes of all tensors that are there at some position of [first, last]."""
+        """Counts the bytes of all tensors that are there at some position of [first, last]."""
         return self.born_until[last] - self.dead_before[first]
 
 
@@ -56,10 +58,10 @@ def _lives(graph: Graph) -> _Lives:
 
 
 class RunCosts:
-    """Bytes that are live while a run of the ops that can stream executes, what lives beside it included."""
+    """Knows the bytes that are live while a run of the ops that can stream executes, what lives beside it included."""
 
     def __init__(self, graph: Graph, may_wait: bool = False) -> None:
-        """may_wait: a weight gradient alone, with its update, may run behind who still reads the weight."""
+        """With `may_wait`, a weight gradient alone, with its update, may run behind who still reads the weight."""
         self.graph, self.may_wait = graph, may_wait
         self.ops = [op for op in graph.ops if op.outputs and (op.rows or op.by_channel)]
         self.by_name = {op.name: op for op in graph.ops}
@@ -70,7 +72,8 @@ class RunCosts:
         self.best = lru_cache(maxsize=None)(self._best)
 
     def peak(self, i: int, j: int) -> int:
-        """Bytes of the run from op i to op j, over rows or over channels; NEVER where they make no stream."""
+        """Returns the bytes of the run from op i to op j, over rows or over channels; NEVER where they make no
+        stream."""
         return self.best(i, j)[0]
 
     def streams(self, runs: Sequence[tuple[int, int]]) -> tuple[Stream, ...]:
@@ -83,14 +86,14 @@ class RunCosts:
         return min([*alone, *runs, (NEVER, None)], key=lambda way: way[0])
 
     def over_rows(self, i: int, j: int) -> Run | None:
-        """The run over rows, if there is one."""
+        """Returns the run over rows, if there is one."""
         run = self.ops[i : j + 1]
         if i == j or not all(op.rows for op in run):
             return None
         return self._run(i, j, run, self._inside(run, [op for op in run if not op.accumulates]), "rows")
 
     def over_channels(self, i: int, j: int) -> Run | None:
-        """The run over channels, with the update of the weight whose gradient it makes, if there is one."""
+        """Returns the run over channels, with the update of the weight whose gradient it makes, if there is one."""
         run = self.ops[i : j + 1]
         if not all(op.by_channel for op in run):
             return None
@@ -102,7 +105,8 @@ class RunCosts:
             return None
 
     def _update(self, run: Sequence[Op]) -> list[Op]:
-        """The update that takes the run's last weight gradient block by block, where nobody later reads the weight."""
+        """Returns the update that takes the run's last weight gradient block by block, where nobody later reads the
+        weight."""
         names, first = {op.name for op in run}, self.position[run[0].name]
         for op in reversed(run):
             readers = [self.by_name[name] for name in self.readers.get(op.outputs[0], ())]
@@ -116,7 +120,7 @@ class RunCosts:
         return []
 
     def _behind(self, names: set[str]) -> set[str]:
-        """The ops that need what one of these makes, directly or through others."""
+        """Returns the ops that need what one of these makes, directly or through others."""
         made = {o for name in names for o in self.by_name[name].outputs}
         found = set()
         for op in self.graph.ops[min(self.position[name] for name in names) :]:
@@ -126,7 +130,7 @@ class RunCosts:
         return found
 
     def _inside(self, run: Sequence[Op], makers: Sequence[Op]) -> list[str]:
-        """First outputs of the makers that nobody outside the run reads."""
+        """Returns first outputs of the makers that nobody outside the run reads."""
         names = {op.name for op in run}
         made = [o for op in makers for o in op.outputs[:1]]
         return [o for o in made if self.graph.by_name[o].kind != "output" and self.readers.get(o, {""}) <= names]
@@ -145,7 +149,7 @@ class RunCosts:
         return self.fixed + self.lives.beside(first, last) + own - self._saved(op, last), stream
 
     def _waits_for_itself(self, run: Sequence[Op], inside: Sequence[str], i: int, j: int) -> bool:
-        """Whether a member needs what the run has made only when it is over, directly or through an op between."""
+        """Says whether a member needs what the run has made only when it is over, directly or through an op between."""
         names = {op.name for op in run}
         late = {o for op in run for o in op.outputs} - set(inside)
         first, last = self.position[self.ops[i].name], self.position[self.ops[j].name]
@@ -157,7 +161,8 @@ class RunCosts:
         return False
 
     def _saved(self, op: Op, last: int) -> int:
-        """Bytes that the output may lie over an input that dies here (one input alone: a lower estimate)."""
+        """Returns the bytes that the output may lie over an input that dies here (one input alone: a lower
+        estimate)."""
         saved = 0
         for overlap in op.overlaps:
             if self.lives.dies[overlap.input] <= last and self.graph.by_name[overlap.input].kind in MORTAL:
@@ -168,8 +173,8 @@ class RunCosts:
 
 
 def _connected(run: Sequence[Op], inside: set[str]) -> bool:
-    """Whether every op but the driver feeds the run through a ring, every sum takes its rows from one, and nobody in
-    the run needs the whole of a tensor of which it only has a part."""
+    """Says whether every op but the driver feeds the run through a ring, every sum takes its rows from one, and nobody
+    in the run needs the whole of a tensor of which it only has a part."""
     mains = [op for op in run if not op.accumulates]
     if not mains or any(op.outputs[0] not in inside for op in mains[:-1]):
         return False

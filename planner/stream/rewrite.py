@@ -18,14 +18,14 @@ from mcutrain.planner.stream.rows import driver, overlap_distance
 
 
 def members(by_name: Mapping[str, Op], stream: Stream) -> list[Op]:
-    """The ops of a stream as they run in it: over channels, `rows` and `reads` speak of blocks of channels."""
+    """Returns the ops of a stream as they run in it: over channels, `rows` and `reads` speak of blocks of channels."""
     ops = [by_name[name] for name in stream.ops]
     return [by_channel(op, dict(stream.rings)) for op in ops] if stream.axis == "channels" else ops
 
 
 def by_channel(op: Op, rings: Container[str]) -> Op:
-    """The op over blocks of channels: it makes its output block by block where that lies in a ring (or it has none),
-    else the whole of it as a sum. Raises PlanError where the op has no such form."""
+    """Returns the op over blocks of channels: it makes its output block by block where that lies in a ring (or it has
+    none), else the whole of it as a sum. Raises PlanError where the op has no such form."""
     accumulates = bool(op.outputs) and op.outputs[0] not in rings
     for form in op.by_channel:
         if form.accumulates == accumulates:
@@ -58,12 +58,12 @@ def with_streams(graph: Graph, streams: Sequence[Stream]) -> Graph:
 
 
 def scratch_name(stream: Stream) -> str:
-    """The one scratch tensor that the ops of a stream take in turn."""
+    """Names the one scratch tensor that the ops of a stream take in turn."""
     return f"{stream.name}:scratch"
 
 
 def fused(graph: Graph, stream: Stream, inner: Sequence[Op]) -> tuple[Op, list[Tensor]]:
-    """The run `inner` as one op, and its scratch tensors."""
+    """Returns the run `inner` as one op, and its scratch tensors."""
     rings = dict(stream.rings)
     added = []
     for member in inner:
@@ -89,7 +89,8 @@ def fused(graph: Graph, stream: Stream, inner: Sequence[Op]) -> tuple[Op, list[T
 
 
 def eager(graph: Graph) -> Graph:
-    """The same graph in an order in which sums over rows and updates stand as early as they can, others as given."""
+    """Returns the same graph in an order in which sums over rows and updates stand as early as they can, others as
+    given."""
     by_name = {op.name: op for op in graph.ops}
     late = {op.name: (bool(op.outputs) and not op.accumulates, i) for i, op in enumerate(graph.ops)}
     order = nx.lexicographical_topological_sort(order_edges(graph), key=late.__getitem__)

@@ -1,4 +1,4 @@
-"""Running a chain of ops row by row: the order of the row steps, and the rows that each ring must hold."""
+"""Runs a chain of ops row by row: gives the order of the row steps, and the rows that each ring must hold."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ Step = tuple[str, int]  # op, row
 
 
 def driver(ops: Sequence[Op]) -> Op:
-    """The op whose rows are asked for one by one: the last that does not accumulate."""
+    """Returns the op whose rows are asked for one by one: the last that does not accumulate."""
     return [op for op in ops if not op.accumulates][-1]
 
 
 def row_steps(ops: Sequence[Op]) -> Iterator[Step]:
-    """Every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op that
-    lacks an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs in
-    this very order."""
+    """Yields every row of every op, each as late as its readers allow: the driver asks for its rows one by one, an op
+    that lacks an input row asks for that first, and sums take a row as soon as it is there. The emitted loop nest runs
+    in this very order."""
     return _walk(ops, set())
 
 
 def demanded(ops: Sequence[Op]) -> set[tuple[str, str]]:
-    """(op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand brought them."""
+    """Returns (op, tensor) where the op ever has to ask for rows of the tensor; elsewhere an earlier operand brought
+    them."""
     asked: set[tuple[str, str]] = set()
     deque(_walk(ops, asked), maxlen=0)
     return asked
@@ -53,15 +54,15 @@ def _walk(ops: Sequence[Op], asked: set[tuple[str, str]]) -> Iterator[Step]:
 
 
 def runs_whole(ops: Sequence[Op]) -> bool:
-    """Whether the driver asks for every op of the run, and every sum and update takes all its rows: a driver may leave
-    the last ones unasked."""
+    """Says whether the driver asks for every op of the run, and every sum and update takes all its rows: a driver may
+    leave the last ones unasked."""
     done = Counter(name for name, _ in row_steps(ops))
     return all(done[op.name] >= (op.rows if op.accumulates or not op.outputs else 1) for op in ops)
 
 
 def in_place(graph: Graph, ops: Sequence[Op], inside: Sequence[str]) -> dict[str, str]:
-    """Output -> input, both inside the run, of each op that may write a row over the row that it alone reads: row for
-    row, and rows of one size, so that a slot of the ring is the same bytes for both."""
+    """Maps output to input, both inside the run, for each op that may write a row over the row that it alone reads: row
+    for row, and rows of one size, so that a slot of the ring is the same bytes for both."""
     readers = readers_of(ops)
     pairs: dict[str, str] = {}
     for op in ops:
@@ -79,8 +80,8 @@ def in_place(graph: Graph, ops: Sequence[Op], inside: Sequence[str]) -> dict[str
 
 
 def ring_rows(ops: Sequence[Op], inside: Sequence[str], shared: Mapping[str, str]) -> dict[str, int]:
-    """Tensor of `inside` the run -> rows that its ring holds: the most that were ever written and not yet done with.
-    Tensors that share a ring have its one size: a row is done with when the last of them is."""
+    """Maps each tensor inside the run to the rows that its ring holds: the most that were ever written and not yet done
+    with. Tensors that share a ring have its one size: a row is done with when the last of them is."""
     readers = readers_of(ops)
     own = {t: [r for o in inside if shared.get(o, o) == t for r in readers.get(o, [])] for t in inside}
     made = {op.name: o for op in ops if not op.accumulates for o in op.outputs[:1] if o in inside}
@@ -95,7 +96,7 @@ def ring_rows(ops: Sequence[Op], inside: Sequence[str], shared: Mapping[str, str
 
 
 def readers_of(ops: Sequence[Op]) -> dict[str, list[tuple[Op, RowAccess]]]:
-    """Tensor -> the ops that read it by rows, and how."""
+    """Maps each tensor to the ops that read it by rows, and how."""
     readers: dict[str, list[tuple[Op, RowAccess]]] = {}
     for op in ops:
         for access in op.reads:
@@ -104,13 +105,14 @@ def readers_of(ops: Sequence[Op]) -> dict[str, list[tuple[Op, RowAccess]]]:
 
 
 def _first_needed(readers: Sequence[tuple[Op, RowAccess]], done: Mapping[str, int]) -> int:
-    """The first row that a reader with rows left will still take (past the end where all are finished)."""
+    """Returns the first row that a reader with rows left will still take (past the end where all are finished)."""
     needed = [access.first(done[op.name]) for op, access in readers if done[op.name] < op.rows]
     return min(needed, default=readers[0][1].rows)
 
 
 def overlap_distance(graph: Graph, ops: Sequence[Op], tensor: str) -> int:
-    """Least offset(tensor) - offset(output), in bytes, at which the run may write its output over `tensor`."""
+    """Returns the least offset(tensor) - offset(output), in bytes, at which the run may write its output over
+    `tensor`."""
     reads = {op.name: [access for access in op.reads if access.tensor == tensor] for op in ops}
     last = driver(ops)
     in_row = graph.by_name[tensor].nbytes // readers_of(ops)[tensor][0][1].rows

@@ -1,24 +1,24 @@
-"""Models of other formats, all the way to the emulated core: what they need, and that they compute what they should."""
+"""Takes models of other formats all the way to the emulated core: what they need, and whether they compute right."""
 
 from __future__ import annotations
 
 import numpy as np
-from bars import DATA, OUT, Bar, Progress, Table, at_least, equal
 
 import mcutrain
+from benchmarks.bars import DATA, OUT, Bar, Progress, Table, at_least, equal
 from mcutrain.firmware.verification import random_samples, run_on_device, verify
 from tests.end_to_end.litert import logits
 from tests.end_to_end.networks.test_mlperf_tiny import BOARD, BUDGET, CASES, INPUTS, STEPS, cosine, trained_part
 from tests.tvm_ext.support.torch_dialect import gradients
 
-COMMAND = "benchmarks/run.py --only doors"
+COMMAND = "benchmarks/run.py --only frontends"
 COLUMNS = ("MLPerf Tiny, nrf52840 (M4F)", "scheme", "SRAM in all, B", "flash, B", "instructions, inference",
            "instructions, training step", "logits wrong of", "least cosine")  # fmt: skip
 LEAST_COSINE = 0.999
 
 
 def run(progress: Progress, tables: list[Table]) -> list[Bar]:
-    """Each MLPerf Tiny model under two schemes: 20 inferences on host and core, gradients, 5 steps on the core."""
+    """Runs each MLPerf Tiny model under two schemes: 20 inferences on host and core, gradients, 5 steps on the core."""
     rows, wrong, cosines, fits, same = [], 0, [], True, True
     for name, case in CASES.items():
         progress(f"MLPerf Tiny: {name}")
