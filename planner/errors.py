@@ -52,13 +52,5 @@ class BudgetError(PlanError):
         self.nbytes = nbytes
 
 
-class ToolError(McutrainError):
-    """Says that a compiler or emulator is missing or failed."""
-
-
-class DeviceError(McutrainError):
-    """Says that the firmware faulted, timed out or answered with something else than results."""
-
-
 class OutputError(McutrainError):
     """Says that the output folder cannot be written."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.planner.errors import McutrainError, OutputError, ToolError
+from mcutrain.errors import ToolError
+from mcutrain.planner.errors import McutrainError, OutputError
 
 PIXELS = 16  # height and width of the network's input
 BASE, ADAPT_TRAIN, ADAPT_TEST = 897, 500, 400  # images of each part; together all 1797

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcutrain.errors import ToolError
 from mcutrain.firmware.instructions import Instruction
-from mcutrain.planner.errors import ToolError
 
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "(?:[^"]*\\n)?(\d+) bytes \(([^)]*)\)"')
 _BUILT_IN = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*<built-in>"')

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcutrain.planner.errors import ToolError
+from mcutrain.errors import ToolError
 
 ARM_COMPILER = "arm-none-eabi-gcc"
 _PACKAGES = {ARM_COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi", "gcc": "gcc libc6-dev"}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.planner.errors import DeviceError, ModelError, ToolError
+from mcutrain.errors import DeviceError, ToolError
+from mcutrain.planner.errors import ModelError
 from mcutrain.targets.board import Board
 
 QEMU = "qemu-system-arm"

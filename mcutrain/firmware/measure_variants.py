@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcutrain.artifact.folder import replace_file, to_json
+from mcutrain.errors import DeviceError
 from mcutrain.firmware import emulator
 from mcutrain.firmware.toolchain import KERNEL_SOURCES, RUNTIME, build_firmware
-from mcutrain.planner.errors import DeviceError, OutputError
+from mcutrain.planner.errors import OutputError
 from mcutrain.targets import board as boards
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mcutrain.errors import DeviceError, ToolError
 from mcutrain.firmware import emulator
 from mcutrain.firmware.compiling import Compiler, compile_all, find_compiler, run_tool
 from mcutrain.firmware.linked import symbols
 from mcutrain.firmware.toolchain import COMMON_FLAGS, RUNTIME
-from mcutrain.planner.errors import DeviceError, ToolError
 from mcutrain.targets.board import Board
 
 PLUGIN = RUNTIME / "emulator" / "count_plugin.c"

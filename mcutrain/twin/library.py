@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain.artifact.folder import c_sources, include_folders
+from mcutrain.errors import DeviceError
 from mcutrain.firmware.compiling import user_cache
 from mcutrain.firmware.toolchain import RUNTIME, build_host, host_flags
-from mcutrain.planner.errors import DeviceError, OutputError
+from mcutrain.planner.errors import OutputError
 
 
 class Library:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mcutrain.errors import DeviceError
 from mcutrain.firmware import emulator
-from mcutrain.planner.errors import BudgetError, DeviceError
+from mcutrain.planner.errors import BudgetError
 from mcutrain.targets import board as boards
 
 BOARDS = list(boards.BOARDS)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcutrain.errors import DeviceError, ToolError
 from mcutrain.firmware import emulator, toolchain
 from mcutrain.firmware.callgraph import add_library, parse_callgraph, worst_stack
 from mcutrain.firmware.linked import parse_listing
-from mcutrain.planner.errors import DeviceError, McutrainError, ToolError
+from mcutrain.planner.errors import McutrainError
 from mcutrain.targets import board as boards
 
 DISASSEMBLY = """

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcutrain.errors import DeviceError
 from mcutrain.firmware import emulator, toolchain
-from mcutrain.planner.errors import DeviceError, ModelError
+from mcutrain.planner.errors import ModelError
 from mcutrain.targets import board as boards
 
 FAKE_MODEL = Path(__file__).parent / "fake_model"

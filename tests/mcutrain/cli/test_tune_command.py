@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 import mcutrain
+from mcutrain.errors import DeviceError
 from mcutrain.firmware import emulator
 from mcutrain.firmware import measure_variants as tuning
 from mcutrain.pipeline import lowered_step
-from mcutrain.planner.errors import DeviceError, ModelError, OutputError
+from mcutrain.planner.errors import ModelError, OutputError
 from mcutrain.targets import board as boards
 from mcutrain.tvm_ext.kernels.table import KERNELS
 from mcutrain.tvm_ext.lower import variants as forms

@@ -1,0 +1,13 @@
+"""Errors that come from running something; those of models, policies, plans and files stand in planner/errors.py."""
+
+from __future__ import annotations
+
+from mcutrain.planner.errors import McutrainError
+
+
+class ToolError(McutrainError):
+    """A compiler or emulator is missing or failed."""
+
+
+class DeviceError(McutrainError):
+    """The firmware faulted, timed out or answered with something else than results."""
