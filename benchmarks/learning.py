@@ -13,7 +13,7 @@ import numpy as np
 
 import mcutrain
 from mcutrain.twin.data import Data
-from mcutrain.twin.learning import Learnt, learn
+from mcutrain.twin.learning import TrainingResult
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 REFERENCE = {
@@ -56,13 +56,12 @@ def cifar(train: int = IMAGES, test: int = 1000, size: int = 128) -> Data:
     )  # fmt: skip
 
 
-def train(scheme: str, data: Data, progress: Callable[[int, int], None] | None = None) -> Learnt:
+def train(scheme: str, data: Data, progress: Callable[[int, int], None] | None = None) -> TrainingResult:
     """Compile MCUNet-5fps with a fresh float head under `scheme` and train it on the host twin."""
     model = mcutrain.load(DATA / "mcunet" / "mcunet-5fps.pkl", input_size=128, classes=10, head="float")
     with tempfile.TemporaryDirectory() as folder:
         artifact = mcutrain.compile(model, scheme, board="stm32f746", out=Path(folder) / "out")
-        twin = mcutrain.host(artifact.directory)
-        return learn(twin, data, EPOCHS, RATES, "cosine", seed=0, progress=progress)
+        return mcutrain.train(artifact, data, epochs=EPOCHS, learning_rate=RATES, progress=progress)
 
 
 def run(progress: Callable[[str], None] = print) -> dict[str, list[float]]:

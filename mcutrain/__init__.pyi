@@ -1,32 +1,70 @@
+from . import planner as planner
+from .errors import DeviceError, ToolError
+from .firmware.emulator import Results
+from .firmware.verification import Samples, run_on_device, verify
 from .frontends import load, to_relax
-from .pipeline import Artifact, PlannedModel, compile, plan
+from .inspection.model import Inspection, inspect
+from .options import PlanOptions
+from .pipeline import compile, plan
 from .planner.errors import (
     BudgetError,
-    DeviceError,
     McutrainError,
     ModelError,
     OutputError,
     PlanError,
     PolicyError,
-    ToolError,
+    UnsupportedError,
 )
+from .planner.model import Plan
+from .planner.policy import Policy, Update
+from .profiling.run import profile
+from .quantization.quantizer import QuantizationResult, quantize
+from .results import Artifact, PlannedModel
+from .targets import boards
+from .targets.board import Board
+from .tvm_ext.model import Model
+from .twin.learning import TrainingResult, train
 from .twin.twin import Twin, host
+from .units import UnitsError
+from .version import __version__
 
 __all__ = [
     "Artifact",
+    "Board",
     "BudgetError",
     "DeviceError",
+    "Inspection",
     "McutrainError",
+    "Model",
     "ModelError",
     "OutputError",
+    "Plan",
     "PlanError",
+    "PlanOptions",
     "PlannedModel",
+    "Policy",
     "PolicyError",
+    "QuantizationResult",
+    "Results",
+    "Samples",
     "ToolError",
+    "TrainingResult",
     "Twin",
+    "UnitsError",
+    "UnsupportedError",
+    "Update",
+    "__version__",
+    "boards",
     "compile",
     "host",
+    "inspect",
     "load",
     "plan",
+    "planner",
+    "profile",
+    "quantize",
+    "run_on_device",
     "to_relax",
+    "train",
+    "verify",
 ]

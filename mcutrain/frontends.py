@@ -1,17 +1,18 @@
-"""Which importer reads a model: told by what the file holds, not by its name alone."""
+"""Which importer reads a model: decided by what the file holds, not by its name alone."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import LOSSES
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
-    from mcutrain.tvm_ext.model import Model
+    from mcutrain.tvm_ext.model import Model, RelaxModule, Source
 
 PICKLE_INPUT_SIZE, PICKLE_CLASSES = 128, 10
 HEADS = ("model", "float", "int8-slice")
@@ -35,14 +36,14 @@ FORMATS = {
 
 
 def load(
-    model: object,
+    model: Source,
     input_size: int | None = None,
     classes: int | None = None,
     head: str | None = None,
     logits: str | None = None,
     *,
     loss: str | None = None,
-    params: str | Path | None = None,
+    params: str | os.PathLike[str] | None = None,
     softmax: bool = False,
 ) -> Model:
     """Read a model: the path of a network pickle, a TFLite, ONNX, Relay, Relax or PyTorch (.pt2) file, a folder or tar
@@ -54,27 +55,38 @@ def load(
     head. logits: "raw" or "dequantized" int8 logits in the loss, by default as the head has it.
     loss: cross_entropy (default), binary_cross_entropy, mse, or autoencoder (mse against the input).
     params: file with the parameters of a Relay module that stand apart from it. softmax: inference keeps the softmax at
-    the end of a TFLite model and gives probabilities, not logits. Raises ModelError."""
+    the end of a TFLite model and gives probabilities, not logits.
+    Raises ModelError; UnsupportedError, which is one, where operators of the model cannot be expressed."""
     _check(head, classes, logits, loss)
-    kind, source = told(model)
+    kind, source = format_of(model)
     if params is not None and kind != "relay":
         raise ModelError(f"{source}: --params belongs to a Relay file; this is {FORMATS[kind]}")
     if softmax and kind != "tflite":
         raise ModelError(f"{source}: --softmax belongs to a TFLite file; this is {FORMATS[kind]}")
     if kind == "pickle":
-        return _load_pickle(source, input_size, classes, head, logits, loss)
+        return _load_pickle(cast(Path, source), input_size, classes, head, logits, loss)
     if input_size is not None:
         raise ModelError(f"{source}: {FORMATS[kind]} fixes its own input size; leave --input-size out")
     if head == "int8-slice":
         raise ModelError(f"{source}: the head int8-slice is for network pickles; use model or float")
     if classes is not None and head != "float":
         raise ModelError(f"{source}: its own output layer fixes the classes; --head float makes a new one")
-    options = {"classes": classes, "head": head or "model", "logits": logits, "loss": loss}
+    options: dict[str, object] = {"classes": classes, "head": head or "model", "logits": logits, "loss": loss}
     if kind == "relay":
-        options["params"] = params
+        options["params"] = None if params is None else Path(params)
     if softmax:
         options["softmax"] = True
-    return importlib.import_module(IMPORTERS[kind]).load(source, **options)
+    found: Model = importlib.import_module(IMPORTERS[kind]).load(source, **options)
+    return found
+
+
+def as_model(model: Model | Source) -> Model:
+    """`model` itself where it is a loaded one, else what load() reads with its defaults. Raises as load() does."""
+    if isinstance(model, str | os.PathLike):
+        return load(model)
+    from mcutrain.tvm_ext.model import Model
+
+    return model if isinstance(model, Model) else load(model)
 
 
 def _check(head: str | None, classes: int | None, logits: str | None, loss: str | None) -> None:
@@ -87,7 +99,14 @@ def _check(head: str | None, classes: int | None, logits: str | None, loss: str 
         raise ModelError(f"{classes} classes: need 2 or more (1 or more for binary_cross_entropy and mse)")
 
 
-def _load_pickle(path: object, input_size, classes, head, logits, loss) -> Model:
+def _load_pickle(
+    path: str | Path,
+    input_size: int | None,
+    classes: int | None,
+    head: str | None,
+    logits: str | None,
+    loss: str | None,
+) -> Model:
     from mcutrain.tvm_ext.importers.pickle.load import load as load_network
 
     size = PICKLE_INPUT_SIZE if input_size is None else input_size
@@ -95,9 +114,9 @@ def _load_pickle(path: object, input_size, classes, head, logits, loss) -> Model
     return load_network(path, size, count, head or "float", logits, loss)
 
 
-def told(model: object) -> tuple[str, object]:
-    """(format, path or object). Raises ModelError for what is none that is known."""
-    if not isinstance(model, str | Path):
+def format_of(model: Source) -> tuple[str, Source]:
+    """(a key of FORMATS, the path or object to read). Raises ModelError for what is none that is known."""
+    if not isinstance(model, str | os.PathLike):
         kind = {"IRModule": "relax", "ExportedProgram": "torch"}.get(type(model).__name__)
         if kind is None:
             raise ModelError(f"a {type(model).__name__} is no model; give a path, an IRModule or an ExportedProgram")
@@ -145,10 +164,11 @@ def _holds_program(path: Path) -> bool:
         return path.suffix in (".pt2", ".pt")
 
 
-def to_relax(path: str | Path, params: str | Path | None = None) -> object:
+def to_relax(path: str | os.PathLike[str], params: str | os.PathLike[str] | None = None) -> RelaxModule:
     """A Relay file as an ordinary Relax IRModule, to be run, looked at or rewritten: any graph, not networks alone, of
     any batch size; integer ones in TVM's fixed-point arithmetic. params: as for load(). Raises ModelError."""
     from mcutrain.tvm_ext.importers.relay.read import reader
     from mcutrain.tvm_ext.importers.relay.real import to_relax
 
-    return to_relax.to_relax(reader.read(path, params))
+    module: RelaxModule = to_relax.to_relax(reader.read(Path(path), None if params is None else Path(params)))
+    return module

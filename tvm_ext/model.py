@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import tvm
 
 from mcutrain.planner.policy import Layer
 
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+    RelaxModule: TypeAlias = tvm.IRModule
+    Source: TypeAlias = str | os.PathLike[str] | RelaxModule | torch.export.ExportedProgram  # of a model
+
 NETWORK = "main"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """An int8 network, or a float32 one.
 
@@ -45,6 +54,11 @@ class Model:
     def input_dtype(self) -> str:
         (x,) = (p for p in self.module[NETWORK].params if p.name == "x")
         return str(getattr(x.ty.dtype, "dtype", x.ty.dtype))
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.input_shape[1:]))
+        size = f"{len(self.layers)} layers that can train, loss {self.loss}"
+        return f"<Model {self.name}: {self.input_dtype} {shape} -> {self.classes} outputs, {size}>"
 
 
 def to_oihw(value: np.ndarray) -> np.ndarray:

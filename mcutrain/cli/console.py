@@ -1,4 +1,4 @@
-"""What every command prints with: the two consoles, a spinner for long work, JSON."""
+"""What every command prints with: the two consoles, plain lines, a spinner for long work, a bar for counted work."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _PIPED_WIDTH = 120  # columns of what is written to a file or a pipe: a row of each table fits in one line
+Count = Callable[[int, int], None]  # called with what is done, and of how much
 
 
 def output_console() -> Console:
@@ -23,13 +25,42 @@ messages = Console(stderr=True)
 output = output_console()
 
 
+def line(text: str) -> None:
+    """Print to standard output as it is: no colours, no wrapping, no markup in names."""
+    output.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def notice(text: str) -> None:
+    """Print a line to standard error, beside the result."""
+    messages.print(f"mcutrain: {text}", highlight=False, soft_wrap=True, markup=False)
+
+
 @contextmanager
 def working(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A spinner on standard error with what is being done; plain lines where that is no terminal."""
+    """Show a spinner on standard error with what is being done; plain lines where that is no terminal."""
     if quiet or not messages.is_terminal:
-        yield (
-            (lambda _: None) if quiet else (lambda text: messages.print(f"... {text}", highlight=False, soft_wrap=True))
-        )
+        yield (lambda _: None) if quiet else _say
         return
     with messages.status("starting") as status:
         yield lambda text: status.update(text)
+
+
+def _say(text: str) -> None:
+    messages.print(f"... {text}", highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def counting(quiet: bool, what: str) -> Iterator[Count | None]:
+    """Show a bar on standard error; where that is no terminal, a plain line at every tenth of the work."""
+    if quiet or not messages.is_terminal:
+        yield None if quiet else lambda done, total: _say_tenths(what, done, total)
+        return
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, console=messages, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _say_tenths(what: str, done: int, total: int) -> None:
+    if done * 10 // total > (done - 1) * 10 // total:
+        _say(f"{what} {done}/{total}")

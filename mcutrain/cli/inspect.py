@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-import mcutrain
-from mcutrain import frontends as front_doors
 from mcutrain.artifact.folder import to_json
-from mcutrain.cli.console import messages, output
+from mcutrain.cli.console import counting, output
 from mcutrain.cli.options import Classes, Head, InputSize, Json, Logits, Loss, Model, Params
+from mcutrain.frontends import format_of, load
 from mcutrain.inspection.model import inspect_model, to_dict
 from mcutrain.inspection.text import PROBLEM_FIELDS, render_inspection, render_problems
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.model import Model as Network
@@ -44,21 +41,19 @@ def inspect(
 
     Example: `mcutrain inspect mcunet.pkl`
     """
-    load = partial(mcutrain.load, model, input_size, classes, head, logits, loss=loss, params=params)
-    show_inspection(load, lambda: front_doors.told(model)[0], costs, as_json)
+    read = partial(load, model, input_size, classes, head, logits, loss=loss, params=params)
+    show_inspection(read, lambda: format_of(model)[0], costs, as_json)
 
 
-def show_inspection(load: Callable[[], Network], front_door: Callable[[], str], costs: bool, as_json: bool) -> None:
-    """The command behind its options. front_door: tells the model's format, a key of front_doors.FORMATS.
+def show_inspection(read: Callable[[], Network], told: Callable[[], str], costs: bool, as_json: bool) -> None:
+    """Inspect the model that read() returns, of the format that told() says: a key of frontends.FORMATS.
 
-    A model that cannot be imported ends it with status 2, after a table of its problems where the ModelError has
-    them. Raises ModelError where it has none."""
+    A model with operators that cannot be expressed ends it with status 2, after a table of its problems. Raises
+    ModelError for another that cannot be imported."""
     try:
-        with _progress(as_json) as progress:
-            found = inspect_model(load(), front_door(), costs=costs, progress=progress)
-    except ModelError as error:
-        if not getattr(error, "problems", ()):
-            raise
+        with counting(as_json, "planning") as progress:
+            found = inspect_model(read(), told(), costs=costs, progress=progress)
+    except UnsupportedError as error:
         _show_problems(error, as_json)
         raise typer.Exit(BAD_INPUT) from None
     if as_json:
@@ -67,8 +62,8 @@ def show_inspection(load: Callable[[], Network], front_door: Callable[[], str], 
         render_inspection(found, output)
 
 
-def _show_problems(error: ModelError, as_json: bool) -> None:
-    """The message lists the problems, too, so that only its first line is shown beside them."""
+def _show_problems(error: UnsupportedError, as_json: bool) -> None:
+    """Print the problems, and of the message, which lists them too, the first line."""
     summary = str(error).split("\n", 1)[0]
     if as_json:
         rows = [{field: getattr(problem, field, None) for field in PROBLEM_FIELDS} for problem in error.problems]
@@ -76,20 +71,3 @@ def _show_problems(error: ModelError, as_json: bool) -> None:
     else:
         render_problems(error.problems, output)
     print(f"mcutrain: {summary}", file=sys.stderr)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error; where that is no terminal, a plain line at every tenth of the work."""
-    if quiet or not messages.is_terminal:
-        yield None if quiet else _say_tenths
-        return
-    columns = (TextColumn("planning"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
-    with Progress(*columns, console=messages, transient=True) as bar:
-        task = bar.add_task("planning", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _say_tenths(done: int, total: int) -> None:
-    if done * 10 // total > (done - 1) * 10 // total:
-        messages.print(f"... planning {done}/{total}", highlight=False)

@@ -8,7 +8,7 @@ import typer
 
 from mcutrain.artifact.folder import REPORT_HTML, to_json
 from mcutrain.artifact.metadata import read_metadata
-from mcutrain.cli.console import output, working
+from mcutrain.cli.console import line, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.report.profile_text import render_profile
 
@@ -33,4 +33,4 @@ def profile(
         return
     render_profile(found, read_metadata(out)["name"], output, top)
     where = f"{out / PROFILE_SVG}; all tables: {out / REPORT_HTML}"
-    output.print(f"\npicture: {where}", highlight=False, soft_wrap=True)
+    line(f"\npicture: {where}")

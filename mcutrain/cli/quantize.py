@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mcutrain.cli.console import output, working
+from mcutrain.cli.console import line, output, working
 from mcutrain.cli.options import Json
 from mcutrain.quantization.quantizer import CALIBRATIONS
 from mcutrain.quantization.quantizer import quantize as run
@@ -29,7 +29,6 @@ def quantize(
 
     Example: `mcutrain quantize model.onnx --data calibration.npz`
     """
-    out = out or model.with_name(f"{model.stem}_int8.onnx")
     with working(as_json) as say:
         say("quantising with onnxruntime")
         made = run(model, data, out, calibration)
@@ -47,4 +46,4 @@ def quantize(
     if made.argmax_agreement is not None:
         table.add_row("same largest output", f"{made.argmax_agreement:.1%}")
     output.print(table)
-    output.print(f"\nwrote {made.out}; next: mcutrain inspect {made.out}", highlight=False, soft_wrap=True)
+    line(f"\nwrote {made.out}; next: mcutrain inspect {made.out}")

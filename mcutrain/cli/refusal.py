@@ -5,29 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from mcutrain.artifact.folder import to_json
 from mcutrain.inspection.alternatives import Alternative, alternatives
-from mcutrain.pipeline import FIRMWARE_BYTES, Progress
+from mcutrain.options import PlanOptions
+from mcutrain.pipeline import Progress
 from mcutrain.planner.errors import BudgetError
+from mcutrain.results import FIRMWARE_BYTES
 from mcutrain.units import parse_bytes
+
+if TYPE_CHECKING:
+    from mcutrain.tvm_ext.model import Model
 
 OVER_BUDGET = 1
 
 
 @contextmanager
 def refusing(
-    load: Callable[[int | None], object],
+    load: Callable[[int | None], Model],
     scheme: str | None,
     budget: str | int,
     input_size: int | None,
-    options: dict,
+    options: PlanOptions,
     as_json: bool,
 ) -> Iterator[None]:
-    """Ends the command with status 1 where its body raises BudgetError, after saying what would fit."""
+    """End the command with status 1 where its body raises BudgetError, after saying what would fit."""
     try:
         yield
     except BudgetError as error:
@@ -36,7 +42,7 @@ def refusing(
         limit = parse_bytes(budget)
         with _looking(messages, as_json) as say:
             # where no plan was looked for, nothing can be offered
-            offers = alternatives(load, scheme, limit, input_size, say, **options) if error.nbytes else iter(())
+            offers = alternatives(load, scheme, limit, input_size, options, say) if error.nbytes else iter(())
             nearer = (row for row in offers if row.fits or row.nbytes < error.nbytes + FIRMWARE_BYTES)
             rows = list(_told(nearer, messages, as_json))
         if as_json:
@@ -48,7 +54,7 @@ def refusing(
 
 
 def _told(rows: Iterator[Alternative], messages: Console, as_json: bool) -> Iterator[Alternative]:
-    """Each row as soon as it is known."""
+    """Show each row as soon as it is known."""
     for number, row in enumerate(rows):
         if not as_json:
             if number == 0:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-import mcutrain
-from mcutrain.artifact.folder import replace_file
-from mcutrain.cli.console import messages, output, working
+from mcutrain.cli.console import counting, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.planner.errors import OutputError
 from mcutrain.report.figures import finite
-from mcutrain.twin.data import read_data
-from mcutrain.twin.learning import learn
+from mcutrain.twin.learning import TrainingResult
+from mcutrain.twin.learning import train as run
+from mcutrain.twin.twin import host
 
 
 def train(
@@ -45,42 +39,23 @@ def train(
         raise OutputError(f"{save}: its folder does not exist; choose another place")
     with working(as_json) as say:
         say("building the host twin")
-        twin = mcutrain.host(out)
-    samples = read_data(data, twin)
-    with _bar(as_json) as progress:
-        learnt = learn(twin, samples, epochs, (learning_rate, head_rate), schedule, seed, progress)
+        twin = host(out)
+    rates = (learning_rate, head_rate)
+    with counting(as_json, "training") as progress:
+        trained = run(twin, data, epochs=epochs, learning_rate=rates, schedule=schedule, seed=seed, progress=progress)
     if save is not None:
-        _save(save, twin.state())
+        trained.save(save)
     if as_json:
-        result = {learnt.metric.replace(" ", "_"): learnt.scores, "losses": learnt.losses, "steps": learnt.steps}
+        result = {trained.metric.replace(" ", "_"): trained.scores, "losses": trained.losses, "steps": trained.steps}
         print(json.dumps(finite(result)))
-        return
-    table = Table("epoch", "mean loss", f"test {learnt.metric}", title=f"{learnt.steps} steps at batch 1")
-    for epoch, score in enumerate(learnt.scores):
-        loss = f"{learnt.losses[epoch - 1]:.4f}" if epoch else "-"
-        shown = f"{score:.1%}" if learnt.metric == "accuracy" else f"{score:.6g}"
+    else:
+        _show(trained)
+
+
+def _show(trained: TrainingResult) -> None:
+    table = Table("epoch", "mean loss", f"test {trained.metric}", title=f"{trained.steps} steps at batch 1")
+    for epoch, score in enumerate(trained.scores):
+        loss = f"{trained.losses[epoch - 1]:.4f}" if epoch else "-"
+        shown = f"{score:.1%}" if trained.metric == "accuracy" else f"{score:.6g}"
         table.add_row(str(epoch) if epoch else "before", loss, shown)
     output.print(table)
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not messages.is_terminal:
-        yield None if quiet else _say_tenths
-        return
-    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
-    with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task("training")
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _say_tenths(done: int, total: int) -> None:
-    """A plain line at every tenth of the work, for logs."""
-    if done * 10 // total > (done - 1) * 10 // total:
-        messages.print(f"... training {done}/{total}", highlight=False)
-
-
-def _save(path: Path, state: dict[str, np.ndarray]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **state)
-    replace_file(path if path.suffix == ".npz" else path.with_name(path.name + ".npz"), buffer.getvalue())

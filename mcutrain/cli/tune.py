@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-import mcutrain
 from mcutrain.artifact.folder import to_json
-from mcutrain.cli.console import output, working
+from mcutrain.cli.console import line, output, working
 from mcutrain.cli.options import Board, Classes, CountTable, Head, InputSize, Json, Logits, Loss, Model, Params, Scheme
+from mcutrain.frontends import load
 from mcutrain.pipeline import lowered_step
 from mcutrain.targets import board as boards
 
@@ -23,7 +23,6 @@ NO_CHOICE = (
     "output whose width is a multiple of 4, and with constant weights that no gradient reads. `mcutrain compile` needs "
     "no counts for this network."
 )
-_PLAIN = {"highlight": False, "soft_wrap": True, "markup": False}
 
 
 def tune(
@@ -54,22 +53,23 @@ def tune(
     core = boards.get(board).core
     with working(as_json) as say:
         say("reading the model")
-        network = mcutrain.load(model, input_size, classes, head, logits, loss=loss, params=params)
-        found = run(lowered_step(network, scheme, progress=say, board=board), board, table, again, say)
+        network = load(model, input_size, classes, head, logits, loss=loss, params=params)
+        found = run(lowered_step(network, scheme, board=board, progress=say), board, table, again, say)
     if as_json:
         print(to_json(_as_dict(found, core)), end="")
         return
     _show(found, core)
     if found.measured:
         rule = f"compile takes wide weights where a byte of flash saves at least {WORTH} instructions of an inference"
-        output.print(f"counts are in {table or TUNED}; {rule}", **_PLAIN)
-    given = {"--scheme": scheme, "--board": board, "--input-size": input_size, "--classes": classes, "--head": head}
-    given |= {"--logits": logits, "--loss": loss, "--params": params, "--table": table if found.counts else None}
-    words = [word for name, value in given.items() if value is not None for word in (name, value)]
-    output.print(f"next: {shlex.join(map(str, ['mcutrain', 'compile', model, *words]))}", **_PLAIN)
+        line(f"counts are in {table or TUNED}; {rule}")
+    given: dict[str, object] = {"--scheme": scheme, "--board": board, "--input-size": input_size, "--classes": classes}
+    given |= {"--head": head, "--logits": logits, "--loss": loss, "--params": params}
+    given |= {"--table": table if found.counts else None}
+    words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+    line(f"next: {shlex.join(['mcutrain', 'compile', str(model), *words])}")
 
 
-def _as_dict(found: Tuned, core: str) -> dict:
+def _as_dict(found: Tuned, core: str) -> dict[str, Any]:
     too_large = [{"kernel": t.kernel, "layers": list(t.layers), "nbytes": t.nbytes} for t in found.too_large]
     measured = sorted(found.measured)
     return {"schema": 1, "core": core, "kernels": found.counts, "measured": measured, "too_large": too_large}
@@ -79,7 +79,7 @@ def _show(found: Tuned, core: str) -> None:
     from mcutrain.firmware.measure_variants import MEMORY
 
     if not found.counts and not found.too_large:
-        output.print(f"no kernel of this network has a choice on {core}: nothing was measured. {NO_CHOICE}", **_PLAIN)
+        line(f"no kernel of this network has a choice on {core}: nothing was measured. {NO_CHOICE}")
         return
     shown = Table("kernel", "form", "instructions", title=f"{len(found.counts)} kernels with a choice, {core}")
     for kernel, counts in sorted(found.counts.items()):
@@ -87,9 +87,9 @@ def _show(found: Tuned, core: str) -> None:
             shown.add_row(kernel, form, f"{instructions:,}")
     output.print(shown)
     for one in found.too_large:
-        output.print(
+        line(
             f"not measured, and so left in its first form: {', '.join(one.layers)} ({one.kernel}), whose arrays take "
-            f"{one.nbytes:,} B of the {MEMORY:,} B that a measurement has", **_PLAIN
-        )  # fmt: skip
+            f"{one.nbytes:,} B of the {MEMORY:,} B that a measurement has"
+        )
     known = len(found.counts) - len(found.measured)
-    output.print(f"{len(found.measured)} measured, {known} known before, {len(found.too_large)} too large", **_PLAIN)
+    line(f"{len(found.measured)} measured, {known} known before, {len(found.too_large)} too large")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mcutrain import pipeline
-from mcutrain.pipeline import FIRMWARE_BYTES, Progress
+from mcutrain.options import DEFAULTS, PlanOptions
+from mcutrain.pipeline import Progress, planned_step
 from mcutrain.planner.errors import BudgetError, McutrainError
 from mcutrain.planner.policy import default, smaller
+from mcutrain.results import FIRMWARE_BYTES
 
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.model import Model
@@ -33,25 +34,22 @@ def alternatives(
     scheme: str | None,
     budget: int,
     input_size: int | None,
-    progress: Progress,
-    *,
-    stream: bool = True,
-    recompute: bool = False,
-    **options: object,
+    options: PlanOptions = DEFAULTS,
+    progress: Progress | None = None,
 ) -> Iterator[Alternative]:
     """The nearest things that fit `budget` bytes, one for each way to give something up; a way on which nothing fits
-    ends with its least. load(input size): reads the model. options: as pipeline.plan() takes them."""
-    options = {**options, "seconds": SECONDS}
+    ends with its least. load(input size): reads the model. The others: as plan() takes them."""
+    say, options = progress or (lambda _: None), replace(options, seconds=SECONDS)
     model = load(input_size)
     scheme = default(model.layers) if scheme is None else scheme
 
-    def tried(option: str, model: Model, scheme: str, **more: object) -> Alternative:
-        progress(f"looking for what fits: {option}")
-        planned = pipeline.plan(model, scheme, WITHOUT_LIMIT, **{"stream": stream, **options, **more})
-        nbytes = planned.plan.height + FIRMWARE_BYTES
+    def tried(option: str, model: Model, scheme: str, stream: bool = options.stream) -> Alternative:
+        say(f"looking for what fits: {option}")
+        chosen = replace(options, stream=stream, recompute=False)
+        nbytes = planned_step(model, scheme, WITHOUT_LIMIT, chosen).plan.height + FIRMWARE_BYTES
         return Alternative(option, nbytes, nbytes <= budget)
 
-    if not stream:
+    if not options.stream:
         yield tried("--stream", model, scheme, stream=True)
     yield from _first_fit(tried(f"--scheme {name}", model, name) for name in smaller(scheme, model.layers))
     if scheme != "inference":
@@ -60,14 +58,14 @@ def alternatives(
         yield from _largest_fit(lambda k: tried(f"--scheme {schemes[k]}", model, schemes[k]), list(schemes))
     sizes = list(range(STEP, model.input_shape[1], STEP))
     yield from _largest_fit(lambda size: tried(f"--input-size {size}", load(size), scheme), sizes)
-    if not recompute:
-        yield _recomputed(model, scheme, budget, progress, {"stream": stream, **options})
+    if not options.recompute:
+        yield _recomputed(model, scheme, budget, options, say)
 
 
-def _recomputed(model: Model, scheme: str, budget: int, progress: Progress, options: dict) -> Alternative:
-    progress("looking for what fits: --recompute")
+def _recomputed(model: Model, scheme: str, budget: int, options: PlanOptions, say: Progress) -> Alternative:
+    say("looking for what fits: --recompute")
     try:
-        found = pipeline.plan(model, scheme, budget, **{**options, "recompute": True})
+        found = planned_step(model, scheme, budget, replace(options, recompute=True))
     except BudgetError as error:
         return Alternative("--recompute", error.nbytes + FIRMWARE_BYTES, False)
     return Alternative("--recompute", found.plan.height + FIRMWARE_BYTES, True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mcutrain import planner
-from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.planner.model import Graph, Op
 from mcutrain.planner.policy import Policy, Update
+from mcutrain.results import FIRMWARE_BYTES
 
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.lower.graph import Lowered

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from mcutrain.frontends import as_model, format_of
 from mcutrain.inspection.costs import LayerCost, Progress, layer_costs
 from mcutrain.planner.errors import ModelError
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `--help` without it
     from mcutrain.tvm_ext.lower.graph import Call, Step
-    from mcutrain.tvm_ext.model import Model
+    from mcutrain.tvm_ext.model import Model, Source
 
 INPUT = "input"  # what the network's input is called among the activations
 PARAMETERS = (".weight", ".bias")  # what can train of a layer's constants; the others are tables of scales
@@ -48,13 +49,15 @@ class LayerRow:
     cost: LayerCost | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
-    """front_door: the format that the model came from, None if not known. Scales and zero points: real = (q - zero) *
-    scale; None of float32. largest_activation: (layer that makes it, bytes). The totals are sums over `layers`."""
+    """What is in a model.
+
+    format: a key of frontends.FORMATS, None where it is not known. Scales and zero points: real = (q - zero) * scale;
+    None of float32. largest_activation: (layer that makes it, bytes). The totals are sums over `layers`."""
 
     name: str
-    front_door: str | None
+    format: str | None
     input_shape: tuple[int, ...]
     input_dtype: str
     input_scale: float | None
@@ -70,17 +73,31 @@ class Inspection:
     largest_activation: tuple[str, int]
     layers: tuple[LayerRow, ...]
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.input_shape[1:]))
+        size = f"{len(self.layers)} layers, {self.parameters:,} parameters, {self.macs:,} MACs"
+        return f"<Inspection {self.name}: {self.input_dtype} {shape} -> {self.classes} {self.output_dtype}, {size}>"
+
+
+def inspect(model: Model | Source, *, costs: bool = True, progress: Progress | None = None) -> Inspection:
+    """What is in a model, layer by layer, and what training it would cost, before a scheme is chosen.
+
+    model: a loaded one, or what load() reads with its defaults. costs: also plan the training of each layer, alone and
+    with all behind it, which takes seconds a layer. progress(done, total): called after each plan.
+    Raises what load() raises, and ModelError for an op without a kernel."""
+    loaded = as_model(model)
+    told = None if loaded is model else format_of(cast("Source", model))[0]
+    return inspect_model(loaded, told, costs=costs, progress=progress)
+
 
 def inspect_model(
     model: Model,
-    front_door: str | None = None,
+    format: str | None = None,
     *,
     costs: bool = True,
     progress: Progress | None = None,
 ) -> Inspection:
-    """What is in `model`. costs: also plan the training of each layer, alone and with all behind it, which takes
-    seconds a layer. progress(done, total): called after each plan.
-    Raises ModelError for an op without a kernel."""
+    """What inspect() does. format: what the model was read from, a key of frontends.FORMATS."""
     from mcutrain.tvm_ext.lower.graph import lower
     from mcutrain.tvm_ext.train.training import inference
 
@@ -94,7 +111,7 @@ def inspect_model(
     is_float = model.input_dtype == "float32"
     return Inspection(
         name=model.name,
-        front_door=front_door,
+        format=format,
         input_shape=tuple(model.input_shape),
         input_dtype=model.input_dtype,
         input_scale=None if is_float else model.input_scale,
@@ -168,10 +185,11 @@ def op_in_words(call: Call) -> str:
     return f"{what} {'x'.join(map(str, attrs['kernel']))}{stride if vertical * horizontal > 1 else ''}"
 
 
-def to_dict(found: Inspection) -> dict:
+def to_dict(found: Inspection) -> dict[str, Any]:
     """The object that `mcutrain inspect --json` prints (docs/FORMATS.md)."""
     layer, nbytes = found.largest_activation
     flat = asdict(found)
+    flat["front_door"] = flat.pop("format")
     for row in flat["layers"]:
         cost = row.pop("cost")
         row["alone"] = cost and cost["alone"]

@@ -52,7 +52,7 @@ def render_problems(problems: Iterable[object], console: Console) -> None:
     for field, ratio in zip(PROBLEM_FIELDS, (3, 3, 5, 5), strict=True):
         table.add_column(field.replace("_", " "), overflow="fold", ratio=ratio)
     for problem in problems:
-        table.add_row(*(_text(str(getattr(problem, field, "")), console) for field in PROBLEM_FIELDS))
+        table.add_row(*[_text(str(getattr(problem, field, "")), console) for field in PROBLEM_FIELDS])
     console.print(table)
 
 
@@ -68,10 +68,10 @@ def _print_header(found: Inspection, console: Console) -> None:
         console.print(Text.assemble((label.ljust(LABEL), "bold"), _text(text, console)))
 
     layer, nbytes = found.largest_activation
-    door = FORMATS.get(found.front_door, found.front_door or "").split(" (")[0]  # without what the format includes
+    source = FORMATS.get(found.format or "", "").split(" (")[0]  # without what the format includes
     real = "" if found.input_scale is None else f", scale {found.input_scale:.6g}, zero point {found.input_zero}"
     beside = f", and {found.table_bytes:,} B of scales" if found.table_bytes else ""
-    line("model", f"{found.name} ({door})" if door else found.name)
+    line("model", f"{found.name} ({source})" if source else found.name)
     line("input", f"{_shape(found.input_shape)} {found.input_dtype}{real}")
     line("output", f"{_counted(found.classes, 'class', 'classes')}, {found.output_dtype}; head {found.head}")
     hint = autoencoder_hint(found.loss, found.input_shape, found.classes)

@@ -1,5 +1,5 @@
-"""What a float32 ONNX file goes through before it is quantised: shapes inferred, constants and batch normalisation
-folded, also behind fully connected layers, which onnxruntime leaves."""
+"""Prepares a float32 ONNX file for quantisation: infers shapes, folds constants and batch normalisation, also behind
+fully connected layers, where onnxruntime leaves it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prepare(model: Path, prepared: Path) -> None:
 
 
 def flatten_biases(graph: onnx.GraphProto) -> None:
-    """Biases of shape (1, n) become (n,): the quantiser takes no others."""
+    """Make biases of shape (1, n) into (n,): the quantiser takes no others."""
     for node in graph.node:
         if node.op_type == "Gemm" and len(node.input) > 2:
             bias = _constants(graph).get(node.input[2])
@@ -41,7 +41,7 @@ def flatten_biases(graph: onnx.GraphProto) -> None:
 
 
 def fold_into_gemm(graph: onnx.GraphProto) -> None:
-    """Gemm, then BatchNormalization: one Gemm, where nobody else reads what is between, and its weight is its own."""
+    """Make a Gemm and the BatchNormalization behind it one Gemm, where nobody else reads what is between."""
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(output.name for output in graph.output)
     makers = {name: node for node in graph.node for name in node.output}

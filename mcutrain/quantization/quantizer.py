@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import tempfile
 import zipfile
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mcutrain.artifact.folder import replace_file
-from mcutrain.frontends import told
+from mcutrain.frontends import format_of
 from mcutrain.planner.errors import ModelError
 from mcutrain.quantization.prepare_onnx import prepare
 
@@ -27,11 +28,13 @@ QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """What quantize did. samples: calibrated with. layers: convolutions and fully connected layers with int8 weights.
-    float_layers: names of those that stayed float32. mean_error, max_error: |int8 - float| of the outputs over all
-    samples, in the outputs' own unit. output_range: of the float outputs. argmax_agreement: the fraction of samples
-    whose largest output is the same one; None where there is one output alone."""
+class QuantizationResult:
+    """What quantize() did.
+
+    out: the file that it wrote. samples: how many it calibrated with. layers: convolutions and fully connected layers
+    with int8 weights. float_layers: names of those that stayed float32. mean_error, max_error: |int8 - float| of the
+    outputs over the compared samples, in the outputs' own unit. output_range: of the float outputs. argmax_agreement:
+    the fraction of samples whose largest output is the same one; None where there is one output alone."""
 
     out: Path
     samples: int
@@ -44,25 +47,26 @@ class Quantised:
 
 
 def quantize(
-    model: str | Path,
-    data: str | Path,
-    out: str | Path,
+    model: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     calibration: str = "minmax",
     compared: int = 500,
-) -> Quantised:
+) -> QuantizationResult:
     """Quantise the float32 ONNX file `model` after training and write `out`, int8 in QDQ form.
 
     data: .npz with one array, or one named as the model's input: float32 (N, ...) samples shaped as the input without
-    its batch, prepared just as for training; some 100 typical ones do. calibration: how ranges of activations are
-    found: "minmax" (all values fit), "entropy" or "percentile" (outliers are cut off). compared: of the samples, how
-    many at most the float and the int8 network are compared on.
+    its batch, prepared just as for training; some 100 typical ones do. out: by default MODEL_int8.onnx beside it.
+    calibration: how ranges of activations are found: "minmax" (all values fit), "entropy" or "percentile" (outliers are
+    cut off). compared: of the samples, how many at most the float and the int8 network are compared on.
     Weights become int8, symmetric, one scale a channel; activations int8 with a zero point; batch normalisation is
     folded first. The file is written whole or not at all.
 
     Raises ModelError for a model or data that do not fit, OutputError where `out` cannot be written."""
     if calibration not in CALIBRATIONS:
         raise ModelError(f"unknown calibration '{calibration}'; use {', '.join(CALIBRATIONS)}")
-    model, out = Path(model), Path(out)
+    model = Path(model)
+    out = model.with_name(f"{model.stem}_int8.onnx") if out is None else Path(out)
     _check_kind(model)
     session = _session(model)
     _check_is_float(model)
@@ -82,11 +86,12 @@ def quantize(
             raise ModelError(f"{model}: holds no Conv, Gemm or MatMul with a weight; nothing to quantise")
         report = _compare(session, _session(made, as_written=True), name, samples[:compared])
     replace_file(out, content)
-    return Quantised(out, len(samples), layers, float_layers, *report)
+    return QuantizationResult(out, len(samples), layers, float_layers, *report)
 
 
 def _session(path: Path, as_written: bool = False) -> Any:
-    """as_written: each operator by itself; onnxruntime's own integer kernels saturate on some processors."""
+    """A session for a file. as_written: each operator by itself; onnxruntime's own integer kernels saturate on some
+    processors."""
     import onnxruntime
 
     try:
@@ -106,15 +111,15 @@ def _session(path: Path, as_written: bool = False) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """On one line, without the number and the name that onnxruntime gives its errors."""
+    """The message on one line, without the number and the name that onnxruntime gives its errors."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
     return text[:300] or type(error).__name__
 
 
 def _check_kind(path: Path) -> None:
-    """Refuses a TFLite model, which onnxruntime would only call damaged."""
+    """Refuse a TFLite model, which onnxruntime would only call damaged."""
     try:
-        kind = told(path)[0]
+        kind = format_of(path)[0]
     except ModelError:  # what cannot be read at all is said where it is read
         return
     if kind == "tflite":
@@ -133,7 +138,8 @@ def _check_is_float(path: Path) -> None:
         )
 
 
-def _input(session: Any, path: Path) -> tuple[str, list]:
+def _input(session: Any, path: Path) -> tuple[str, list[object]]:
+    """Name and shape of the one input; a size that is not fixed is None or a name."""
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(session.get_outputs()) != 1:
         raise ModelError(f"{path}: {len(inputs)} inputs and {len(session.get_outputs())} outputs, must have 1 of each")
@@ -142,8 +148,8 @@ def _input(session: Any, path: Path) -> tuple[str, list]:
     return inputs[0].name, list(inputs[0].shape)
 
 
-def _samples(path: Path, name: str, shape: Sequence) -> np.ndarray:
-    """float32 (N, 1, ...): N inputs of batch 1."""
+def _samples(path: Path, name: str, shape: Sequence[object]) -> np.ndarray:
+    """Read float32 (N, 1, ...): N inputs of batch 1."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -180,7 +186,7 @@ def _calibrate(prepared: Path, made: Path, name: str, samples: np.ndarray, calib
     quantize_static(
         str(prepared),
         str(made),
-        _reader(name, samples),
+        _Reader(name, samples),
         quant_format=QuantFormat.QDQ,
         # a normalisation that could not be folded keeps its factors, which int8 would spoil
         op_types_to_quantize=[op for op in {**QLinearOpsRegistry, **QDQRegistry} if op != "BatchNormalization"],
@@ -192,25 +198,20 @@ def _calibrate(prepared: Path, made: Path, name: str, samples: np.ndarray, calib
     )
 
 
-def _reader(name: str, samples: np.ndarray) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
+class _Reader:
+    """A CalibrationDataReader, which onnxruntime knows by its method: hands out one sample at a time."""
 
-    class Reader(CalibrationDataReader):
-        """Hands out one sample at a time."""
+    def __init__(self, name: str, samples: np.ndarray) -> None:
+        self._name, self._rest = name, iter(samples)
 
-        def __init__(self) -> None:
-            self.rest: Iterator = iter(samples)
-
-        def get_next(self) -> dict | None:
-            sample = next(self.rest, None)
-            return None if sample is None else {name: sample}
-
-    return Reader()
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        sample = next(self._rest, None)
+        return None if sample is None else {self._name: sample}
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser logs and prints hints that do not concern the user of this function."""
+    """Silence the quantiser: it logs and prints hints that do not concern the user of this function."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -221,7 +222,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _layers(path: Path) -> tuple[int, tuple[str, ...]]:
-    """(layers with quantised weights, names of those without)."""
+    """Count: (layers with quantised weights, names of those without)."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -233,7 +234,9 @@ def _layers(path: Path) -> tuple[int, tuple[str, ...]]:
     return len(done), tuple(left)
 
 
-def _compare(before: Any, after: Any, name: str, samples: np.ndarray) -> tuple[float, float, tuple, float | None]:
+def _compare(
+    before: Any, after: Any, name: str, samples: np.ndarray
+) -> tuple[float, float, tuple[float, float], float | None]:
     total = count = same = 0
     largest, low, high = 0.0, np.inf, -np.inf
     for sample in samples:

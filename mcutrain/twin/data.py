@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.twin.labels import counted, label_shape
+from mcutrain.twin.labels import Meta, counted, label_shape
 from mcutrain.twin.twin import Twin
 
 BAD_ARCHIVE = (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
@@ -27,45 +28,51 @@ class Data:
     y_test: np.ndarray
 
 
-def read_data(path: str | Path, twin: Twin) -> Data:
-    """An .npz with x_train, y_train, x_test, y_test (of an autoencoder without the y). Inputs as the network reads
+def read_data(path: str | os.PathLike[str], twin: Twin) -> Data:
+    """Read an .npz with x_train, y_train, x_test, y_test (of an autoencoder without the y). Inputs as the network reads
     them; for an int8 network also uint8 pixels 0..255 (`pixels`) or real numbers, which are quantised as its input is.
     Raises ModelError naming the array."""
-    own_label = twin.meta["loss"] == "autoencoder"
-    names = [f"{n}_{part}" for n in ("x" if own_label else "xy") for part in ("train", "test")]
-    arrays = _arrays(path, names)
-    for part in ("train", "test"):
-        x = arrays[f"x_{part}"] = _inputs(arrays[f"x_{part}"], twin.meta["input"], f"{path}: x_{part}")
-        if own_label:
-            arrays[f"y_{part}"] = np.full(len(x), None)
-        else:
-            _check_labels(arrays[f"y_{part}"], twin.meta, len(x), f"{path}: y_{part}")
-        if len(x) == 0:
-            raise ModelError(f"{path}: x_{part} is empty")
-    return Data(**arrays)
-
-
-def _arrays(path: str | Path, names: list[str]) -> dict[str, np.ndarray]:
-    arrays = {}
+    names = _names(twin)
     try:
         with np.load(path, allow_pickle=False) as file:
-            for name in names:
-                if name not in file:
-                    raise ModelError(f"{path}: has no array '{name}'; it needs {', '.join(sorted(names, key=_order))}")
-                arrays[name] = file[name]
+            arrays = {name: file[name] for name in names if name in file}
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}; give an .npz file") from None
     except BAD_ARCHIVE as error:  # TypeError: a lone .npy
         raise ModelError(f"{path}: not an .npz of plain arrays ({' '.join(str(error).split())[:120]})") from None
-    return arrays
+    return checked(arrays, twin, os.fspath(path))
+
+
+def checked(given: Mapping[str, np.ndarray], twin: Twin, where: str) -> Data:
+    """The arrays that read_data() reads, as the network takes them. where: what messages call them.
+    Raises ModelError naming the array."""
+    names, arrays = _names(twin), {}
+    for name in names:
+        if name not in given:
+            raise ModelError(f"{where}: has no array '{name}'; it needs {', '.join(sorted(names, key=_order))}")
+        arrays[name] = np.asarray(given[name])
+    for part in ("train", "test"):
+        x = arrays[f"x_{part}"] = _inputs(arrays[f"x_{part}"], twin.meta["input"], f"{where}: x_{part}")
+        if f"y_{part}" in arrays:
+            _check_labels(arrays[f"y_{part}"], twin.meta, len(x), f"{where}: y_{part}")
+        else:
+            arrays[f"y_{part}"] = np.full(len(x), None)
+        if len(x) == 0:
+            raise ModelError(f"{where}: x_{part} is empty")
+    return Data(**arrays)
+
+
+def _names(twin: Twin) -> Sequence[str]:
+    kinds = "x" if twin.meta["loss"] == "autoencoder" else "xy"
+    return [f"{kind}_{part}" for kind in kinds for part in ("train", "test")]
 
 
 def _order(name: str) -> tuple[bool, str]:
     return name.endswith("test"), name
 
 
-def _inputs(x: np.ndarray, place: dict, where: str) -> np.ndarray:
-    """x as the network reads it."""
+def _inputs(x: np.ndarray, place: Meta, where: str) -> np.ndarray:
+    """Turn x into what the network reads."""
     shape, is_float = tuple(place["shape"][1:]), place["dtype"] == "float32"
     kinds = "f" if is_float else "fiu"
     flat = [n for n in shape if n != 1]
@@ -85,13 +92,13 @@ def _inputs(x: np.ndarray, place: dict, where: str) -> np.ndarray:
 
 
 def _turned(x: np.ndarray, flat: list[int]) -> str:
-    """What to do where the channels stand first; flat: the network's input without sizes of 1."""
+    """Say what to do where the channels stand first; flat: the network's input without sizes of 1."""
     if x.ndim < 3 or [n for n in (*x.shape[2:], x.shape[1]) if n != 1] != flat:
         return ""
     return f"; its channels stand first: x.transpose({', '.join(map(str, (0, *range(2, x.ndim), 1)))})"
 
 
-def _check_labels(y: np.ndarray, meta: dict, count: int, where: str) -> None:
+def _check_labels(y: np.ndarray, meta: Meta, count: int, where: str) -> None:
     loss, shape = meta["loss"], (count, *label_shape(meta))
     kind = "real" if loss == "mse" else "integer"
     if y.shape != shape or (y.dtype.kind not in "fiu" if loss == "mse" else not np.issubdtype(y.dtype, np.integer)):
@@ -104,16 +111,18 @@ def _check_labels(y: np.ndarray, meta: dict, count: int, where: str) -> None:
         raise ModelError(f"{where} goes from {y.min()} to {y.max()}, the network has {limit} classes; {counted(meta)}")
 
 
-def pixels(x: np.ndarray, place: dict) -> np.ndarray:
-    """uint8 pixels for this input: x - 128 where its zero point is -128, x - 127.5 (halves to even) elsewhere."""
+def pixels(x: np.ndarray, place: Meta) -> np.ndarray:
+    """Make uint8 pixels this input: x - 128 where its zero point is -128, x - 127.5 (halves to even) elsewhere."""
     return (x.astype(np.int16) - 128).astype(np.int8) if place["zero"] == -128 else to_int8(x)
 
 
 def to_int8(x: np.ndarray) -> np.ndarray:
-    """uint8 pixels as int8: x - 127.5, halves to even."""
-    return np.clip(np.rint(x.astype(np.float32) - 127.5), -128, 127).astype(np.int8)
+    """Make uint8 pixels int8: x - 127.5, halves to even."""
+    levels: np.ndarray = np.rint(x.astype(np.float32) - 127.5)
+    return levels.clip(-128, 127).astype(np.int8)
 
 
-def quantised(x: np.ndarray, place: dict) -> np.ndarray:
-    """Real numbers as int8: x / scale + zero, halves to even."""
-    return np.clip(np.rint(x / place["scale"]) + place["zero"], -128, 127).astype(np.int8)
+def quantised(x: np.ndarray, place: Meta) -> np.ndarray:
+    """Quantise real numbers: x / scale + zero, halves to even."""
+    levels: np.ndarray = np.rint(x / place["scale"]) + place["zero"]
+    return levels.clip(-128, 127).astype(np.int8)

@@ -1,4 +1,4 @@
-"""Labels of one sample or of many, as the loss of a compiled model takes them."""
+"""Turns labels, of one sample or of many, into what the loss of a compiled model takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Meta = dict[str, Any]
 
 
 def label_shape(meta: Meta) -> tuple[int, ...]:
-    """Of one sample as a person writes it: () for a class, (outputs,) for one value each."""
+    """The shape of one sample's label as a person writes it: () for a class, (outputs,) for one value each."""
     return () if meta["loss"] == "cross_entropy" else (meta["classes"],)
 
 
@@ -40,7 +40,7 @@ def encode(meta: Meta, label: object) -> np.ndarray:
 
 
 def counted(meta: Meta) -> str:
-    """How labels are written, and what to do about others; of the losses whose labels are whole numbers."""
+    """How labels that are whole numbers are written, and what to do about others."""
     if meta["loss"] == "binary_cross_entropy":
         return "labels are 0 and 1"
     return f"labels count from 0 to {meta['classes'] - 1}; for N classes compile with --head float --classes N"

@@ -17,12 +17,13 @@ from mcutrain.errors import DeviceError
 from mcutrain.firmware.compiling import user_cache
 from mcutrain.firmware.toolchain import RUNTIME, build_host, host_flags
 from mcutrain.planner.errors import OutputError
+from mcutrain.twin.labels import Meta
 
 
 class Library:
     """One loaded copy of the compiled sources: static memory of its own."""
 
-    def __init__(self, directory: Path, meta: dict, defines: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, meta: Meta, defines: tuple[str, ...]) -> None:
         built = _build(directory, meta, defines)
         copy = Path(tempfile.mkdtemp(prefix="mcutrain-twin-")) / built.name
         shutil.copy(built, copy)
@@ -38,25 +39,28 @@ class Library:
         self._finalizer = weakref.finalize(self, close, handle)
 
     def call(self, function: str) -> None:
+        """Run a function of the twin's interface. Raises DeviceError where it returns an error."""
         status = getattr(self.library, function)()
         if status != 0:
             raise DeviceError(f"{function} returned status {status}")
 
-    def _view(self, place: dict) -> np.ndarray:
+    def _view(self, place: Meta) -> np.ndarray:
         dtype = np.dtype(place["dtype"])
         nbytes = dtype.itemsize * int(np.prod(place["shape"], dtype=np.int64))
         return self.arena[place["offset"] : place["offset"] + nbytes].view(dtype)
 
-    def read(self, place: dict) -> np.ndarray:
+    def read(self, place: Meta) -> np.ndarray:
+        """A copy of the tensor at `place`: its offset in the arena, shape and dtype."""
         return self._view(place).reshape(place["shape"]).copy()
 
-    def write(self, place: dict, value: np.ndarray) -> None:
+    def write(self, place: Meta, value: np.ndarray) -> None:
+        """Write a tensor of that many values; it is cast to the place's dtype."""
         self._view(place)[:] = np.asarray(value).reshape(-1)
 
 
-def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
-    """The shared library of an artifact, in its build folder or, where that cannot be written, in the user's cache.
-    A changed source, flag or processor makes another file."""
+def _build(directory: Path, meta: Meta, defines: tuple[str, ...]) -> Path:
+    """Build the shared library of an artifact, in its build folder or, where that cannot be written, in the user's
+    cache. A changed source, flag or processor makes another file."""
     sources = [*c_sources(directory), RUNTIME / "src" / "host_twin.c"]
     headers = [path for part in ("codegen/host", "runtime") for path in sorted((directory / part).glob("*/*.h"))]
     digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
@@ -81,7 +85,7 @@ def _build(directory: Path, meta: dict, defines: tuple[str, ...]) -> Path:
 
 
 def _processor() -> str:
-    """What -march=native depends on: a folder copied to another machine is built anew there."""
+    """Say what -march=native depends on: a folder copied to another machine is built anew there."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

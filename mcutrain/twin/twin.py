@@ -5,23 +5,26 @@ It computes the same bits as the device, so that training can be tried out at ho
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mcutrain.artifact.metadata import read_metadata
 from mcutrain.planner.errors import ModelError, OutputError
 from mcutrain.twin import labels
+from mcutrain.twin.labels import Meta
 from mcutrain.twin.library import Library
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t)
 
 
-def host(out: str | Path) -> Twin:
-    """The twin of the artifact in the folder `out`. Raises OutputError (no artifact) and ToolError (no compiler)."""
+def host(out: str | os.PathLike[str]) -> Twin:
+    """Compile the C of an Artifact, or of its folder, with this machine's gcc and load it: a twin of its own each time.
+
+    Raises OutputError (no artifact) and ToolError (no compiler)."""
     return Twin(Path(out))
 
 
@@ -38,9 +41,14 @@ class Twin:
         self._whole: dict[str, np.ndarray] | None = None
         self.reset()
 
+    def __repr__(self) -> str:
+        meta, learns = self.meta, f"scheme {self.meta['scheme']}" if self.meta["train"] else "inference only"
+        shape = "x".join(map(str, meta["input"]["shape"][1:]))
+        return f"<Twin {meta['name']}, {learns}: {meta['input']['dtype']} {shape} -> {meta['classes']} logits>"
+
     # ------------------------------------------------------------------ running
     def infer(self, x: np.ndarray) -> np.ndarray:
-        """Logits (classes,), int8 or float32 as the head is, of one input: int8 (float32 of a float network) of the
+        """The logits (classes,), int8 or float32 as the head is, of one input: int8 (float32 of a float network) of the
         network's shape (H, W, C); axes of one may be left out or added."""
         self._library.write(self.meta["input"], self._image(x))
         self._library.call("mcu_twin_infer")
@@ -53,7 +61,7 @@ class Twin:
         return self._loss(self._library)
 
     def gradients(self, x: np.ndarray, y: object = None) -> dict[str, np.ndarray]:
-        """float32 gradients of every trained parameter with respect to its stored values, before quantisation-aware
+        """The float32 gradients of every trained parameter with respect to its stored values, before quantisation-aware
         scaling; weights OIHW, zero where a channel does not train. The twin's state stays as it is."""
         if self._debug is None:
             self._debug = Library(self.directory, self.meta, ("MCU_GRADIENTS",))
@@ -87,7 +95,7 @@ class Twin:
         return float(library.read({"offset": self._training()["loss_offset"], "shape": [1], "dtype": "float32"})[0])
 
     def last_logits(self) -> np.ndarray:
-        """Logits (classes,) of the last training step, before its update."""
+        """The logits (classes,) of the last training step, before its update."""
         place = {**self.meta["logits"], "offset": self._training()["logits_offset"]}
         return self._library.read(place).reshape(-1)
 
@@ -98,10 +106,11 @@ class Twin:
 
     @property
     def learning_rate(self) -> np.ndarray:
+        """float32 (2,): of the network and of the head."""
         return self._library.read(self._training()["learning_rate"])
 
     @learning_rate.setter
-    def learning_rate(self, rates: np.ndarray | tuple[float, float]) -> None:
+    def learning_rate(self, rates: np.ndarray | Sequence[float] | float) -> None:
         self._library.write(self._training()["learning_rate"], np.broadcast_to(np.asarray(rates, np.float32), (2,)))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -139,7 +148,7 @@ class Twin:
             self._library.write(place, np.frombuffer(piece, place["dtype"]))
 
     # ------------------------------------------------------------------ layouts
-    def _merge(self, parameter: dict, value: np.ndarray) -> np.ndarray:
+    def _merge(self, parameter: Meta, value: np.ndarray) -> np.ndarray:
         if not parameter["is_weight"] or value.ndim == 2:
             return value
         if parameter["channels"] is None or parameter["depthwise"]:
@@ -150,7 +159,7 @@ class Twin:
         merged[..., parameter["channels"]] = value
         return _to_oihw(merged)
 
-    def _part(self, parameter: dict, value: np.ndarray) -> np.ndarray:
+    def _part(self, parameter: Meta, value: np.ndarray) -> np.ndarray:
         if not parameter["is_weight"] or value.ndim == 2:
             return value
         if parameter["depthwise"]:
@@ -158,7 +167,7 @@ class Twin:
         ohwi = value.transpose(0, 2, 3, 1)
         return ohwi if parameter["channels"] is None else ohwi[..., parameter["channels"]]
 
-    def _spread(self, parameter: dict, gradient: np.ndarray) -> np.ndarray:
+    def _spread(self, parameter: Meta, gradient: np.ndarray) -> np.ndarray:
         """A gradient slice in the place that it has in the whole tensor, zeros elsewhere."""
         gradient = gradient.reshape(parameter["gradient_shape"])
         channels = parameter["channels"]
@@ -191,10 +200,11 @@ class Twin:
         return self._whole[name]
 
     # ------------------------------------------------------------------ checks
-    def _training(self) -> dict[str, Any]:
+    def _training(self) -> Meta:
         if self.meta["train"] is None:
             raise ModelError(f"{self.directory}: compiled for inference only; compile with a training scheme")
-        return self.meta["train"]
+        train: Meta = self.meta["train"]
+        return train
 
     def _image(self, x: np.ndarray) -> np.ndarray:
         x, (_, *shape), dtype = np.asarray(x), self.meta["input"]["shape"], self.meta["input"]["dtype"]

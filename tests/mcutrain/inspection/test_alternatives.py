@@ -9,8 +9,10 @@ import pytest
 import mcutrain
 from mcutrain.inspection import alternatives
 from mcutrain.inspection.alternatives import Alternative, _first_fit, _largest_fit
+from mcutrain.options import PlanOptions
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import smaller
+from mcutrain.results import FIRMWARE_BYTES
 
 DIGITS = Path(__file__).resolve().parents[3] / "examples/digits/digits_int8.pkl"
 
@@ -51,9 +53,10 @@ def test_without_streams_streaming_is_offered_first() -> None:
     def load(size: int) -> object:
         return mcutrain.load(DIGITS, size, 10)
 
-    found = list(alternatives.alternatives(load, "last_k=2", 30_000, 16, lambda _: None, stream=False, recompute=True))
+    options = PlanOptions(stream=False, recompute=True)
+    found = list(alternatives.alternatives(load, "last_k=2", 30_000, 16, options))
     assert [a.option for a in found][:2] == ["--stream", "--scheme head_only"]  # last_k=1 needs more than that budget
-    streamed = mcutrain.plan(load(16), "last_k=2", "1MB").plan.height + mcutrain.pipeline.FIRMWARE_BYTES
+    streamed = mcutrain.plan(load(16), "last_k=2", "1MB").plan.height + FIRMWARE_BYTES
     assert found[0].nbytes == streamed
 
 

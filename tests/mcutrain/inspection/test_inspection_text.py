@@ -15,8 +15,8 @@ from onnx import helper
 from rich.console import Console
 from typer.testing import CliRunner
 
-import mcutrain
 from mcutrain.cli import inspect as cli_inspect
+from mcutrain.cli.console import counting
 from mcutrain.inspection.model import Inspection, inspect_model, to_dict
 from mcutrain.inspection.text import render_problems
 from mcutrain.planner.errors import ModelError, Unsupported, UnsupportedError
@@ -118,7 +118,7 @@ def test_the_command_without_costs(command: Callable, pickle_file: Path) -> None
 
 
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with cli_inspect._progress(quiet=False) as progress:
+    with counting(quiet=False, what="planning") as progress:
         for done in range(1, 31):
             progress(done, 30)
     said = capsys.readouterr()
@@ -133,7 +133,7 @@ def refuse(*_: object, **__: object) -> Model:
 def test_a_model_that_cannot_be_imported_gives_a_table_of_problems(
     command: Callable, pickle_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcutrain, "load", refuse)
+    monkeypatch.setattr(cli_inspect, "load", refuse)
     ran = command(pickle_file)
     assert ran.exit_code == 2 and ran.stderr == "mcutrain: net.tflite: 2 problems in the network\n"
     assert "EINSUM" in ran.stdout and "[red]rfft" in ran.stdout and "way out" in ran.stdout

@@ -1,0 +1,34 @@
+"""`mcutrain report`: the report of a compiled folder, as text or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from mcutrain.artifact.folder import REPORT_HTML, REPORT_JSON, read_json, to_json
+from mcutrain.cli.console import line, output
+from mcutrain.cli.options import Json, Out
+from mcutrain.cli.refusal import OVER_BUDGET
+from mcutrain.report.page import render_text
+
+
+def report(out: Out, as_json: Json = False) -> None:
+    """The report of a compiled (and perhaps verified) folder; `out/report.html` is the page with the pictures.
+
+    Example: `mcutrain report out/`
+    """
+    content = read_json(out / REPORT_JSON, "the report")
+    show(content, as_json)
+    if not as_json:
+        line(f"\npicture: {out / REPORT_HTML}")
+    if not content["fits"]:
+        raise typer.Exit(OVER_BUDGET)
+
+
+def show(content: dict[str, Any], as_json: bool) -> None:
+    """Print a report to standard output."""
+    if as_json:
+        print(to_json(content), end="")
+    else:
+        render_text(content, output)

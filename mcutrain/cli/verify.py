@@ -1,0 +1,40 @@
+"""`mcutrain verify`: run the firmware on the emulated core, and compare it with the host twin."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from mcutrain.artifact.folder import REPORT_JSON, read_json
+from mcutrain.cli.console import line, output, working
+from mcutrain.cli.options import Json, Out
+from mcutrain.cli.refusal import OVER_BUDGET
+from mcutrain.report.figures import finite
+from mcutrain.report.page import render_text
+
+
+def verify(
+    out: Out,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps to run on the emulated core.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Build the firmware, run it on the emulated core inside the budget, compare it bit for bit with the host twin.
+
+    Inputs and labels are random: the run measures and compares; its losses say nothing about learning.
+
+    Example: `mcutrain verify out/ --steps 20 --json`
+    """
+    from mcutrain.firmware.verification import verify as run
+
+    with working(as_json) as say:
+        measurement = run(out, steps, progress=say)
+    if as_json:
+        print(json.dumps(finite(measurement)))
+    else:
+        render_text(read_json(out / REPORT_JSON, "the report"), output)
+        if measurement["losses"]:
+            line("\nInputs and labels of this run are random: its losses say nothing about learning.")
+    if not measurement["fits"] or not measurement["host_equals_device"]:
+        raise typer.Exit(OVER_BUDGET)
