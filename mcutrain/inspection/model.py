@@ -53,11 +53,12 @@ class LayerRow:
 class Inspection:
     """What is in a model.
 
-    format: a key of frontends.FORMATS, None where it is not known. Scales and zero points: real = (q - zero) * scale;
-    None of float32. largest_activation: (layer that makes it, bytes). The totals are sums over `layers`."""
+    frontend: the format that it was read from, a key of frontends.FORMATS; None where it is not known. Scales and zero
+    points: real = (q - zero) * scale; None of float32. largest_activation: (layer that makes it, bytes). The totals are
+    sums over `layers`."""
 
     name: str
-    format: str | None
+    frontend: str | None
     input_shape: tuple[int, ...]
     input_dtype: str
     input_scale: float | None
@@ -92,12 +93,12 @@ def inspect(model: Model | Source, *, costs: bool = True, progress: Progress | N
 
 def inspect_model(
     model: Model,
-    format: str | None = None,
+    frontend: str | None = None,
     *,
     costs: bool = True,
     progress: Progress | None = None,
 ) -> Inspection:
-    """What inspect() does. format: what the model was read from, a key of frontends.FORMATS."""
+    """What inspect() does. frontend: what the model was read from, a key of frontends.FORMATS."""
     from mcutrain.tvm_ext.lower.graph import lower
     from mcutrain.tvm_ext.train.training import inference
 
@@ -111,7 +112,7 @@ def inspect_model(
     is_float = model.input_dtype == "float32"
     return Inspection(
         name=model.name,
-        format=format,
+        frontend=frontend,
         input_shape=tuple(model.input_shape),
         input_dtype=model.input_dtype,
         input_scale=None if is_float else model.input_scale,
@@ -189,7 +190,7 @@ def to_dict(found: Inspection) -> dict[str, Any]:
     """The object that `mcutrain inspect --json` prints (docs/FORMATS.md)."""
     layer, nbytes = found.largest_activation
     flat = asdict(found)
-    flat["front_door"] = flat.pop("format")
+    flat["front_door"] = flat.pop("frontend")
     for row in flat["layers"]:
         cost = row.pop("cost")
         row["alone"] = cost and cost["alone"]

@@ -68,7 +68,7 @@ def _print_header(found: Inspection, console: Console) -> None:
         console.print(Text.assemble((label.ljust(LABEL), "bold"), _text(text, console)))
 
     layer, nbytes = found.largest_activation
-    source = FORMATS.get(found.format or "", "").split(" (")[0]  # without what the format includes
+    source = FORMATS.get(found.frontend or "", "").split(" (")[0]  # without what the format includes
     real = "" if found.input_scale is None else f", scale {found.input_scale:.6g}, zero point {found.input_zero}"
     beside = f", and {found.table_bytes:,} B of scales" if found.table_bytes else ""
     line("model", f"{found.name} ({source})" if source else found.name)

@@ -94,7 +94,7 @@ def test_totals(inspected: Inspection, tiny_model: Model) -> None:
 
 def test_what_goes_in_and_out(inspected: Inspection) -> None:
     first = tiny_network()["first_conv"]["params"]
-    assert (inspected.name, inspected.format, inspected.input_shape) == ("tiny", "pickle", (1, SIZE, SIZE, 3))
+    assert (inspected.name, inspected.frontend, inspected.input_shape) == ("tiny", "pickle", (1, SIZE, SIZE, 3))
     assert (inspected.input_dtype, inspected.input_scale, inspected.input_zero) == (
         "int8",
         pytest.approx(first["x_scale"]),
@@ -106,7 +106,7 @@ def test_what_goes_in_and_out(inspected: Inspection) -> None:
 
 def test_a_convolution_over_its_whole_input_is_dense(tmp_path: Path) -> None:
     found = inspect_model(tiny.load(tmp_path, "int8-slice"), costs=False)
-    assert (found.layers[-1].op, found.output_dtype, found.format) == ("dense", "int8", None)
+    assert (found.layers[-1].op, found.output_dtype, found.frontend) == ("dense", "int8", None)
 
 
 def test_a_frontend_with_pools_and_odd_windows(data: Path) -> None:
