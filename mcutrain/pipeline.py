@@ -18,7 +18,7 @@ from mcutrain.options import DEFAULTS, PlanOptions
 from mcutrain.planner.errors import BudgetError, McutrainError, ModelError
 from mcutrain.planner.model import Graph, Plan
 from mcutrain.planner.policy import Policy, default, named
-from mcutrain.planner.rematerialise import Again
+from mcutrain.planner.rematerialise import Rematerialisation
 from mcutrain.report.build import plan_report
 from mcutrain.report.page import render_html
 from mcutrain.results import FIRMWARE_BYTES, Artifact, PlannedModel
@@ -147,7 +147,7 @@ def planned_step(
 
 def _planned(
     graph: Graph, budget: int, forward: set[str], options: PlanOptions, say: Progress
-) -> tuple[tuple[Again, ...], Plan]:
+) -> tuple[tuple[Rematerialisation, ...], Plan]:
     """The ops that run again, and the plan. Raises BudgetError in the budget's own terms."""
     capacity, seconds, stream = budget - FIRMWARE_BYTES, options.seconds, options.stream
     try:
