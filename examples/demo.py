@@ -20,13 +20,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 import mcutrain
-from mcutrain.artifact.folder import REPORT_HTML, REPORT_JSON, read_json
-from mcutrain.firmware import emulator
-from mcutrain.firmware.toolchain import find_compiler
-from mcutrain.firmware.verification import Samples, run_on_device, verify
-from mcutrain.report.page import render_text
-from mcutrain.targets import board as boards
-from mcutrain.twin.data import to_int8
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "demo_out"
@@ -43,9 +36,6 @@ console = Console(highlight=False)
 def main() -> int:
     """Run the demo; the exit status is 2 where a tool is missing or a stage fails."""
     try:
-        find_compiler()
-        find_compiler("gcc")
-        emulator.find_emulator()
         console.rule("1  A deployed network adapts, on the emulated microcontroller")
         digits = adapt_digits()
         if not MCUNET.is_file():
@@ -71,22 +61,22 @@ def adapt_digits() -> Path:
         out = mcutrain.compile(model, DIGITS_SCHEME, BOARD, DIGITS_BUDGET, OUT / "digits", progress=say).directory
     steps, tests = len(data.x_train), len(data.x_test)
     run, rates = course(data)
-    core = boards.get(BOARD).core
+    core = mcutrain.boards[BOARD].core
     console.print(f"{tests} inferences, {steps} training steps, {tests} inferences on the emulated {core}:")
     started = time.monotonic()
     with device_progress() as progress:
-        device = run_on_device(out, data.x_test, run, rates, progress)
+        device = mcutrain.run_on_device(out, data.x_test, run, rates, progress)
     seconds = time.monotonic() - started
     with working() as say:
         say("the same steps on the host twin")
         twin = mcutrain.host(out)
         equal = same_on_twin(twin, run, rates, device)
-        measured = verify(out, 2, Samples(data.x_train, data.y_train), (RATE, RATE), say)
+        measured = mcutrain.verify(out, 2, mcutrain.Samples(data.x_train, data.y_train), (RATE, RATE), say)
     show_adaptation(data, steps, device, measured, equal, seconds)
     return out
 
 
-def course(data) -> tuple[Samples, np.ndarray]:
+def course(data) -> tuple[mcutrain.Samples, np.ndarray]:
     """The device's training steps and their learning rates (steps, 2): each training image once, then the test images.
 
     A step with rate zero changes no weight and returns the logits of what was learnt so far: so the firmware is tested
@@ -97,10 +87,10 @@ def course(data) -> tuple[Samples, np.ndarray]:
     rates = np.concatenate([cosine, np.zeros(tests)]).astype(np.float32)
     images = np.concatenate([data.x_train[order], data.x_test])
     labels = np.concatenate([data.y_train[order], data.y_test])
-    return Samples(images, labels), np.repeat(rates[:, None], 2, axis=1)
+    return mcutrain.Samples(images, labels), np.repeat(rates[:, None], 2, axis=1)
 
 
-def same_on_twin(twin: mcutrain.Twin, run: Samples, rates: np.ndarray, device: emulator.Results) -> bool:
+def same_on_twin(twin: mcutrain.Twin, run: mcutrain.Samples, rates: np.ndarray, device: mcutrain.Results) -> bool:
     """Whether the host twin gives the same losses and logits at every step, and the same state at the end."""
     same = True
     for i, (x, y) in enumerate(zip(run.images, run.labels, strict=True)):
@@ -110,7 +100,7 @@ def same_on_twin(twin: mcutrain.Twin, run: Samples, rates: np.ndarray, device: e
     return bool(same) and twin.state_bytes() == device.state
 
 
-def show_adaptation(data, steps: int, device: emulator.Results, measured: dict, equal: bool, seconds: float) -> None:
+def show_adaptation(data, steps: int, device: mcutrain.Results, measured: dict, equal: bool, seconds: float) -> None:
     """Accuracy before and after, both from the firmware's logits on images that it never trained on."""
     before = correct(device.infer_logits, data.y_test)
     after = correct(device.train_logits[steps:], data.y_test)
@@ -145,24 +135,25 @@ def train_mcunet() -> Path:
         say("reading MCUNet-5fps")
         model = mcutrain.load(MCUNET, input_size=128, classes=10)
         artifact = mcutrain.compile(model, "49kb", BOARD, "256KB", OUT / "mcunet", progress=say)
-        verify(artifact.directory, MCUNET_STEPS, one_photo(), progress=say)
+        mcutrain.verify(artifact.directory, MCUNET_STEPS, one_photo(), progress=say)
     return artifact.directory
 
 
-def one_photo() -> Samples | None:
+def one_photo() -> mcutrain.Samples | None:
     """One real image, the same at every step, so that its loss must fall; None (verify's own noise) without it."""
     if not PHOTOS.is_file():
         return None
     with np.load(PHOTOS) as file:
         photo, label = file["x_train"][0], file["y_train"][0]
     enlarged = photo.repeat(4, axis=0).repeat(4, axis=1)  # 32x32 to 128x128
-    return Samples(np.repeat(to_int8(enlarged)[None], MCUNET_STEPS, axis=0), np.repeat(label, MCUNET_STEPS))
+    image = np.clip(np.rint(enlarged.astype(np.float32) - 127.5), -128, 127).astype(np.int8)
+    return mcutrain.Samples(np.repeat(image[None], MCUNET_STEPS, axis=0), np.repeat(label, MCUNET_STEPS))
 
 
 def show_report(out: Path) -> None:
     """The report's summary, and where the page with the pictures is."""
-    render_text(read_json(out / REPORT_JSON, "the report"), console)
-    console.print(f"\nThe whole report, with a picture of the arena: {out / REPORT_HTML}", soft_wrap=True)
+    mcutrain.print_report(out, console)
+    console.print(f"\nThe whole report, with a picture of the arena: {out / 'report.html'}", soft_wrap=True)
 
 
 def rotated_digits():

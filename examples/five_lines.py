@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import mcutrain
-from mcutrain.firmware.verification import verify
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "digits"))
@@ -22,9 +21,9 @@ def main() -> None:
 
     model = mcutrain.load(HERE / "digits/digits_int8.pkl", 16, 10, head="int8-slice", logits="dequantized")
     artifact = mcutrain.compile(model, scheme="last_k=6", board="stm32f746", budget="96KB", out="demo_out/five_lines")
-    twin = mcutrain.host(artifact.directory)
+    twin = mcutrain.host(artifact)
     loss = twin.train_step(data.x_train[0], data.y_train[0])
-    measured = verify(artifact.directory, steps=3)
+    measured = mcutrain.verify(artifact, steps=3)
 
     print(f"arena {artifact.report['plan']['height']:,} B, proven bound {artifact.report['plan']['bound']:,} B")
     print(f"loss of one step on the host twin: {loss:.4f}; trained: {', '.join(list(twin.state())[:3])}, ...")

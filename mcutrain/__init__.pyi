@@ -19,6 +19,8 @@ from .planner.model import Plan
 from .planner.policy import Policy, Update
 from .profiling.run import profile
 from .quantization.quantizer import QuantizationResult, quantize
+from .report.figures import ReportError
+from .report.show import print_report
 from .results import Artifact, PlannedModel
 from .targets import boards
 from .targets.board import Board
@@ -45,6 +47,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "QuantizationResult",
+    "ReportError",
     "Results",
     "Samples",
     "ToolError",
@@ -61,6 +64,7 @@ __all__ = [
     "load",
     "plan",
     "planner",
+    "print_report",
     "profile",
     "quantize",
     "run_on_device",

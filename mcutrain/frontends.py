@@ -118,6 +118,10 @@ def format_of(model: Source) -> tuple[str, Source]:
     """(a key of FORMATS, the path or object to read). Raises ModelError for what is none that is known."""
     if not isinstance(model, str | os.PathLike):
         kind = {"IRModule": "relax", "ExportedProgram": "torch"}.get(type(model).__name__)
+        if type(model).__name__ == "Model":
+            raise ModelError(
+                f"{getattr(model, 'name', 'the model')} is loaded already; plan and compile take it as it is"
+            )
         if kind is None:
             raise ModelError(f"a {type(model).__name__} is no model; give a path, an IRModule or an ExportedProgram")
         return kind, model

@@ -127,7 +127,7 @@ class Graph:
         object.__setattr__(self, "by_name", by_name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """A plan says where everything lies and when it runs.
 
@@ -150,3 +150,7 @@ class Plan:
     order_bound: int
     order_status: Status
     streams: tuple[Stream, ...] = ()
+
+    def __repr__(self) -> str:
+        size = f"{len(self.order)} ops, {len(self.offsets)} tensors"
+        return f"<Plan of {size}: {self.height:,} B, bound {self.bound:,} B, {self.status}>"

@@ -46,12 +46,17 @@ class Update:
     select: Select = "magnitude"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Policy:
     """A policy is an explicit sparse update; the head need not be listed, it always trains whole."""
 
     name: str
     updates: tuple[Update, ...]
+
+    def __repr__(self) -> str:
+        biases = sum(update.bias for update in self.updates)
+        weights = sum(update.weight_ratio > 0 for update in self.updates)
+        return f"<Policy {self.name}: {biases} biases and {weights} weights train, and the head>"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain import ModelError
 
 # A pickle can name any function to be called; these are what numpy arrays need (numpy 2 renamed the first).
 ALLOWED = {

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcutrain.errors import ToolError
-from mcutrain.planner.errors import McutrainError, OutputError
+from mcutrain import McutrainError, OutputError, ToolError
 
 PIXELS = 16  # height and width of the network's input
 BASE, ADAPT_TRAIN, ADAPT_TEST = 897, 500, 400  # images of each part; together all 1797

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from float_network import Network
 from int8_reference import accuracy, read_network
 from make_data import PIXELS, rotated_digits, upright_digits
-from mcutrain.planner.errors import McutrainError
+from mcutrain import McutrainError
 from quantise import INPUT_SCALE, INPUT_ZERO, Quantiser, write_network
 
 SEED, EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 7, 60, 32, 4e-3, 1e-3

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from mcutrain.artifact.folder import REPORT_JSON, read_json
 from mcutrain.cli.console import line, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.cli.refusal import OVER_BUDGET
 from mcutrain.report.figures import finite
-from mcutrain.report.page import render_text
+from mcutrain.report.show import print_report
 
 
 def verify(
@@ -33,7 +32,7 @@ def verify(
     if as_json:
         print(json.dumps(finite(measurement)))
     else:
-        render_text(read_json(out / REPORT_JSON, "the report"), output)
+        print_report(out, output)
         if measurement["losses"]:
             line("\nInputs and labels of this run are random: its losses say nothing about learning.")
     if not measurement["fits"] or not measurement["host_equals_device"]:

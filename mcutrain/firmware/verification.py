@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Samples:
 
 
 def verify(
-    out: str | Path,
+    out: str | os.PathLike[str],
     steps: int = 3,
     samples: Samples | None = None,
     learning_rate: Sequence[float] = ROUND_RATES,
@@ -52,8 +53,10 @@ def verify(
     """Run one inference and `steps` training steps on the emulated board and on the host twin; returns the measurement
     (docs/FORMATS.md) and completes the folder's report.json and report.html. Leaves out/build/firmware.elf.
 
-    samples: at least `steps` of them; by default random ones with a fixed seed. Raises BudgetError where the firmware
-    does not link inside the budget, DeviceError where it faults, ToolError where a tool is missing."""
+    out: an Artifact or its folder. samples: at least `steps` of them; by default random ones with a fixed seed.
+    learning_rate: of the network and of the head. progress: called with one line of text a stage.
+    Raises BudgetError where the firmware does not link inside the budget, DeviceError where it faults, ToolError where
+    a tool is missing."""
     out, say = Path(out), progress or (lambda _: None)
     meta = read_metadata(out)
     steps = steps if meta["train"] else 0
@@ -81,7 +84,7 @@ def verify(
 
 
 def run_on_device(
-    out: str | Path,
+    out: str | os.PathLike[str],
     images: np.ndarray,
     samples: Samples | None = None,
     learning_rate: np.ndarray | Sequence[float] = ROUND_RATES,

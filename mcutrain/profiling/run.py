@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -35,10 +36,13 @@ _TICK = re.compile(r"#define MCU_INSTRUCTIONS_PER_TICK (\d+)u")
 _INFER_OP = {"name": str, "op": str, "macs": int}
 
 
-def profile(out: str | Path, infer_only: bool = False, progress: Callable[[str], None] | None = None) -> dict:
+def profile(
+    out: str | os.PathLike[str], infer_only: bool = False, progress: Callable[[str], None] | None = None
+) -> dict:
     """Run one inference and, unless infer_only, one training step of the artifact `out`; returns the profile
     (docs/FORMATS.md) and puts it into the folder's report.json, report.html and profile.svg.
 
+    out: an Artifact or its folder. progress: called with one line of text a stage.
     Without the host's gcc, and where this QEMU takes no plugins, the counts are the timer's, in steps of 40
     instructions, and nothing is known of functions. Raises OutputError for a folder that is no artifact, ToolError for
     a missing tool, BudgetError where the firmware does not link inside the budget, DeviceError where it faults."""

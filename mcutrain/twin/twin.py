@@ -22,8 +22,9 @@ _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_si
 
 
 def host(out: str | os.PathLike[str]) -> Twin:
-    """Compile the C of an Artifact, or of its folder, with this machine's gcc and load it: a twin of its own each time.
+    """The host twin of a compiled model: its C, compiled by this machine's gcc and loaded.
 
+    out: an Artifact or its folder. Two twins of one share nothing.
     Raises OutputError (no artifact) and ToolError (no compiler)."""
     return Twin(Path(out))
 

@@ -11,7 +11,7 @@ import pytest
 import make_data
 from int8_reference import accuracy, convolution, features, logits, read_network, residual_add
 from make_data import ADAPT_TEST, ADAPT_TRAIN, BASE, rotated_digits, upright_digits
-from mcutrain.planner.errors import ModelError
+from mcutrain import ModelError
 
 MODEL = Path(make_data.__file__).with_name("digits_int8.pkl")
 UPRIGHT_ACCURACY, ROTATED_ACCURACY = 0.9956, 0.6100  # printed by make_model.py

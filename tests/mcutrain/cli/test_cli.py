@@ -16,7 +16,9 @@ import mcutrain
 from mcutrain.targets import board as boards
 from tests.mcutrain import tiny
 
-COMMANDS = ("plan", "compile", "verify", "report", "train", "boards")
+COMMANDS = (
+    "inspect", "quantize", "plan", "compile", "verify", "profile", "report", "train", "tune", "boards", "pack",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)

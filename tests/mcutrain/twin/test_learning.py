@@ -145,3 +145,42 @@ def test_progress_counts_to_the_end(twin: mcutrain.Twin) -> None:
 def test_unknown_schedule(twin: mcutrain.Twin) -> None:
     with pytest.raises(ModelError, match="unknown schedule 'linear'; use cosine or constant"):
         learn(twin, data(2, 2), schedule="linear")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "0 epochs: must be 1 or more"),
+        ({"learning_rate": (0.1, float("nan"))}, r"learning rates \(0\.1, nan\): must be two finite float32 numbers"),
+        ({"learning_rate": (0.1,)}, r"learning rates \(0\.1,\): must be two finite float32 numbers"),
+    ],
+)
+def test_arguments_that_mean_nothing(options: dict, message: str, twin: mcutrain.Twin) -> None:
+    with pytest.raises(ModelError, match=message):
+        mcutrain.train(twin, data(2, 2), **options)
+
+
+def test_train_takes_an_artifact_and_a_file_or_arrays(compiled: mcutrain.Artifact, tmp_path: Path) -> None:
+    """What it leaves in the result is the state of a twin; the artifact is as new afterwards."""
+    path = tiny.save_data(tmp_path / "d.npz", 8)
+    with np.load(path) as file:
+        arrays = dict(file)
+    by_file, by_arrays = (mcutrain.train(compiled, given, epochs=1, seed=3) for given in (path, arrays))
+    assert by_file == by_arrays and by_file.steps == 8 and len(by_file.scores) == 2
+    assert by_file.state.keys() == mcutrain.host(compiled).state().keys()
+    assert not mcutrain.host(compiled).state()["classifier.weight"].any() and by_file.state["classifier.weight"].any()
+    assert repr(by_file).startswith("<TrainingResult 8 steps, test accuracy ") and "\n" not in repr(by_file)
+    del arrays["y_test"]
+    with pytest.raises(ModelError, match=r"^data: has no array 'y_test'; it needs x_train, y_train, x_test, y_test$"):
+        mcutrain.train(compiled, arrays)
+
+
+def test_a_twin_goes_on_learning(twin: mcutrain.Twin, tmp_path: Path) -> None:
+    first = mcutrain.train(twin, data(8, 4), epochs=1)
+    second = mcutrain.train(twin, data(8, 4), epochs=1)
+    assert second.scores[0] == first.scores[-1]
+    second.save(tmp_path / "trained")
+    with np.load(tmp_path / "trained.npz") as saved:
+        twin.reset()
+        twin.set_state(dict(saved))
+    assert all(np.array_equal(value, second.state[name]) for name, value in twin.state().items())
