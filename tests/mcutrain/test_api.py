@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,6 +78,14 @@ def test_examples_import_the_public_package_alone() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "mcutrain":
                 assert {alias.name for alias in node.names} <= {*mcutrain.__all__}, path
     assert len(files) >= 5
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (REPO / "docs").glob("*.md"))])
+def test_documents_show_public_names_alone(document: str) -> None:
+    """In their Python: `mcutrain.x` is public, and nothing is imported from inside."""
+    for block in re.findall(r"```python\n(.*?)```", (REPO / document).read_text(encoding="utf-8"), re.DOTALL):
+        assert {*re.findall(r"\bmcutrain\.(\w+)", block)} <= {*mcutrain.__all__}, block
+        assert not re.search(r"(from|import) mcutrain\.", block), block
 
 
 def test_boards_are_read_only() -> None:
