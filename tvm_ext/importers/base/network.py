@@ -184,6 +184,26 @@ class NetworkBuilder:
         """float32 clamp, as ReLU and ReLU6."""
         return self._emit("fclip", [_float(x, name)], None, name, {"lo": float(lo), "hi": float(hi)})
 
+    def lookup(self, name: str, x: Value, table: np.ndarray, slope: np.ndarray, out: Quantisation) -> Value:
+        """An int8 function, element by element: y = table[x + 128].
+
+        table: int8 [256]. slope: float32 [256], steps of y by steps of x, 0 where the table is clamped; the backward
+        pass multiplies by slope[x + 128] (ops.activation.tabulate makes both from a function of real numbers)."""
+        raise ModelError(f"{name}: tables of functions are not there yet")
+
+    def activation(self, name: str, x: Value, function: str, **parameters: float) -> Value:
+        """A float32 function, element by element; function and parameters are those of ops.activation.FUNCTIONS."""
+        raise ModelError(f"{name}: the function {function} is not there yet")
+
+    def prelu(self, name: str, x: Value, slopes: np.ndarray, out: Quantisation | None = None,
+              slope_quantisation: Quantisation | None = None, rounding: str = "even", lo: int = -128,
+              hi: int = 127) -> Value:  # fmt: skip
+        """y = x, times the channel's slope where x is negative. slopes: [C], or [1] for all channels; they stay frozen.
+
+        int8: `out` is given, and slopes are float32 real numbers (rounding "even"), or int8 with a quantisation of
+        their own (rounding "tflite", the arithmetic of TFLite's reference). float32: out None, slopes float32."""
+        raise ModelError(f"{name}: PReLU is not there yet")
+
     def flatten(self, x: Value, order: Order) -> Value:
         """The same values, counted as a vector in this order."""
         return replace(x, order=x.order or order)
