@@ -9,6 +9,10 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 
 LARGEST_SHIFT = 30
+LARGEST_STEP = 255  # |q - zero| of int8
+LARGEST_WEIGHT = 128
+SUM_BITS = 20  # by which "tflite" lifts the operands of a sum
+LIMIT = 2**30  # of a product in steps of the output: a bit is left for the shift to the left, which is a power of two
 
 
 def multiplier(real: float) -> tuple[int, int]:
@@ -29,3 +33,13 @@ def multipliers(x_scale: float, w_scales: np.ndarray, y_scale: float) -> np.ndar
     """int32 [2, O]: multipliers of s_x * s_w / s_y, formed in float64, and their shifts."""
     exact = np.float64(x_scale) * w_scales.astype(np.float64) / np.float64(y_scale)
     return np.array([multiplier(float(real)) for real in exact], np.int32).T.copy()
+
+
+def require_int32(real: float, largest: int, layer: str) -> None:
+    """`largest` * real must stay inside int32 on its way to the clamp, as float32 does not ask for. Raises ModelError
+    naming the layer."""
+    if real * largest >= LIMIT:
+        raise ModelError(
+            f"layer {layer}: a requantisation by {real:.3g} of numbers up to {largest} leaves int32; "
+            "check its scales, or choose a board with an FPU"
+        )

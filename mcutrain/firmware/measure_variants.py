@@ -18,8 +18,8 @@ from mcutrain.planner.errors import OutputError
 from mcutrain.targets import board as boards
 
 if TYPE_CHECKING:
-    from mcutrain.tvm_ext.kernels.build import Kernel
     from mcutrain.tvm_ext.lower.graph import Call, Lowered
+    from mcutrain.tvm_ext.ops.kernel import Kernel
 
 MEMORY = 1 << 20  # bytes for the arrays of one kernel; the emulated boards have more
 RUN_SECONDS = 120.0
@@ -92,14 +92,14 @@ def tune(
     table: a file, made where there is none; by default the installed one, which compiles read.
     Raises ModelError for a damaged table, OutputError, before anything runs, where it cannot be written, ToolError, and
     DeviceError naming the layer."""
-    from mcutrain.tvm_ext.lower.variants import TUNED, candidates, forms, read_counts
+    from mcutrain.tvm_ext.lower.variants import TUNED, candidates, read_counts, variants
 
     say, target, path = progress or (lambda _: None), boards.get(board), table or TUNED
     known = read_counts(target.core, path) if os.path.exists(path) else {}
     counts, waiting, too_large = {}, {}, []
     for kernel, calls in candidates(lowered).items():
         nbytes = max(map(array_bytes, _kernels(calls[0])))
-        if not again and set(forms(calls[0])) <= set(known.get(kernel, {})):
+        if not again and set(variants(calls[0])) <= set(known.get(kernel, {})):
             counts[kernel] = dict(known[kernel])
         elif nbytes > MEMORY:
             too_large.append(TooLarge(kernel, tuple(call.layer for call in calls), nbytes))
@@ -116,20 +116,21 @@ def tune(
 
 def measure_forms(call: Call, board: boards.Board) -> dict[str, int]:
     """Instructions of each form of a call's kernel. Raises ToolError, and DeviceError naming the layer."""
-    from mcutrain.tvm_ext.lower.variants import forms
+    from mcutrain.tvm_ext.lower.variants import variants
 
     try:
-        return dict(zip(forms(call), measure(_kernels(call), board), strict=True))
+        return dict(zip(variants(call), measure(_kernels(call), board), strict=True))
     except DeviceError as error:
         raise DeviceError(f"layer {call.layer}: {error}; kernels that were measured before it are kept") from None
 
 
 def _kernels(call: Call) -> list[Kernel]:
     """One of each form."""
-    from mcutrain.tvm_ext.kernels.table import KERNELS
-    from mcutrain.tvm_ext.lower.variants import forms
+    from mcutrain.tvm_ext.lower.variants import variants
+    from mcutrain.tvm_ext.ops.table import build
 
-    return [KERNELS[call.kind](list(map(list, call.shapes)), {**call.attrs, **f}) for f in forms(call).values()]
+    shapes = list(map(list, call.shapes))
+    return [build(call.kind, shapes, call.attrs, variant) for variant in variants(call).values()]
 
 
 def measure(kernels: list[Kernel], board: boards.Board) -> list[int]:
@@ -162,7 +163,7 @@ def array_bytes(kernel: Kernel) -> int:
 
 def _places(kernel: Kernel) -> tuple[list[tuple[str, int]], list[int]]:
     """(dtype, length) of each array argument, and the bytes that it takes in memory."""
-    from mcutrain.tvm_ext.lower.graph import ITEM_BYTES
+    from mcutrain.tvm_ext.ops.kernel import ITEM_BYTES
 
     arrays = [
         (str(getattr(param.ty.dtype, "dtype", param.ty.dtype)), int(param.ty.shape[0]))

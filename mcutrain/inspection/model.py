@@ -17,16 +17,6 @@ if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `
 
 INPUT = "input"  # what the network's input is called among the activations
 PARAMETERS = (".weight", ".bias")  # what can train of a layer's constants; the others are tables of scales
-OPS = {
-    "qadd": "add",
-    "fadd": "add",
-    "qmean": "global avg pool",
-    "qavg_pool": "avg pool",
-    "favg_pool": "avg pool",
-    "max_pool": "max pool",
-    "qsoftmax": "softmax",
-    "fclip": "clip",
-}
 
 
 @dataclass(frozen=True)
@@ -132,8 +122,8 @@ def inspect_model(
 
 def _obstacles(model: Model) -> dict[str, str | None]:
     """Layer with a weight -> what keeps a gradient from it, None where nothing does."""
-    from mcutrain.tvm_ext.gradients import require_rules
     from mcutrain.tvm_ext.model import NETWORK
+    from mcutrain.tvm_ext.train.rules import require_rules
 
     main, found = model.module[NETWORK], {}
     for layer in model.layers:
@@ -167,7 +157,7 @@ def _row(call: Call, step: Step, obstacles: dict[str, str | None], heads: set[st
 
 def op_in_words(call: Call) -> str:
     """`conv 3x3 s2`, `depthwise 5x5`, `dense`, `add`; a dialect op without a word of its own by its name."""
-    attrs, what = call.attrs, OPS.get(call.kind, call.kind)
+    attrs, what = call.attrs, call.record.words or call.kind
     if "kernel" not in attrs:
         return what
     # one window over the whole input: a fully connected layer, or a pool over all positions
@@ -179,8 +169,6 @@ def op_in_words(call: Call) -> str:
         what = "depthwise"
     elif is_whole:
         return "dense"
-    else:
-        what = "conv"
     vertical, horizontal = attrs["stride"]
     stride = f" s{vertical}" if vertical == horizontal else f" s{vertical}x{horizontal}"
     return f"{what} {'x'.join(map(str, attrs['kernel']))}{stride if vertical * horizontal > 1 else ''}"

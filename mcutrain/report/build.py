@@ -84,7 +84,7 @@ def _stream(stream: Stream, step: Step, first: int) -> dict:
             continue
         value, unit, whole = step.values[tensor], "rows", op.rows
         if stream.axis == "channels":
-            is_weight = calls[op.name].kind.endswith("weight_grad")
+            is_weight = calls[op.name].record.is_weight_gradient
             unit, whole = ("filters", value.shape[0]) if is_weight else ("channels", value.shape[-1])
         nbytes = value.tensor.nbytes
         rings.append(
@@ -140,7 +140,7 @@ def _trained(lowered: Lowered) -> list[dict]:
     rows = []
     layers = {layer.name: layer for layer in lowered.training.model.layers}
     for name, trained in lowered.training.trained.items():
-        own = [p for p in lowered.training.parameters if p.name.rsplit(".", 1)[0] == name]
+        own = [p for p in lowered.training.parameters if p.layer == name]
         count = layers[name].channels
         kind = "channels" if layers[name].depthwise else "input channels"
         chosen = count if trained.channels is None else len(trained.channels)

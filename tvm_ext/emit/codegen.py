@@ -13,7 +13,7 @@ from tvm import s_tir, tirx
 from tvm.ir import PointerType, PrimType
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import Kernel
 
 PASSES = tvm.transform.Sequential(
     [
@@ -35,6 +35,10 @@ C_TYPES = {
 }
 
 
+class PrinterError(AssertionError):
+    """TVM's C is not the text that this module takes apart: a defect of ours, or another TVM."""
+
+
 @dataclass(frozen=True)
 class CFunction:
     """name, and the whole definition as C text; `prototype` ends in a semicolon."""
@@ -46,63 +50,80 @@ class CFunction:
 
 def c_functions(kernels: list[Kernel], names: list[str], comments: list[str]) -> list[CFunction]:
     """Print every kernel. Deterministic: the text depends on the kernels alone."""
-    functions = []
-    for kernel, name, comment in zip(kernels, names, comments, strict=True):
-        text = _print(kernel.func.with_attr("global_symbol", name))
-        functions.append(_finish(text, kernel, name, comment))
-    return functions
+    return [_function(*one) for one in zip(kernels, names, comments, strict=True)]
 
 
-def _print(func: tirx.PrimFunc) -> str:
-    """The C of one PrimFunc, from its signature to its closing brace."""
-    name = str(func.attrs["global_symbol"])
-    lowered = PASSES(tvm.IRModule({name: func}))[name]
-    module = tvm.IRModule({name: _raw_pointers(lowered)})
-    source = tvm.get_global_func("target.build.c")(module, tvm.target.Target("c")).inspect_source()
-    return source[source.index(f"TVM_DLL void {name}(", source.index(f"{name}(") + len(name)) :]
+def _function(kernel: Kernel, name: str, comment: str) -> CFunction:
+    lowered = PASSES(tvm.IRModule({name: kernel.func.with_attr("global_symbol", name)}))[name]
+    declared = [s for s in lowered.body.seq if isinstance(s, tirx.DeclBuffer)]
+    statements = [s for s in lowered.body.seq if not isinstance(s, tirx.DeclBuffer)]
+    used = {v.name for v in tirx.analysis.undefined_vars(_sequence(statements), [])}
+    arrays = {s.buffer.name for s in statements if isinstance(s, tirx.AllocBuffer)}
+    parameters = [_Parameter(p.name, _dtype(p), isinstance(p.ty, tirx.BufferType)) for p in lowered.params]
+    body = _printed_body(_raw_pointers(lowered, declared, statements, parameters), name, parameters, arrays)
+    read = kernel.inputs + len(kernel.tables)
+    written = {p.name for i, p in enumerate(parameters) if i >= read or i in kernel.mutates}
+    head = f"void {name}({', '.join(p.declaration(p.name in written) for p in parameters)})"
+    unread = "".join(f"\n  (void){p.name};" for p in parameters if p.name not in used)
+    return CFunction(name, f"{head};", f"/* {comment} */\n{head} {{{unread}{body}\n}}\n")
 
 
-def _raw_pointers(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Turn buffer parameters into pointer parameters; each flattened buffer is declared over its pointer."""
-    pointers, params = {}, []
-    for param in func.params:
-        if isinstance(param.ty, tirx.BufferType):
-            dtype = str(getattr(param.ty.dtype, "dtype", param.ty.dtype))
-            pointers[param.name] = tirx.Var(param.name, PointerType(PrimType(dtype), "global"))
-            params.append(pointers[param.name])
-        else:
-            params.append(param)
+@dataclass(frozen=True)
+class _Parameter:
+    """A parameter of a kernel in C: an array, or a number."""
 
-    def redirect(stmt: tirx.Stmt) -> tirx.Stmt:
-        if isinstance(stmt, tirx.DeclBuffer) and isinstance(stmt.data, tvm.ir.Call):
-            return tirx.DeclBuffer(stmt.buffer, data=pointers[stmt.data.args[0].name])
-        return stmt
+    name: str
+    dtype: str
+    is_array: bool
 
-    body = tirx.SeqStmt([redirect(s) for s in func.body.seq])
-    return tirx.PrimFunc(params, body).with_attr("global_symbol", func.attrs["global_symbol"])
+    def declaration(self, is_written: bool) -> str:
+        """What a kernel only reads is const."""
+        ctype = f"{C_TYPES[self.dtype]}*" if self.is_array else C_TYPES[self.dtype]
+        return f"{ctype} {self.name}" if is_written or not self.is_array else f"const {ctype} {self.name}"
 
 
-def _finish(text: str, kernel: Kernel, name: str, comment: str) -> CFunction:
-    signature, body = text.split("{", 1)
-    arguments = [a.strip() for a in signature[signature.index("(") + 1 : signature.rindex(")")].split(",")]
-    written, read = set(_written(body)), kernel.inputs + len(kernel.tables)
-    declared = []
-    for number, argument in enumerate(arguments):
-        ctype, variable = argument.rsplit(" ", 1)
-        by_micro_kernel = number >= read or number in kernel.changed
-        constant = ctype.endswith("*") and variable not in written and not by_micro_kernel
-        declared.append(f"const {ctype} {variable}" if constant else f"{ctype} {variable}")
-    head = f"void {name}({', '.join(declared)})"
-    body = re.sub(r"\b(\w+)_ptr\b", r"\1", body)  # TVM's name for a local array
-    body = body.rstrip().removesuffix("}").rstrip()
-    unread = [a.split()[-1] for a in arguments if not re.search(rf"\b{a.split()[-1]}\b", body)]
-    body = "".join(f"\n  (void){variable};" for variable in unread) + body
-    return CFunction(name, f"{head};", f"/* {comment} */\n{head} {{{body}\n}}\n")
+def _sequence(statements: list[tirx.Stmt]) -> tirx.Stmt:
+    return tirx.SeqStmt(statements) if len(statements) > 1 else statements[0]
 
 
-def _written(body: str) -> list[str]:
-    """Names of the arrays that some statement of the body assigns to."""
-    return re.findall(r"^\s*(\w+)\[.*?\] = ", body, flags=re.MULTILINE)
+def _dtype(param: tirx.Var) -> str:
+    return str(getattr(param.ty.dtype, "dtype", param.ty.dtype))
+
+
+def _raw_pointers(
+    func: tirx.PrimFunc, declared: list[tirx.Stmt], statements: list[tirx.Stmt], parameters: list[_Parameter]
+) -> tirx.PrimFunc:
+    """The function over pointer parameters in the place of buffers; each flattened buffer is declared over its
+    pointer."""
+    params = [
+        tirx.Var(p.name, PointerType(PrimType(p.dtype), "global")) if p.is_array else of
+        for p, of in zip(parameters, func.params, strict=True)
+    ]
+    pointers = {p.name: p for p in params}
+    over = [tirx.DeclBuffer(s.buffer, data=pointers[s.data.args[0].name]) for s in declared]
+    return tirx.PrimFunc(params, _sequence([*over, *statements])).with_attr(
+        "global_symbol", func.attrs["global_symbol"]
+    )
+
+
+def _printed_body(func: tirx.PrimFunc, name: str, parameters: list[_Parameter], arrays: set[str]) -> str:
+    """What TVM prints between the braces of the function. arrays: names of its local arrays.
+
+    TVM hands out C as text alone: a module with its preamble, a prototype and the definition, in which a local array
+    has `_ptr` behind its name. All that is taken for granted of this text stands here, and anything else is an
+    error."""
+    source = tvm.get_global_func("target.build.c")(tvm.IRModule({name: func}), tvm.target.Target("c")).inspect_source()
+    signature = f"TVM_DLL void {name}({', '.join(p.declaration(is_written=True) for p in parameters)})"
+    before, opening, body = source.partition(f"{signature} {{")
+    text = body.rstrip()
+    if not opening or f"{signature};" not in before or not text.endswith("\n}") or "\n}" in text[:-2]:
+        raise PrinterError(f"{name}: TVM's C is no module of one function `{signature}`:\n{source}")
+    text = text[:-2].rstrip()
+    for array in arrays:
+        text = re.sub(rf"\b{array}_ptr\b", array, text)
+    if "_ptr" in text:
+        raise PrinterError(f"{name}: TVM's C has a local array beside {sorted(arrays)}:\n{source}")
+    return text
 
 
 def comment(text: str) -> str:

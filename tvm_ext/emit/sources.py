@@ -15,14 +15,13 @@ from mcutrain.tvm_ext.emit.codegen import C_TYPES, CFunction, c_array, c_functio
 from mcutrain.tvm_ext.emit.interface import header, model_header, public
 from mcutrain.tvm_ext.emit.placement import Placement, placements
 from mcutrain.tvm_ext.emit.row_loops import loop_nest
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.conv import wide
 from mcutrain.tvm_ext.lower.graph import Call, Lowered
 from mcutrain.tvm_ext.lower.rings import with_rings
+from mcutrain.tvm_ext.ops.conv.dense import wide
+from mcutrain.tvm_ext.ops.kernel import Kernel
 from mcutrain.tvm_ext.train.updates import COUNTER, RATES
 
 KERNELS_A_FILE = 32
-WIDE = ":wide"  # behind the name of a constant in that layout
 
 
 @dataclass(frozen=True)
@@ -40,22 +39,31 @@ def c_name(text: str) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
+@dataclass(frozen=True)
+class Constant:
+    """An emitted array: a parameter of the model, as it is or in the layout of conv.dense.wide()."""
+
+    name: str
+    is_wide: bool = False
+
+
 class _Names:
-    """C identifiers for model names: distinct names stay distinct."""
+    """C identifiers of constants: distinct ones stay distinct."""
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix, self.taken, self.known = prefix, set(), {}
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+        self.known: dict[Constant, str] = {}
 
-    def __getitem__(self, name: str) -> str:
-        if name not in self.known:
-            base = candidate = self.prefix + c_name(name)
+    def __getitem__(self, constant: Constant) -> str:
+        if constant not in self.known:
+            base = candidate = f"p_{c_name(constant.name)}{'_wide' if constant.is_wide else ''}"
             n = 1
             while candidate in self.taken:
                 n += 1
                 candidate = f"{base}_{n}"
             self.taken.add(candidate)
-            self.known[name] = candidate
-        return self.known[name]
+            self.known[constant] = candidate
+        return self.known[constant]
 
 
 def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
@@ -63,14 +71,14 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
     lowered = with_rings(lowered, plan.streams)
     infer, train = placements(lowered, plan)
     prefix = f"tvmgen_{name}"
-    names, kernel_names = _Names("p_"), _kernel_names(lowered, prefix)
+    names, kernel_names = _Names(), _kernel_names(lowered, prefix)
     functions = c_functions(list(lowered.kernels), kernel_names, [comment(t) for t in lowered.kernel_titles])
     tables = _Tables()
     body = [_entry(prefix, "infer", infer, kernel_names, lowered, names, tables)]
     if train is not None:
         body.append(_entry(prefix, "train", train, kernel_names, lowered, names, tables))
     parameters = _constants(lowered, names)
-    parameters += [_parameter(n, v, names, "initial state") for n, v in lowered.state.items() if np.any(v)]
+    parameters += [_parameter(Constant(n), v, names, "initial state") for n, v in lowered.state.items() if np.any(v)]
     lib0 = c_text.LIB0.format(
         prefix=prefix,
         parameters="\n".join(parameters + tables.definitions),
@@ -100,23 +108,20 @@ def _kernel_files(path: str, prefix: str, functions: list[CFunction]) -> dict[st
 
 
 def _kernel_names(lowered: Lowered, prefix: str) -> list[str]:
-    names = _Names(f"{prefix}_")
-    return [names[f"{title}#{i}"].rsplit(f"_{i}", 1)[0] + f"_k{i}" for i, title in enumerate(lowered.kernel_titles)]
+    return [f"{prefix}_{c_name(title)}_k{i}" for i, title in enumerate(lowered.kernel_titles)]
 
 
 def _symbols(lowered: Lowered, names: _Names) -> dict[str, str]:
     """The layer of each emitted constant: the first that reads it, those of the forward pass before all others. What
     every update reads has none."""
     steps = [step for step in (lowered.infer, lowered.train_step) if step]
-    forward = dict.fromkeys(c.layer for step in steps for c in step.calls if c.phase == "forward")
+    forward = {c.layer for step in steps for c in step.calls if c.phase == "forward"}
     owners: dict[str, str] = {}
     for call in sorted((c for step in steps for c in step.calls), key=lambda c: c.phase != "forward"):
-        layer = max((n for n in forward if call.layer == n or call.layer.startswith(f"{n}.")), key=len, default=None)
-        for name in call.op.inputs if layer is not None else ():
-            owners.setdefault(name, layer)
-    owned = [(name, symbol) for name, symbol in names.known.items() if name not in (COUNTER, RATES)]
-    found = {symbol: owners.get(name, owners.get(name.removesuffix(WIDE))) for name, symbol in owned}
-    return {symbol: layer for symbol, layer in found.items() if layer is not None}
+        for name in call.op.inputs if call.owner in forward else ():
+            owners.setdefault(name, call.owner)
+    owned = {symbol: c.name for c, symbol in names.known.items() if c.name not in (COUNTER, RATES)}
+    return {symbol: owners[name] for symbol, name in owned.items() if name in owners}
 
 
 class _Tables:
@@ -146,16 +151,16 @@ def _constants(lowered: Lowered, names: _Names) -> list[str]:
     arrays = []
     for name, value in lowered.constants.items():
         if (name, False) in used:
-            arrays.append(_parameter(name, value, names, "parameter"))
+            arrays.append(_parameter(Constant(name), value, names, "parameter"))
         if (name, True) in used:
-            text = _parameter(name + WIDE, wide(value), names, "widened parameter")
+            text = _parameter(Constant(name, is_wide=True), wide(value), names, "widened parameter")
             arrays.append(text.replace("static const", "_Alignas(4) static const", 1))
     return arrays
 
 
-def _parameter(name: str, value: np.ndarray, names: _Names, what: str) -> str:
-    shape = "x".join(map(str, value.shape)) or "scalar"
-    return c_array(names[name], value, comment(f"{what} {name}: {value.dtype} {shape}"))
+def _parameter(constant: Constant, value: np.ndarray, names: _Names, what: str) -> str:
+    shape, layout = "x".join(map(str, value.shape)) or "scalar", ":wide" if constant.is_wide else ""
+    return c_array(names[constant], value, comment(f"{what} {constant.name}{layout}: {value.dtype} {shape}"))
 
 
 def _entry(prefix, which, placement, kernel_names, lowered, names, tables) -> str:
@@ -215,11 +220,13 @@ def _describe(call: Call, placement: Placement, stream: Stream | None) -> str:
 def _arguments(call: Call, placement: Placement, kernel: Kernel, names: _Names, tables: _Tables) -> list[str]:
     def address(name: str) -> str:
         if name not in placement.offsets:
-            return names[name]
+            return names[Constant(name)]
         ctype = C_TYPES[placement.step.values[name].dtype] if name not in call.op.scratch else "int16_t"
         return f"AT({ctype}, {placement.offsets[name]})"
 
-    arguments = [names[n + WIDE] if i in kernel.wide else address(n) for i, n in enumerate(call.op.inputs)]
+    arguments = [
+        names[Constant(n, is_wide=True)] if i in kernel.wide else address(n) for i, n in enumerate(call.op.inputs)
+    ]
     arguments += [tables.name(t) for t in kernel.tables]
     return arguments + [address(n) for n in (*call.op.outputs, *call.op.scratch)]
 
@@ -229,7 +236,7 @@ def _init_body(lowered: Lowered, plan: Plan, names: _Names) -> str:
     for name, value in lowered.state.items():
         target = f"arena + {plan.offsets[name]}"
         if np.any(value):
-            lines.append(f"    memcpy({target}, {names[name]}, {value.nbytes}); /* {comment(name)} */")
+            lines.append(f"    memcpy({target}, {names[Constant(name)]}, {value.nbytes}); /* {comment(name)} */")
         else:
             lines.append(f"    memset({target}, 0, {value.nbytes}); /* {comment(name)} */")
     return "\n".join(lines)

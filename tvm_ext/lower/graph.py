@@ -6,50 +6,57 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
-from mcutrain.planner.model import ChannelForm, Graph, Op, Overlap, RowAccess, Tensor
+from mcutrain.planner.model import ChannelForm, Graph, Kind, Op, Overlap, RowAccess, Tensor
 from mcutrain.tvm_ext.dialect import attrs_of, dtype_of, op_name, shape_of
 from mcutrain.tvm_ext.function import bindings_of, flatten
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.table import KERNELS, phase_of, result_of
+from mcutrain.tvm_ext.ops.expr import dtype_of_type, shape_of_type
+from mcutrain.tvm_ext.ops.kernel import ITEM_BYTES, PLAIN, Attrs, Kernel, Shapes, Variant
+from mcutrain.tvm_ext.ops.record import OpRecord
+from mcutrain.tvm_ext.ops.table import ENTRIES, build
 from mcutrain.tvm_ext.train.training import LABEL, Training
 from mcutrain.tvm_ext.train.updates import COUNTER, RATES
-
-ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "uint32": 4, "float32": 4}
 
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor of the step: its planner tensor, shape and dtype."""
+    """One tensor of the step: its planner tensor, shape and dtype. layer: the one that makes it, or its own name."""
 
     tensor: Tensor
     shape: tuple[int, ...]
     dtype: str
+    layer: str
 
 
 @dataclass(frozen=True)
 class Call:
     """One kernel call: arguments by tensor name (inputs, then outputs), tables by content, and what reports tell of it.
 
-    shapes, dtypes, attrs: of the arguments, from which the kernel was made.
+    layer: of an update, the name of what it updates; owner: the layer of the network that the call belongs to.
+    shapes, dtypes, attrs: of the arguments, from which the kernel was made, in this variant.
     gradient_of: for an update, the name of the gradient tensor that it consumes."""
 
     op: Op
     kind: str
     phase: str
     layer: str
+    owner: str
     kernel: int
     out_shape: tuple[int, ...]
     macs: int
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]
-    attrs: Mapping[str, object]
+    attrs: Attrs
     gradient_of: str | None = None
+    variant: Variant = PLAIN
+
+    @property
+    def record(self) -> OpRecord:
+        return ENTRIES[self.kind].record
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,10 @@ def lower(training: Training) -> Lowered:
     pool = KernelPool()
     functions = {v.name_hint: f for v, f in training.module.functions_items()}
     state = _state_names(training)
-    train_step = _Lowering(pool, state).step(functions["train_step"]) if "train_step" in functions else None
-    infer = _Lowering(pool, state).step(functions["infer"])
+    owners = {p.name: p.layer for p in training.parameters}
+    has_step = "train_step" in functions
+    train_step = _Lowering(pool, state, owners).step(functions["train_step"]) if has_step else None
+    infer = _Lowering(pool, state, owners).step(functions["infer"])
     return Lowered(
         training,
         tuple(pool.kernels),
@@ -98,9 +107,7 @@ def _state_names(training: Training) -> set[str]:
     """What train_step overwrites: trained tensors, optimiser state, the step counter, and the rates beside them."""
     if not training.parameters:
         return set()
-    updated = {p.variable for p in training.parameters}
-    optimiser = {n for n in training.values if n.endswith((".velocity", ".accumulator"))}
-    return updated | optimiser | {COUNTER, RATES}
+    return {p.variable for p in training.parameters} | training.optimiser | {COUNTER, RATES}
 
 
 class KernelPool:
@@ -111,21 +118,19 @@ class KernelPool:
         self.titles: list[str] = list(titles)
         self._known: dict[str, int] = {}
 
-    def get(self, kind: str, shapes: list, dtypes: list, attrs: dict) -> int:
-        if kind not in KERNELS:
-            raise ModelError(f"layer {attrs.get('layer', '?')}: op {kind} has no kernel")
-        shared = {k: v for k, v in attrs.items() if k not in ("layer", "slots")}
-        if kind in ("qconv2d", "qconv2d_with_mask"):  # their scales are in the `scale` argument
-            shared = {k: v for k, v in shared.items() if k not in ("in_scale", "out_scale")}
-        key = json.dumps([kind, shapes, dtypes, shared], sort_keys=True)
+    def get(self, kind: str, shapes: Shapes, dtypes: Sequence[str], attrs: Attrs, variant: Variant = PLAIN) -> int:
+        """The number of the kernel. Raises ModelError naming a layer whose op has none."""
+        ignored = {"layer", *(ENTRIES[kind].record.not_in_kernel if kind in ENTRIES else ())}
+        shared = {k: v for k, v in attrs.items() if k not in ignored}
+        key = json.dumps([kind, shapes, list(dtypes), shared, asdict(variant)], sort_keys=True)
         if key not in self._known:
             self._known[key] = len(self.kernels)
-            self.kernels.append(KERNELS[kind](shapes, attrs))
+            self.kernels.append(build(kind, shapes, attrs, variant))
             self.titles.append(_title(kind, shapes, attrs))
         return self._known[key]
 
 
-def _title(kind: str, shapes: list, attrs: dict) -> str:
+def _title(kind: str, shapes: Shapes, attrs: Attrs) -> str:
     """A C-safe name that tells what the kernel is, before it is made unique."""
     name = kind.replace("relax.", "float_")
     if "kernel" in attrs:
@@ -138,8 +143,10 @@ def _title(kind: str, shapes: list, attrs: dict) -> str:
 
 
 class _Lowering:
-    def __init__(self, pool: KernelPool, state: set[str]) -> None:
-        self.pool, self.state = pool, state
+    """One Relax function on its way to a Step. owners: the layer of each tensor that trains."""
+
+    def __init__(self, pool: KernelPool, state: set[str], owners: Mapping[str, str]) -> None:
+        self.pool, self.state, self.owners = pool, state, owners
         self.names: dict[relax.Var, str] = {}
         self.tuples: dict[relax.Var, list[str]] = {}
         self.values: dict[str, Value] = {}
@@ -148,7 +155,7 @@ class _Lowering:
     def step(self, function: relax.Function) -> Step:
         for p in function.params:
             kind = "input" if p.name in ("x", LABEL) else "state" if p.name in self.state else "constant"
-            self.names[p] = self._declare(p.name, kind, shape_of(p), dtype_of(p))
+            self.names[p] = self._declare(p.name, kind, p, p.name)
         for var, value in bindings_of(function):
             if isinstance(value, relax.Call):
                 self._call(var, value)
@@ -165,34 +172,36 @@ class _Lowering:
         graph = Graph(tuple(v.tensor for v in self.values.values()), tuple(c.op for c in self.calls))
         return Step(graph, tuple(self.calls), self.values, logits, loss)
 
-    def _declare(self, name: str, kind: str, shape: list[int], dtype: str) -> str:
+    def _declare(self, name: str, kind: Kind, of: relax.Expr | relax.Type, layer: str) -> str:
+        """A tensor of the type `of`, or of that of an expression; a name that is taken gets a number behind it."""
+        ty = of if isinstance(of, relax.Type) else of.ty
+        return self._add(name, kind, shape_of_type(ty), dtype_of_type(ty), layer)
+
+    def _add(self, name: str, kind: Kind, shape: list[int], dtype: str, layer: str) -> str:
         base, n = name, 1
         while name in self.values:
             n += 1
             name = f"{base}.{n}"
         nbytes = int(np.prod(shape)) * ITEM_BYTES[dtype]
-        self.values[name] = Value(Tensor(name, nbytes, 4, kind), tuple(shape), dtype)
+        self.values[name] = Value(Tensor(name, nbytes, 4, kind), tuple(shape), dtype, layer)
         return name
 
     def _call(self, var: relax.Var, value: relax.Call) -> None:
-        kind, attrs = op_name(value), attrs_of(value)
+        kind, attrs = str(op_name(value)), attrs_of(value)
         inputs = [self.names[a] for a in value.args]
-        layer = attrs.get("layer") or self._layer_of(inputs[0])
-        shapes, dtypes = [shape_of(a) for a in value.args], [dtype_of(a) for a in value.args]
+        layer = attrs.get("layer") or self.values[inputs[0]].layer
+        shapes, dtypes = [shape_of(a) for a in value.args], tuple(dtype_of(a) for a in value.args)
         number = self.pool.get(kind, shapes, dtypes, attrs)
-        kernel = self.pool.kernels[number]
-        phase = phase_of(kind)
-        outputs = self._outputs(var, kind, layer, phase)
-        scratch = []
-        if kernel.scratch:
-            scratch = [self._declare(f"{layer}:{phase}.scratch", "scratch", [kernel.scratch], "uint8")]
+        kernel, record = self.pool.kernels[number], ENTRIES[kind].record
+        outputs = self._outputs(var, record, layer)
+        scratch = f"{layer}:{record.phase}.scratch"
         op = Op(
             name=self._op_name(f"{layer}:{kind}"),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
-            scratch=tuple(scratch),
+            scratch=(self._add(scratch, "scratch", [kernel.scratch], "uint8", layer),) if kernel.scratch else (),
             overlaps=tuple(Overlap(inputs[i], outputs[o], distance) for i, o, distance in kernel.overlaps),
-            mutates=_mutated(inputs) if phase == "update" else (),
+            mutates=tuple(inputs[i] for i in kernel.mutates),
             rows=kernel.rows or 0,
             reads=tuple(RowAccess(inputs[i], *access) for i, *access in kernel.reads),
             accumulates=kernel.accumulates,
@@ -202,43 +211,39 @@ class _Lowering:
             ),
             macs=kernel.macs,
         )
-        out_shape = self.values[outputs[0]].shape if outputs else tuple(shapes[0])
-        gradient = inputs[1] if kind == "sgd" else None
-        made_from = (tuple(map(tuple, shapes)), tuple(dtypes), attrs)
-        self.calls.append(Call(op, kind, phase, layer, number, out_shape, kernel.macs, *made_from, gradient))
+        self.calls.append(
+            Call(
+                op,
+                kind,
+                record.phase,
+                layer,
+                self.owners.get(layer, layer),
+                number,
+                out_shape=self.values[outputs[0]].shape if outputs else tuple(shapes[0]),
+                macs=kernel.macs,
+                shapes=tuple(map(tuple, shapes)),
+                dtypes=dtypes,
+                attrs=attrs,
+                gradient_of=None if record.gradient_operand is None else inputs[record.gradient_operand],
+            )
+        )
 
-    def _outputs(self, var: relax.Var, kind: str, layer: str, phase: str) -> list[str]:
-        if phase == "update":  # the new state lies where the old one was
+    def _outputs(self, var: relax.Var, record: OpRecord, layer: str) -> list[str]:
+        if record.phase == "update":  # the new state lies where the old one was
             self.names[var] = var.name
             return []
-        if isinstance(var.ty, relax.TupleType):
-            names = [
-                self._declare(layer, "activation", [int(v) for v in f.shape.values], _dtype(f))
-                for f in var.ty.fields[:1]
+        if record.companion is not None and isinstance(var.ty, relax.TupleType):
+            result, companion = var.ty.fields
+            self.tuples[var] = [
+                self._declare(layer, "activation", result, layer),
+                self._declare(f"{layer}:{record.companion.name}", "activation", companion, layer),
             ]
-            kept, what = var.ty.fields[1], kind.rsplit("_", 1)[1]  # a mask, or indices
-            shape = [int(v) for v in kept.shape.values]
-            names.append(self._declare(f"{layer}:{what}", "activation", shape, _dtype(kept)))
-            self.tuples[var] = names
-            return names
-        role = "gradient" if phase == "backward" and dtype_of(var) == "float32" else "activation"
-        self.names[var] = self._declare(layer + result_of(kind), role, shape_of(var), dtype_of(var))
+            return self.tuples[var]
+        role: Kind = "gradient" if record.phase == "backward" and dtype_of(var) == "float32" else "activation"
+        self.names[var] = self._declare(layer + record.result, role, var, layer)
         return [self.names[var]]
 
     def _op_name(self, name: str) -> str:
         """Op names are unique: a layer has one forward op, but may have two backward ops of one kind."""
         taken = {c.op.name for c in self.calls}
         return next(n for n in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-
-    def _layer_of(self, name: str) -> str:
-        return name.split(":")[0]
-
-
-def _mutated(inputs: list[str]) -> tuple[str, ...]:
-    """What an update overwrites: its first operand, and optimiser state behind the counter."""
-    behind = inputs[inputs.index(COUNTER) + 1 :] if COUNTER in inputs else []
-    return (inputs[0], *behind)
-
-
-def _dtype(ty: relax.Type) -> str:
-    return str(getattr(ty.dtype, "dtype", ty.dtype))

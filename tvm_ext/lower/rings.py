@@ -9,8 +9,6 @@ from mcutrain.planner.model import Stream
 from mcutrain.planner.stream.rewrite import members
 from mcutrain.tvm_ext.lower.graph import Call, KernelPool, Lowered
 
-SUMS = ("qadd", "qadd_with_mask", "fadd")
-
 
 def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
     """The calls of the streams over kernels that address their tensors inside a stream as rings of rows."""
@@ -37,22 +35,16 @@ def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
 
 
 def _streamed(pool: KernelPool, call: Call, stream: Stream | None) -> Call:
-    """Rings are told to a kernel as attributes: ring_in (of an op with several inputs one each) and ring_out; and the
-    axis."""
+    """The call over the variant of its kernel for this stream: its axis, and the rings of what it reads and makes."""
     if stream is None:
         return call
     rings, (op,) = dict(stream.rings), members({stream.ops[0]: call.op}, replace(stream, ops=stream.ops[:1]))
-    inputs = [access.tensor for access in op.reads]
-    if call.kind in SUMS:
-        names = ["ring_a", "ring_b"]
-    elif call.kind == "concat":
-        names = [f"ring_in{i}" for i in range(len(inputs))]
-    else:
-        names = ["ring_in"]
-    pairs = [*zip(names, inputs, strict=False), *(("ring_out", o) for o in op.outputs[:1])]
-    own = {key: rings[tensor] for key, tensor in pairs if tensor in rings}
-    own |= {"axis": stream.axis} if stream.axis == "channels" else {}
-    if not own:
+    taken = [rings.get(access.tensor, 0) for access in op.reads]
+    while taken and not taken[-1]:
+        taken.pop()  # what is whole is not named: equal variants share a kernel
+    made = rings.get(op.outputs[0], 0) if op.outputs else 0
+    variant = replace(call.variant, rings_in=tuple(taken), ring_out=made, axis=stream.axis)
+    if variant == call.variant:
         return replace(call, op=op)
-    kernel = pool.get(call.kind, list(call.shapes), list(call.dtypes), {**call.attrs, **own})
-    return replace(call, op=op, kernel=kernel)
+    kernel = pool.get(call.kind, list(map(list, call.shapes)), call.dtypes, call.attrs, variant)
+    return replace(call, op=op, kernel=kernel, variant=variant)

@@ -1,7 +1,7 @@
-"""Which form of a kernel runs, where there are several with the same results: chosen from instruction counts that were
-measured on the emulator and are kept, so that a compile measures nothing and two compiles agree.
+"""Which variant of a kernel runs, where there are several with the same results: chosen from instruction counts that
+were measured on the emulator and are kept, so that a compile measures nothing and two compiles agree.
 
-A form is a dict of attributes beside the op's own. Counts are those of one call over all rows."""
+Counts are those of one call over all rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.kernels.conv import WIDE, can_be_wide, wide
 from mcutrain.tvm_ext.lower.graph import Call, KernelPool, Lowered
+from mcutrain.tvm_ext.ops.conv.convolution import NARROW as NARROW
+from mcutrain.tvm_ext.ops.conv.convolution import WIDENED as WIDENED
+from mcutrain.tvm_ext.ops.conv.dense import wide
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Variant
+from mcutrain.tvm_ext.ops.table import ENTRIES, Part
 
-Counts = Mapping[str, Mapping[str, int]]  # kernel -> form -> instructions
+Counts = Mapping[str, Mapping[str, int]]  # kernel -> variant -> instructions
 TUNED = Path(__file__).with_name("tuned.json")
-NARROW, WIDENED = "narrow weights", "wide weights"
 WORTH = 64  # instructions that a byte of flash must save, in one inference
 # of flash, kept for the code, which is not known before linking; the published networks' largest takes 83 KB
 CODE_BYTES = 96 << 10
@@ -35,11 +38,12 @@ class Widened:
     saved_instructions: int
 
 
-def forms(call: Call) -> dict[str, dict]:
-    """The forms that a call's kernel can take, by name; the first runs where nothing was measured."""
-    if call.kind == "qconv2d" and can_be_wide(list(map(list, call.shapes)), dict(call.attrs)):
-        return {NARROW: {}, WIDENED: {"weights": WIDE}}
-    return {"": {}}
+def variants(call: Call) -> Mapping[str, Variant]:
+    """The variants that a call's kernel can take, by name; the first runs where nothing was measured."""
+    rule = call.record.variants
+    if rule is None or ENTRIES[call.kind].part is Part.BOTH:
+        return {"": PLAIN}
+    return rule(list(map(list, call.shapes)), call.attrs)
 
 
 def key(call: Call) -> str:
@@ -71,21 +75,21 @@ def flash_allowance(lowered: Lowered, flash_bytes: int) -> int:
 
 
 def tuned(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Lowered, tuple[Widened, ...]]:
-    """The same step over the cheapest forms, and the layers whose form costs flash: where a byte saves WORTH
+    """The same step over the cheapest variants, and the layers whose variant costs flash: where a byte saves WORTH
     instructions, the best saving a byte first, as far as `flash_bytes` go."""
     widened = _widened(lowered, counts, flash_bytes)
     layers = {one.layer for one in widened}
     pool = KernelPool(lowered.kernels, lowered.kernel_titles)
 
-    def formed(call: Call) -> Call:
-        if call.kind != "qconv2d" or call.layer not in layers:
+    def chosen(call: Call) -> Call:
+        if call.layer not in layers or WIDENED not in variants(call):
             return call
-        attrs = {**call.attrs, **forms(call)[WIDENED]}
-        number = pool.get(call.kind, list(map(list, call.shapes)), list(call.dtypes), attrs)
-        return replace(call, attrs=attrs, kernel=number)
+        variant = variants(call)[WIDENED]
+        number = pool.get(call.kind, list(map(list, call.shapes)), call.dtypes, call.attrs, variant)
+        return replace(call, variant=variant, kernel=number)
 
     infer, train_step = (
-        step and replace(step, calls=tuple(map(formed, step.calls))) for step in (lowered.infer, lowered.train_step)
+        step and replace(step, calls=tuple(map(chosen, step.calls))) for step in (lowered.infer, lowered.train_step)
     )
     kernels, titles = tuple(pool.kernels), tuple(pool.titles)
     return replace(lowered, kernels=kernels, kernel_titles=titles, infer=infer, train_step=train_step), widened
@@ -100,7 +104,7 @@ def read_counts(core: str, path: Path | None = None) -> Counts:
 
 
 def read_table(path: Path) -> dict[str, dict[str, dict[str, int]]]:
-    """A file of counts: core -> kernel -> form -> instructions. Raises ModelError."""
+    """A file of counts: core -> kernel -> variant -> instructions. Raises ModelError."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         _check(table, ("core", "kernel", "form"), "the file")
@@ -127,7 +131,7 @@ def _check(value: object, levels: Sequence[str], where: str) -> None:
 
 
 def _choices(lowered: Lowered) -> Sequence[Call]:
-    """Calls of the forward pass with more than one form, whose weights are constants that nobody else reads."""
+    """Calls of the forward pass with more than one variant, whose weights are constants that nobody else reads."""
     calls = [*lowered.infer.calls, *(lowered.train_step.calls if lowered.train_step else ())]
     readers: dict[str, set[str]] = {}
     for call in calls:
@@ -136,7 +140,7 @@ def _choices(lowered: Lowered) -> Sequence[Call]:
     return [
         call
         for call in lowered.infer.calls
-        if len(forms(call)) > 1 and call.op.inputs[1] in lowered.constants and len(readers[call.op.inputs[1]]) == 1
+        if len(variants(call)) > 1 and call.op.inputs[1] in lowered.constants and len(readers[call.op.inputs[1]]) == 1
     ]
 
 

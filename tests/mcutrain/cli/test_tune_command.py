@@ -17,10 +17,10 @@ from mcutrain.firmware import measure_variants as tuning
 from mcutrain.pipeline import lowered_step
 from mcutrain.planner.errors import ModelError, OutputError
 from mcutrain.targets import board as boards
-from mcutrain.tvm_ext.kernels.table import KERNELS
 from mcutrain.tvm_ext.lower import variants as forms
 from mcutrain.tvm_ext.lower.graph import Lowered
 from mcutrain.tvm_ext.model import Model
+from mcutrain.tvm_ext.ops.table import build
 from tests.mcutrain.conftest import Ran
 from tests.mcutrain.tiny import OPTIONS
 
@@ -136,7 +136,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_anything_runs(
 def test_the_arrays_of_a_large_convolution_have_no_room() -> None:
     attrs = {"depthwise": False, "kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "trained_channels": []}
     attrs |= {"in_zero": 0, "out_zero": 0, "lo": -128, "hi": 127, "rounding": "even", "layer": "large"}
-    kernel = KERNELS["qconv2d"]([[1, 112, 112, 32], [64, 1, 1, 32], [64], [64]], attrs)
+    kernel = build("qconv2d", [[1, 112, 112, 32], [64, 1, 1, 32], [64], [64]], attrs)
     arrays = 112 * 112 * 32 + 64 * 32 + 2 * 4 * 64 + 112 * 112 * 64
     assert tuning.array_bytes(kernel) == arrays + kernel.scratch > tuning.MEMORY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.kernels import conv_backward, elementwise, parameter_grads
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_forward_kernels import DENSE, DEPTHWISE, OBLONG
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.cases import ConvCase, adjoint, conv_case
@@ -34,7 +34,7 @@ def test_input_gradient(size: int, is_depthwise: bool) -> None:
     kernels = []
     for case in cases:
         shapes = [list(case.out_shape), *(list(w.shape) for w in case.weights)]
-        kernels.append(conv_backward.conv2d_input_grad(shapes, {**case.attrs, "shape": list(case.x.shape)}))
+        kernels.append(build("conv2d_input_grad", shapes, {**case.attrs, "shape": list(case.x.shape)}))
     prepare(kernels)
     for number, (case, kernel) in enumerate(zip(cases, kernels, strict=True)):
         g, out = adjoint(number, case.out_shape), np.full(case.x.shape, np.nan, np.float32)
@@ -56,7 +56,7 @@ def test_weight_gradient(size: int, is_depthwise: bool) -> None:
             shape[0 if is_depthwise else 3] = len(trained)
         kept.append(np.ascontiguousarray(case.x[..., trained]) if trained else case.x)
         attrs = {**case.attrs, "shape": shape}
-        kernels.append(parameter_grads.conv2d_weight_grad([list(kept[-1].shape), list(case.out_shape)], attrs))
+        kernels.append(build("conv2d_weight_grad", [list(kept[-1].shape), list(case.out_shape)], attrs))
     prepare(kernels)
     for number, (case, kernel, x) in enumerate(zip(cases, kernels, kept, strict=True)):
         g = adjoint(number, case.out_shape)
@@ -73,7 +73,7 @@ def test_weight_gradient(size: int, is_depthwise: bool) -> None:
 
 def test_bias_gradient() -> None:
     shapes = [(1, 7, 5, 9), (1, 1, 1, 4), (1, 16, 16, 3)]
-    kernels = [parameter_grads.conv2d_bias_grad([list(s)], {}) for s in shapes]
+    kernels = [build("conv2d_bias_grad", [list(s)], {}) for s in shapes]
     prepare(kernels)
     for number, (shape, kernel) in enumerate(zip(shapes, kernels, strict=True)):
         g, out = adjoint(number, shape), np.full(shape[3], np.nan, np.float32)
@@ -86,7 +86,7 @@ def test_taken_channels() -> None:
     """In the order of the list, also where that is not ascending."""
     x = np.random.default_rng(0).integers(-128, 128, (1, 5, 3, 11)).astype(np.int8)
     lists = [[0, 4, 10], [7], [9, 2, 5], list(range(11))]
-    kernels = [conv_backward.take_channels([list(x.shape)], {"channels": c}) for c in lists]
+    kernels = [build("take_channels", [list(x.shape)], {"channels": c}) for c in lists]
     prepare(kernels)
     for channels, kernel in zip(lists, kernels, strict=True):
         out = np.zeros((1, 5, 3, len(channels)), np.int8)
@@ -108,7 +108,7 @@ def masked_operands(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def test_masked_scale_per_channel() -> None:
-    kernels = [elementwise.mask_scale([list(s)], {}) for s in MASKED_SHAPES]
+    kernels = [build("mask_scale", [list(s)], {}) for s in MASKED_SHAPES]
     prepare(kernels)
     for shape, kernel in zip(MASKED_SHAPES, kernels, strict=True):
         g, passes, packed = masked_operands(shape)
@@ -120,7 +120,7 @@ def test_masked_scale_per_channel() -> None:
 
 def test_masked_scale_by_a_factor() -> None:
     factor = 0.123456789
-    kernels = [elementwise.mask_scale([list(s)], {"factor": factor}) for s in MASKED_SHAPES]
+    kernels = [build("mask_scale", [list(s)], {"factor": factor}) for s in MASKED_SHAPES]
     prepare(kernels)
     for shape, kernel in zip(MASKED_SHAPES, kernels, strict=True):
         g, passes, packed = masked_operands(shape)
@@ -131,8 +131,8 @@ def test_masked_scale_by_a_factor() -> None:
 
 def test_spread_and_sum() -> None:
     g, out = adjoint(0, (1, 1, 1, 5)), np.zeros((1, 3, 7, 5), np.float32)
-    run(elementwise.spread([[1, 1, 1, 5]], {"shape": [1, 3, 7, 5]}), [g], [out])
+    run(build("spread", [[1, 1, 1, 5]], {"shape": [1, 3, 7, 5]}), [g], [out])
     np.testing.assert_array_equal(out, np.broadcast_to(g / np.float32(21), out.shape))
     a, b = adjoint(1, (1, 3, 7, 5)), adjoint(2, (1, 3, 7, 5))
-    run(elementwise.add([[1, 3, 7, 5]] * 2, {}), [a, b], [out])
+    run(build("relax.add", [[1, 3, 7, 5]] * 2, {}), [a, b], [out])
     np.testing.assert_array_equal(out, a + b)

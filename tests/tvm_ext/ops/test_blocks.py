@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from mcutrain import pipeline
 from mcutrain.planner.policy import Policy, Update
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.table import KERNELS
 from mcutrain.tvm_ext.lower.graph import lower
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
+from mcutrain.tvm_ext.ops.table import KERNELS, build
 from mcutrain.tvm_ext.train.training import train
 from tests.tiny_network import LAYERS
 from tests.tvm_ext.ops.test_sgd import Tensor
@@ -69,8 +69,8 @@ class Case:
     out_shape: tuple[int, ...]
     out_axis: int
 
-    def kernel(self, **more: object) -> Kernel:
-        return KERNELS[self.kind]([list(a.shape) for a in self.operands], {**self.attrs, **more})
+    def kernel(self, variant: Variant = PLAIN) -> Kernel:
+        return build(self.kind, [list(a.shape) for a in self.operands], self.attrs, variant)
 
 
 def check(cases: Sequence[Case], turn: int, forms: int) -> None:
@@ -84,7 +84,7 @@ def check(cases: Sequence[Case], turn: int, forms: int) -> None:
         for form in whole.by_channel:
             choices = RINGS[bool(form[1]), not form[2]]
             rings = dict(zip(("ring_in", "ring_out"), choices[turn_of_case % len(choices)], strict=True))
-            kernel = case.kernel(axis="channels", **{name: n for name, n in rings.items() if n})
+            kernel = case.kernel(Variant((rings["ring_in"],), rings["ring_out"], "channels"))
             runs.append((case, whole, kernel, form, rings))
     prepare([*wholes, *(kernel for _, _, kernel, _, _ in runs)])
     for case, whole, kernel, form, rings in runs:
@@ -190,7 +190,7 @@ def test_mask_scale_in_the_ring_of_its_input(height: int, width: int, counts: Co
     cases = [masked(height, width, n, seed) for n in counts]
     wholes = [case.kernel() for case in cases]
     sizes = [whole.by_channel[0][0] for whole in wholes]
-    ringed = [c.kernel(axis="channels", ring_in=n, ring_out=n) for c, n in zip(cases, sizes, strict=True)]
+    ringed = [c.kernel(Variant((n,), n, "channels")) for c, n in zip(cases, sizes, strict=True)]
     prepare([*wholes, *ringed])
     for case, whole, kernel, blocks in zip(cases, wholes, ringed, sizes, strict=True):
         g, *others = case.operands
@@ -231,7 +231,7 @@ def test_the_weight_gradient_of_trained_depthwise_channels_has_no_blocks() -> No
     """Its g has other channels than the slice: a block of one is no block of the other."""
     case = conv_case(0, 4, 4, 6, 6, 3, depthwise=True, trained=(1, 4))
     shapes = [list(case.x[..., :2].shape), list(case.out_shape)]
-    assert KERNELS["conv2d_weight_grad"](shapes, {**case.attrs, "shape": [2, 3, 3]}).by_channel == ()
+    assert build("conv2d_weight_grad", shapes, {**case.attrs, "shape": [2, 3, 3]}).by_channel == ()
 
 
 @few(2)

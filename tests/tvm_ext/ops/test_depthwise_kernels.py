@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mcutrain.targets import board as boards
-from mcutrain.tvm_ext.kernels.table import KERNELS
+from mcutrain.tvm_ext.ops.kernel import Variant
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_forward_kernels import check_all, kernel_of
 from tests.tvm_ext.ops.test_kernels_on_device import job
 from tests.tvm_ext.support.cases import ConvCase, conv_case
@@ -92,7 +93,7 @@ def test_rows_of_a_ring(size: tuple[int, ...], ring: int) -> None:
     case = conv_case(7, h, w, c, c, k, s, depthwise=True)
     y = np.zeros(case.out_shape, np.int8)
     run(kernel_of(case, False), case.arguments, [y])
-    ringed = KERNELS["qconv2d"](case.shapes, {**case.attrs, "ring_in": k + ring, "ring_out": 2})
+    ringed = build("qconv2d", case.shapes, case.attrs, Variant((k + ring,), 2))
     ring_in, ring_out = np.zeros((k + ring, w, c), np.int8), np.zeros((2, *y.shape[2:]), np.int8)
     made = 0
     for row in range(y.shape[1]):

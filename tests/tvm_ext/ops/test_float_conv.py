@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from mcutrain.tvm_ext.dialect import mask_shape
-from mcutrain.tvm_ext.kernels import conv_backward, float_conv, parameter_grads
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_blocks import FILTERS, IMAGE, Case, check
 from tests.tvm_ext.ops.test_forward_kernels import DENSE, DEPTHWISE, OBLONG
 from tests.tvm_ext.support import reference
@@ -61,8 +61,9 @@ def operands(case: ConvCase) -> list[np.ndarray]:
     return [case.x, *case.weights, case.bias]
 
 
-def forward(case: ConvCase, with_mask: bool, **more: object) -> Kernel:
-    return float_conv.fconv2d([list(a.shape) for a in operands(case)], {**case.attrs, **more}, with_mask)
+def forward(case: ConvCase, with_mask: bool, variant: Variant = PLAIN, **more: object) -> Kernel:
+    shapes = [list(a.shape) for a in operands(case)]
+    return build("fconv2d_with_mask" if with_mask else "fconv2d", shapes, {**case.attrs, **more}, variant)
 
 
 def torch_layer(case: ConvCase, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -169,12 +170,12 @@ def test_backward(size: int, depthwise: bool) -> None:
         kernels.append(
             (
                 forward(case, True),
-                conv_backward.conv2d_input_grad([g_shape, *weights], {**case.attrs, "shape": list(case.x.shape)}),
-                parameter_grads.conv2d_weight_grad([x_shape, g_shape], {**case.attrs, "shape": shape}),
-                parameter_grads.conv2d_bias_grad([g_shape], {}),
+                build("conv2d_input_grad", [g_shape, *weights], {**case.attrs, "shape": list(case.x.shape)}),
+                build("conv2d_weight_grad", [x_shape, g_shape], {**case.attrs, "shape": shape}),
+                build("conv2d_bias_grad", [g_shape], {}),
             )
         )
-    taken = conv_backward.take_channels([[1, 5, 3, 11]], {"channels": [9, 2, 5], "dtype": "float32"})
+    taken = build("take_channels", [[1, 5, 3, 11]], {"channels": [9, 2, 5], "dtype": "float32"})
     prepare([taken, *(k for group in kernels for k in group)])
     for number, (case, (both, *backward)) in enumerate(zip(cases, kernels, strict=True)):
         g, trained = adjoint(number, case.out_shape), case.attrs["trained_channels"]
@@ -202,7 +203,7 @@ def test_backward(size: int, depthwise: bool) -> None:
 def test_row_by_row_over_rings(kernel: int, stride: int, depthwise: bool) -> None:
     case = floating(conv_case(kernel, 9, 6, 8, 8, kernel, stride, depthwise), (0.0, 6.0))
     outputs = [np.zeros(case.out_shape, np.float32), np.zeros(mask_shape(list(case.out_shape)), np.uint8)]
-    check_rows(lambda rings: forward(case, True, **rings), operands(case), outputs)
+    check_rows(lambda variant: forward(case, True, variant), operands(case), outputs)
 
 
 def input_gradient(case: ConvCase) -> Case:

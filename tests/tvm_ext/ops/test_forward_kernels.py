@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.kernels import conv, depthwise, elementwise
+from mcutrain.tvm_ext.ops.kernel import Kernel
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.cases import ConvCase, conv_case
 from tests.tvm_ext.support.run_kernel import prepare, run
@@ -39,12 +40,11 @@ BLOCKS = [(3, 4, 24, 16), (2, 8, 7, 24, 3), (2, 5, 9, 8), (3, 4, 20, 16, 1, (2, 
 CLAMPS = [(-128, 127), (-20, 35), (4, 5)]
 
 
-def kernel_of(case: ConvCase, with_mask: bool) -> conv.Kernel:
-    build = depthwise.depthwise if case.attrs["depthwise"] else conv.qconv2d
-    return build(case.shapes, case.attrs, with_mask)
+def kernel_of(case: ConvCase, with_mask: bool) -> Kernel:
+    return build("qconv2d_with_mask" if with_mask else "qconv2d", case.shapes, case.attrs)
 
 
-def check_conv(case: ConvCase, kernel: conv.Kernel) -> np.ndarray:
+def check_conv(case: ConvCase, kernel: Kernel) -> np.ndarray:
     """Run and compare bits, outputs and mask; the values before the clamp are returned."""
     acc = reference.accumulate(case.x, case.weight, case.bias, case.attrs)
     assert acc.min() >= -(2**31) and acc.max() < 2**31
@@ -179,7 +179,9 @@ def test_residual_add(lo: int, hi: int) -> None:
     rng = np.random.default_rng(lo & 255)
     attrs = {**ADD, "lo": lo, "hi": hi, "layer": "add"}
     shapes = [(1, 4, 5, 3), (1, 32, 16, 8)]
-    kernels = [elementwise.qadd([list(s)] * 2, attrs, mask) for s in shapes for mask in (False, True)]
+    kernels = [
+        build("qadd_with_mask" if mask else "qadd", [list(s)] * 2, attrs) for s in shapes for mask in (False, True)
+    ]
     prepare(kernels)
     for index, kernel in enumerate(kernels):
         a, b = (rng.integers(-128, 128, shapes[index // 2]).astype(np.int8) for _ in range(2))
@@ -198,13 +200,13 @@ def test_residual_add_of_every_pair_of_values(rounding: str) -> None:
     a, b = (v.reshape(1, 256, 256, 1).astype(np.int8) for v in np.mgrid[-128:128, -128:128])
     attrs = {**ADD, "lo": -128, "hi": 127, "layer": "add", "rounding": rounding}
     y = np.zeros_like(a)
-    run(elementwise.qadd([list(a.shape)] * 2, attrs, False), [a, b], [y])
+    run(build("qadd", [list(a.shape)] * 2, attrs), [a, b], [y])
     np.testing.assert_array_equal(y, reference.clamp(reference.add_values(a, b, attrs), attrs))
 
 
 def test_mean_rounds_halves_to_even() -> None:
     shapes = [(1, 2, 1, 6), (1, 4, 4, 12), (1, 3, 5, 7), (1, 64, 64, 3)]
-    kernels = [elementwise.qmean([list(s)], {"layer": "pool"}) for s in shapes]
+    kernels = [build("qmean", [list(s)], {"layer": "pool"}) for s in shapes]
     prepare(kernels)
     halves = np.array([[1, 2, -1, -2, 127, -128], [2, 3, -2, -3, 126, -127]]).reshape(shapes[0]).astype(np.int8)
     rng = np.random.default_rng(0)
@@ -229,7 +231,7 @@ def test_rows_in_parts_equal_the_whole(kind: str) -> None:
         rng = np.random.default_rng(1)
         arguments = [rng.integers(-128, 128, (1, 5, 3, 3)).astype(np.int8) for _ in range(2)]
         attrs = {**ADD, "lo": -20, "hi": 30, "layer": "add"}
-        kernel, out_shape = elementwise.qadd([[1, 5, 3, 3]] * 2, attrs, True), (1, 5, 3, 3)
+        kernel, out_shape = build("qadd_with_mask", [[1, 5, 3, 3]] * 2, attrs), (1, 5, 3, 3)
     else:
         kernel, arguments, out_shape = kernel_of(case, True), case.arguments, case.out_shape
     height, row_bytes = out_shape[1], (out_shape[2] * out_shape[3] + 7) // 8

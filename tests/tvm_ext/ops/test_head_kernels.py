@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.kernels import head
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.cases import adjoint
 from tests.tvm_ext.support.run_kernel import prepare, run
@@ -30,9 +30,9 @@ def test_dense_and_its_gradients(n_in: int, n_out: int, dtype: str) -> None:
     x = x if dtype == "int8" else adjoint(4, shape)
     attrs = ATTRS if dtype == "int8" else {**ATTRS, "dtype": dtype}  # int8 where no attribute says otherwise
     w, b, g = adjoint(1, (n_out, n_in)), adjoint(2, (n_out,)), adjoint(3, (n_out,))
-    forward = head.dense([list(x.shape), [n_out, n_in], [n_out]], attrs)
-    weight_grad = head.dense_weight_grad([list(x.shape), [n_out]], attrs)
-    input_grad = head.dense_input_grad([[n_out], [n_out, n_in]], {**attrs, "shape": list(x.shape)})
+    forward = build("dense", [list(x.shape), [n_out, n_in], [n_out]], attrs)
+    weight_grad = build("dense_weight_grad", [list(x.shape), [n_out]], attrs)
+    input_grad = build("dense_input_grad", [[n_out], [n_out, n_in]], {**attrs, "shape": list(x.shape)})
     prepare([forward, weight_grad, input_grad])
     f, wide, g64 = features_of(x), w.astype(np.float64), g.astype(np.float64)
     y = np.zeros(n_out, np.float32)

@@ -15,9 +15,9 @@ import pytest
 from mcutrain.firmware.toolchain import INCLUDE, find_compiler
 from mcutrain.planner.model import RowAccess
 from mcutrain.targets import board as boards
-from mcutrain.tvm_ext.kernels import conv, elementwise
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.table import KERNELS
+from mcutrain.tvm_ext.ops.conv.dense import can_be_wide, wide
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_forward_kernels import ADD, CLAMPS, OBLONG, block_cases, cases_at_their_ends, kernel_of
 from tests.tvm_ext.ops.test_sgd import Tensor, weights
 from tests.tvm_ext.support.cases import ConvCase, conv_case
@@ -71,14 +71,14 @@ def steep_case(rounding: str, depthwise: bool) -> ConvCase:
 def wide_jobs() -> list[tuple[Job, Job]]:
     """The same convolution with weights as they are and laid out beforehand."""
     strided = [conv_case(103, *size[:5], 2) for size in STRIDED[:2]]
-    cases = [c for c in [*block_cases(), *strided, *cases_at_their_ends()] if conv.can_be_wide(c.shapes, c.attrs)]
+    cases = [c for c in [*block_cases(), *strided, *cases_at_their_ends()] if can_be_wide(c.shapes, c.attrs)]
     return [
         (
             job(case, kernel_of(case, False)),
             job(
                 case,
-                conv.qconv2d(case.shapes, {**case.attrs, "weights": conv.WIDE}, False),
-                [case.x, conv.wide(case.weight), *case.arguments[2:]],
+                build("qconv2d", case.shapes, case.attrs, Variant(wide_weights=True)),
+                [case.x, wide(case.weight), *case.arguments[2:]],
             ),
         )
         for case in cases
@@ -86,13 +86,11 @@ def wide_jobs() -> list[tuple[Job, Job]]:
     ]
 
 
-def ring_jobs(
-    build: Callable[[dict], Kernel], inputs: Sequence, shape: Sequence[int], names: Sequence[str]
-) -> list[Job]:
+def ring_jobs(make: Callable[[Variant], Kernel], inputs: Sequence, shape: Sequence[int]) -> list[Job]:
     """Row by row, in rings as small as can be that hold nothing but what a row takes; the output in a ring of 2."""
-    accesses = {i: RowAccess("", *access) for i, *access in build({}).reads}
+    accesses = {i: RowAccess("", *access) for i, *access in make(PLAIN).reads}
     sizes = {i: ring_size(access, shape[1]) for i, access in accesses.items()}
-    kernel = build({**dict(zip(names, sizes.values(), strict=True)), "ring_out": 2})
+    kernel = make(Variant(tuple(sizes.values()), 2))
     outputs = [wrong((2, *shape[2:]), np.int8), *outputs_of(shape, kernel)[1:]]
     return [Job(kernel, rings_for(inputs, accesses, sizes, row), outputs, (row, row + 1)) for row in range(shape[1])]
 
@@ -103,15 +101,14 @@ def over_rings() -> list[Job]:
         case = conv_case(120 + i, 9, 8, 8, 8, k, s, depthwise, trained, clamp=(WHOLE, PART)[i % 2])
         kind = "qconv2d_with_mask" if i % 3 else "qconv2d"
 
-        def build(rings: dict, case: ConvCase = case, kind: str = kind) -> Kernel:
-            return KERNELS[kind](case.shapes, {**case.attrs, **rings})
+        def make(variant: Variant, case: ConvCase = case, kind: str = kind) -> Kernel:
+            return build(kind, case.shapes, case.attrs, variant)
 
-        jobs += ring_jobs(build, case.arguments, case.out_shape, ("ring_in",))
+        jobs += ring_jobs(make, case.arguments, case.out_shape)
     attrs, operands = {**ADD, "lo": -20, "hi": 127, "layer": "add"}, [conv_case(i, 5, 7, 5, 5, 1).x for i in range(2)]
     shapes = [[1, 5, 7, 5]] * 2
     for kind in ("qadd", "qadd_with_mask"):
-        jobs += ring_jobs(lambda rings, kind=kind: KERNELS[kind](shapes, {**attrs, **rings}), operands, shapes[0],
-                          ("ring_a", "ring_b"))  # fmt: skip
+        jobs += ring_jobs(lambda variant, kind=kind: build(kind, shapes, attrs, variant), operands, shapes[0])
     return jobs
 
 
@@ -132,7 +129,7 @@ def sums() -> list[Job]:
 
 
 def sum_job(a: np.ndarray, b: np.ndarray, attrs: dict, with_mask: bool) -> Job:
-    kernel = elementwise.qadd([list(a.shape)] * 2, attrs, with_mask)
+    kernel = build("qadd_with_mask" if with_mask else "qadd", [list(a.shape)] * 2, attrs)
     return Job(kernel, [a, b], outputs_of(a.shape, kernel))
 
 

@@ -11,8 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcutrain.tvm_ext.kernels import layout
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_overlaps import check as check_overlaps
 from tests.tvm_ext.support.run_kernel import prepare, run
 from tests.tvm_ext.support.streaming import check_rows
@@ -29,10 +29,9 @@ DRAWS = 8
 class Case:
     """build(more attributes), operands of a seed, and what numpy makes of them."""
 
-    build: Callable[[dict], Kernel]
+    build: Callable[[Variant], Kernel]
     operands: Callable[[int], list[np.ndarray]]
     result: Callable[..., np.ndarray]
-    rings: tuple[str, ...] = ("ring_in",)
 
 
 def random(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
@@ -43,17 +42,16 @@ def random(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
 def concat(height: int, width: int, counts: list[int], dtype: str) -> Case:
     shapes = [(1, height, width, n) for n in counts]
     return Case(
-        lambda more: layout.concat([list(s) for s in shapes], {"dtype": dtype, **more}),
+        lambda variant: build("concat", [list(s) for s in shapes], {"dtype": dtype}, variant),
         lambda seed: [random(s, dtype, seed + 100 * i) for i, s in enumerate(shapes)],
         lambda *inputs: np.concatenate(inputs, axis=3),
-        tuple(f"ring_in{i}" for i in range(len(counts))),
     )
 
 
 def pad(shape: tuple[int, ...], padding: list[int], dtype: str, value: float) -> Case:
     (top, left, bottom, right), attrs = padding, {"padding": padding, "value": value, "dtype": dtype}
     return Case(
-        lambda more: layout.pad([list(shape)], {**attrs, **more}),
+        lambda variant: build("pad", [list(shape)], attrs, variant),
         lambda seed: [random(shape, dtype, seed)],
         lambda x: np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=np.float32(value)),
     )
@@ -62,7 +60,7 @@ def pad(shape: tuple[int, ...], padding: list[int], dtype: str, value: float) ->
 def slice_channels(shape: tuple[int, ...], begin: int, n: int) -> Case:
     attrs = {"shape": [*shape[:3], n], "begin": begin}
     return Case(
-        lambda more: layout.slice_channels([list(shape)], {**attrs, **more}),
+        lambda variant: build("slice_channels", [list(shape)], attrs, variant),
         lambda seed: [random(shape, "float32", seed)],
         lambda g: g[..., begin : begin + n],
     )
@@ -74,7 +72,7 @@ def crop(shape: tuple[int, ...], padding: list[int]) -> Case:
     whole = (1, shape[1] + top + bottom, shape[2] + left + right, shape[3])
     attrs = {"shape": list(shape), "padding": padding}
     return Case(
-        lambda more: layout.crop([list(whole)], {**attrs, **more}),
+        lambda variant: build("crop", [list(whole)], attrs, variant),
         lambda seed: [random(whole, "float32", seed)],
         lambda g: g[:, top : top + shape[1], left : left + shape[2]],
     )
@@ -99,7 +97,7 @@ CASES = [
 
 
 def check(cases: list[Case]) -> None:
-    kernels = [case.build({}) for case in cases]
+    kernels = [case.build(PLAIN) for case in cases]
     prepare(kernels)
     for case, kernel in zip(cases, kernels, strict=True):
         operands = case.operands(1)
@@ -117,11 +115,11 @@ def test_values() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_rows_and_rings(case: Case) -> None:
     operands = case.operands(2)
-    check_rows(case.build, operands, [case.result(*operands)], case.rings)
+    check_rows(case.build, operands, [case.result(*operands)])
 
 
 def overlaps(*cases: Case) -> None:
-    kernels = [case.build({}) for case in cases]
+    kernels = [case.build(PLAIN) for case in cases]
     prepare(kernels)
     for case, kernel in zip(cases, kernels, strict=True):
         draws = [case.operands(seed) for seed in range(DRAWS)]
@@ -162,7 +160,7 @@ def test_concat_equals_tflites() -> None:
     operands = case.operands(3)
     y = np.zeros_like(case.result(*operands))
     theirs = run_op("CONCATENATION", options, [Quantised(x, 0.2, 5) for x in operands], Quantised(y, 0.2, 5))
-    run(case.build({}), operands, [y])
+    run(case.build(PLAIN), operands, [y])
     np.testing.assert_array_equal(y, theirs)
 
 
@@ -174,5 +172,5 @@ def test_pad_equals_tflites() -> None:
     y = np.zeros_like(case.result(x))
     amounts = np.array([[0, 0], [1, 3], [2, 0], [0, 0]])
     theirs = run_op("PAD", schema.PadOptionsT(), [Quantised(x, 0.2, -9)], Quantised(y, 0.2, -9), [amounts])
-    run(case.build({}), [x], [y])
+    run(case.build(PLAIN), [x], [y])
     np.testing.assert_array_equal(y, theirs)

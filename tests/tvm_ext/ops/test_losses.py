@@ -8,8 +8,8 @@ import torch
 from scipy.special import expit, log_softmax
 from torch.nn import functional
 
-from mcutrain.tvm_ext.kernels import losses
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import Kernel
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.run_kernel import prepare, run
 from tests.tvm_ext.support.streaming import check_rows
@@ -65,7 +65,7 @@ def logit_cases(kind: str, classes: int) -> list[np.ndarray]:
 def test_cross_entropy_and_its_gradient(kind: str) -> None:
     attrs = {**LOGITS[kind], "layer": "loss"}
     sizes = (2, 10, 1000)
-    kernels = {n: (losses.cross_entropy([[n]], attrs), losses.cross_entropy_grad([[n]], attrs)) for n in sizes}
+    kernels = {n: (build("cross_entropy", [[n]], attrs), build("cross_entropy_grad", [[n]], attrs)) for n in sizes}
     prepare([k for pair in kernels.values() for k in pair])
     for classes, (loss, gradient) in kernels.items():
         for logits in logit_cases(kind, classes):
@@ -81,7 +81,7 @@ def test_cross_entropy_and_its_gradient(kind: str) -> None:
 
 
 def test_a_label_changes_one_element_of_the_gradient() -> None:
-    kernel = losses.cross_entropy_grad([[5]], {**LOGITS["raw"], "layer": "loss"})
+    kernel = build("cross_entropy_grad", [[5]], {**LOGITS["raw"], "layer": "loss"})
     logits = np.array([1, 2, 3, 2, 1], np.int8)
     stacked = np.stack([gradient_of(kernel, [logits, np.array([label], np.int32)]) for label in range(5)])
     off_diagonal = stacked[~np.eye(5, dtype=bool)].reshape(5, 4)
@@ -96,8 +96,8 @@ def test_binary_cross_entropy_and_its_gradient(kind: str) -> None:
     attrs, rng = {**LOGITS[kind], "layer": "loss"}, np.random.default_rng(0)
     kernels = {}
     for shape in ([1], [1, 1, 1, 7], [300]):
-        make = (losses.binary_cross_entropy, losses.binary_cross_entropy_grad)
-        kernels[tuple(shape)] = [k([shape, [int(np.prod(shape))]], attrs) for k in make]
+        make = ("binary_cross_entropy", "binary_cross_entropy_grad")
+        kernels[tuple(shape)] = [build(k, [shape, [int(np.prod(shape))]], attrs) for k in make]
     prepare([k for pair in kernels.values() for k in pair])
     for shape, (loss, gradient) in kernels.items():
         count = int(np.prod(shape))
@@ -119,8 +119,8 @@ def test_binary_cross_entropy_at_both_ends() -> None:
     largest = np.finfo(np.float32).max
     logits = np.array([largest, -largest, 200, -200, 0, 0, 30, -30], np.float32)
     label = np.array([1, 0, 0, 1, 0, 1, 1, 0], np.int32)
-    kernels = [k([[8], [8]], LOGITS["float"]) for k in (losses.binary_cross_entropy, losses.binary_cross_entropy_grad)]
-    alone = losses.binary_cross_entropy([[1], [1]], LOGITS["float"])
+    kernels = [build(k, [[8], [8]], LOGITS["float"]) for k in ("binary_cross_entropy", "binary_cross_entropy_grad")]
+    alone = build("binary_cross_entropy", [[1], [1]], LOGITS["float"])
     prepare([*kernels, alone])
     np.testing.assert_allclose(loss_of(kernels[0], [logits, label]), (400 + 2 * np.log(2)) / 8, rtol=1e-6)
     expected = np.array([0, 0, 1, -1, 0.5, -0.5, -expit(-30), expit(-30)]) / 8
@@ -151,7 +151,7 @@ def mse_attrs(kind: str, label: str) -> dict:
 def test_mean_squared_error_and_its_gradient(kind: str, label_kind: str) -> None:
     attrs = mse_attrs(kind, label_kind)
     shapes = [((1, 1, 1, 5), (5,)), ((9,), (9,)), ((1, 6, 5, 3), (1, 6, 5, 3))]
-    kernels = [[k([list(s) for s in pair], attrs) for k in (losses.mse, losses.mse_grad)] for pair in shapes]
+    kernels = [[build(k, [list(s) for s in pair], attrs) for k in ("mse", "mse_grad")] for pair in shapes]
     prepare([k for pair in kernels for k in pair])
     for (shape, label_shape), (loss, gradient) in zip(shapes, kernels, strict=True):
         operands = [stored(attrs["dtype"], shape, 1), stored(attrs["label_dtype"], label_shape, 2)]
@@ -172,7 +172,7 @@ def test_the_mean_squared_error_of_equal_images_is_zero() -> None:
     """An autoencoder that gives back its input: one array is both operands."""
     attrs = {**LOGITS["dequantised"], "label_dtype": "int8", "label_scale": 0.11, "label_zero": 17}
     image = stored("int8", (1, 4, 4, 3), 0)
-    kernels = [k([list(image.shape)] * 2, attrs) for k in (losses.mse, losses.mse_grad)]
+    kernels = [build(k, [list(image.shape)] * 2, attrs) for k in ("mse", "mse_grad")]
     prepare(kernels)
     assert loss_of(kernels[0], [image, image]) == 0
     assert not gradient_of(kernels[1], [image, image]).any()
@@ -184,4 +184,4 @@ def test_mean_squared_error_gradient_row_by_row(kind: str) -> None:
     attrs, shape = mse_attrs(kind, "int8"), (1, 5, 3, 2)
     operands = [stored(attrs["dtype"], shape, 3), stored("int8", shape, 4)]
     g = np.zeros(shape, np.float32)
-    check_rows(lambda rings: losses.mse_grad([list(shape)] * 2, {**attrs, **rings}), operands, [g])
+    check_rows(lambda variant: build("mse_grad", [list(shape)] * 2, attrs, variant), operands, [g])

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcutrain.tvm_ext.dialect import mask_shape
-from mcutrain.tvm_ext.kernels import conv, conv_backward, elementwise
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.table import KERNELS
+from mcutrain.tvm_ext.ops.kernel import Kernel, Variant
+from mcutrain.tvm_ext.ops.table import KERNELS, build
 from tests.tvm_ext.ops.test_float_conv import floating
 from tests.tvm_ext.ops.test_forward_kernels import ADD, kernel_of
 from tests.tvm_ext.support.cases import adjoint, conv_case
@@ -110,7 +109,7 @@ def float_cases(draw: st.DrawFn, is_depthwise: bool):
 
 def check_float_conv(case) -> None:
     shapes = [list(a.shape) for a in (case.x, *case.weights, case.bias)]
-    kernels = [KERNELS[kind](shapes, case.attrs) for kind in ("fconv2d", "fconv2d_with_mask")]
+    kernels = [build(kind, shapes, case.attrs) for kind in ("fconv2d", "fconv2d_with_mask")]
     prepare(kernels)
     draws = [floating(case, seed=seed) for seed in range(DRAWS)]
     draws = [[d.x, *d.weights, d.bias] for d in draws]
@@ -140,7 +139,7 @@ def test_pointwise_input_gradient(height: int, width: int, inputs: int, outputs:
     redrawn = partial(floating, case) if trained else case.redrawn
     case = redrawn(seed=seed)
     shapes = [list(case.out_shape), *(list(w.shape) for w in case.weights)]
-    kernel = conv_backward.conv2d_input_grad(shapes, {**case.attrs, "shape": list(case.x.shape)})
+    kernel = build("conv2d_input_grad", shapes, {**case.attrs, "shape": list(case.x.shape)})
     draws = [[adjoint(s, case.out_shape), *redrawn(seed=s).weights] for s in range(DRAWS)]
     check(kernel, draws, [case.x.shape], ["float32"])
 
@@ -162,12 +161,12 @@ def test_elementwise(height: int, width: int, channels: int) -> None:
     attrs = {**ADD, "lo": -20, "hi": 30, "layer": "add"}
     a, b, g, h, mask, scale = range(6)
     runs = [
-        (elementwise.qadd([shape] * 2, attrs, False), (a, b), [shape], ["int8"]),
-        (elementwise.qadd([shape] * 2, attrs, True), (a, b), [shape, packed], ["int8", "uint8"]),
-        (elementwise.qmean([shape], {}), (a,), [(1, 1, 1, channels)], ["int8"]),
-        (elementwise.mask_scale([shape], {}), (g, mask, scale), [shape], ["float32"]),
-        (elementwise.mask_scale([shape], {"factor": 0.7}), (g, mask), [shape], ["float32"]),
-        (elementwise.add([shape] * 2, {}), (g, h), [shape], ["float32"]),
+        (build("qadd", [shape] * 2, attrs), (a, b), [shape], ["int8"]),
+        (build("qadd_with_mask", [shape] * 2, attrs), (a, b), [shape, packed], ["int8", "uint8"]),
+        (build("qmean", [shape], {}), (a,), [(1, 1, 1, channels)], ["int8"]),
+        (build("mask_scale", [shape], {}), (g, mask, scale), [shape], ["float32"]),
+        (build("mask_scale", [shape], {"factor": 0.7}), (g, mask), [shape], ["float32"]),
+        (build("relax.add", [shape] * 2, {}), (g, h), [shape], ["float32"]),
     ]
     prepare([kernel for kernel, *_ in runs])
     slack = int(height * width * channels == 1)  # a tensor of one element: no distance is wrong
@@ -182,23 +181,23 @@ def test_taken_channels(height: int, width: int, order: list[int], n: int, is_so
     shape = (1, height, width, 13)
     dtype = "int8" if is_sorted else "float32"
     draws = [[np.random.default_rng(s).integers(-128, 128, shape).astype(dtype)] for s in range(DRAWS)]
-    kernel = conv_backward.take_channels([list(shape)], {"channels": channels, "dtype": dtype})
+    kernel = build("take_channels", [list(shape)], {"channels": channels, "dtype": dtype})
     check(kernel, draws, [(1, height, width, n)], [dtype])
 
 
 def test_a_widening_convolution_needs_its_output_and_no_more_than_a_block() -> None:
     """MCUNet's 8 -> 32 channels at 64 x 64: all but the last four pixels are written before these four are read."""
     case = conv_case(1, 64, 64, 8, 32, 1)
-    ((_, _, distance),) = conv.qconv2d(case.shapes, case.attrs, False).overlaps
+    ((_, _, distance),) = build("qconv2d", case.shapes, case.attrs).overlaps
     assert distance == (64 * 64 - 4) * (32 - 8)
 
 
 def test_over_channels_nothing_is_declared() -> None:
     """There the order of elements is another one than in the tensor."""
     image = [1, 4, 4, 2]
-    attrs = {**conv_case(0, 4, 4, 2, 2, 1).attrs, "shape": image, "axis": "channels"}
+    attrs = {**conv_case(0, 4, 4, 2, 2, 1).attrs, "shape": image}
     shapes = {"mask_scale": [image], "conv2d_input_grad": [image, [2, 1, 1, 2]]}
-    kernels = [KERNELS[kind](s, {**attrs, **ring}) for kind, s in shapes.items() for ring in ({}, {"ring_out": 1})]
+    kernels = [build(k, s, attrs, Variant(ring_out=n, axis="channels")) for k, s in shapes.items() for n in (0, 1)]
     assert [kernel.overlaps for kernel in kernels] == [()] * 4
 
 

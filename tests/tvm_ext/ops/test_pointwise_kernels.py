@@ -10,7 +10,8 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from mcutrain.tvm_ext.fixed_point import multiplier
-from mcutrain.tvm_ext.kernels import elementwise
+from mcutrain.tvm_ext.ops.kernel import PLAIN
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_overlaps import check as check_overlaps
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.cases import adjoint
@@ -56,7 +57,11 @@ def quantisation(case: tuple, **more: object) -> dict:
 @pytest.mark.parametrize("rounding", ["even", "tflite", "upward"])
 def test_requantise_every_value(rounding: str) -> None:
     cases = [quantisation(s, rounding=rounding, lo=lo, hi=hi) for s in [*SCALES, (0.1, 0.1, 4, 4)] for lo, hi in CLAMPS]
-    kernels = [elementwise.requantise([list(EVERY.shape)], a, mask) for a in cases for mask in (False, True)]
+    kernels = [
+        build("requantise_with_mask" if mask else "requantise", [list(EVERY.shape)], a)
+        for a in cases
+        for mask in (False, True)
+    ]
     prepare(kernels)
     for number, kernel in enumerate(kernels):
         attrs = cases[number // 2]
@@ -76,7 +81,7 @@ def test_roundings_differ_where_they_should() -> None:
     for rounding in ("even", "tflite", "upward"):
         y = np.zeros_like(halves)
         attrs = quantisation((0.25, 1.0, 0, 0), rounding=rounding, lo=-128, hi=127)
-        run(elementwise.requantise([[1, 1, 1, 4]], attrs, False), [halves], [y])
+        run(build("requantise", [[1, 1, 1, 4]], attrs), [halves], [y])
         results[rounding] = y.reshape(-1).tolist()
     assert results == {"even": [-2, 0, 0, 2], "tflite": [-2, -1, 1, 2], "upward": [-1, 0, 1, 2]}
 
@@ -88,7 +93,7 @@ def test_requantise_equals_tflites(case: tuple) -> None:
     y = np.zeros_like(EVERY)
     source, target = Quantised(EVERY, in_scale, in_zero), Quantised(y, out_scale, out_zero)
     theirs = run_op("QUANTIZE", schema.QuantizeOptionsT(), [source], target)
-    run(elementwise.requantise([list(EVERY.shape)], attrs, False), [EVERY], [y])
+    run(build("requantise", [list(EVERY.shape)], attrs), [EVERY], [y])
     np.testing.assert_array_equal(y, theirs)
 
 
@@ -99,7 +104,7 @@ def test_softmax(in_scale: float) -> None:
     scale, options = float(np.float32(in_scale)), schema.SoftmaxOptionsT()
     options.beta = 1.0
     attrs = {"in_scale": scale, "out_scale": 1 / 256, "out_zero": -128}
-    kernels = {n: elementwise.qsoftmax([[1, 1, 1, n]], attrs) for n in (1, 2, 10, 200)}
+    kernels = {n: build("qsoftmax", [[1, 1, 1, n]], attrs) for n in (1, 2, 10, 200)}
     prepare(kernels.values())
     rng = np.random.default_rng(0)
     for n, kernel in kernels.items():
@@ -128,7 +133,7 @@ def test_float_clamp(lo: float, hi: float) -> None:
         for with_mask in (False, True):
             outputs = [np.zeros_like(x), np.full(packed.shape, 0xFF, np.uint8)][: 1 + with_mask]
             attrs = {"lo": float(np.float32(lo)), "hi": float(np.float32(hi))}
-            run(elementwise.fclip([list(shape)], attrs, with_mask), [x], outputs)
+            run(build("fclip_with_mask" if with_mask else "fclip", [list(shape)], attrs), [x], outputs)
             np.testing.assert_array_equal(outputs[0], clamped.detach().numpy())
             if with_mask:
                 np.testing.assert_array_equal(outputs[1], packed)
@@ -136,26 +141,26 @@ def test_float_clamp(lo: float, hi: float) -> None:
 
 def test_a_bound_that_is_no_short_decimal_is_exact() -> None:
     bound, x, y = float(np.float32(1 / 3)), np.full((1, 1, 1, 2), 9, np.float32), np.zeros((1, 1, 1, 2), np.float32)
-    run(elementwise.fclip([[1, 1, 1, 2]], {"lo": -bound, "hi": bound}, False), [x], [y])
+    run(build("fclip", [[1, 1, 1, 2]], {"lo": -bound, "hi": bound}), [x], [y])
     assert (y == np.float32(1 / 3)).all()
 
 
 def test_an_open_side_is_not_compared() -> None:
     for lo, hi, compared in ((-math.inf, math.inf, 0), (0.0, math.inf, 1), (-math.inf, 2.0, 1), (-1.0, 1.0, 2)):
-        text = elementwise.fclip([[1, 2, 2, 2]], {"lo": lo, "hi": hi}, False).func.script()
+        text = build("fclip", [[1, 2, 2, 2]], {"lo": lo, "hi": hi}).func.script()
         assert text.count("T.Select") == compared
 
 
 def test_float_sum() -> None:
     a, b = adjoint(1, (1, 4, 3, 5)), adjoint(2, (1, 4, 3, 5))
     y = np.zeros_like(a)
-    run(elementwise.fadd([list(a.shape)] * 2, {}), [a, b], [y])
+    run(build("fadd", [list(a.shape)] * 2, {}), [a, b], [y])
     np.testing.assert_array_equal(y, a + b)
 
 
 # --------------------------------------------------------------------------- overlaps, rows, rings
 def kernels(shape: tuple) -> list[tuple]:
-    """(builder by attributes, operands of a seed, shapes and dtypes of the outputs, attributes of the rings)."""
+    """(builder by variant, operands of a seed, shapes and dtypes of the outputs)."""
     _, height, width, channels = shape
     packed, image = (1, height, (width * channels + 7) // 8), [list(shape)]
     attrs = quantisation(SCALES[1], rounding="even", lo=-100, hi=90)
@@ -173,18 +178,18 @@ def kernels(shape: tuple) -> list[tuple]:
     both = {"int8": ([shape, packed], ["int8", "uint8"]), "float32": ([shape, packed], ["float32", "uint8"])}
     one, float_one = ([shape], ["int8"]), ([shape], ["float32"])
     return [
-        (lambda a: elementwise.requantise(image, attrs | a, False), int8, *one, ("ring_in",)),
-        (lambda a: elementwise.requantise(image, attrs | a, True), int8, *both["int8"], ("ring_in",)),
-        (lambda a: elementwise.fclip(image, bounds | a, False), real, *float_one, ("ring_in",)),
-        (lambda a: elementwise.fclip(image, bounds | a, True), real, *both["float32"], ("ring_in",)),
-        (lambda a: elementwise.fadd(image * 2, a), lambda s: real(s, 2), *float_one, ("ring_a", "ring_b")),
-        (lambda a: elementwise.mask_scale(masked, {"factor": 0.7} | a), with_mask, *float_one, ("ring_in",)),
+        (lambda v: build("requantise", image, attrs, v), int8, *one),
+        (lambda v: build("requantise_with_mask", image, attrs, v), int8, *both["int8"]),
+        (lambda v: build("fclip", image, bounds, v), real, *float_one),
+        (lambda v: build("fclip_with_mask", image, bounds, v), real, *both["float32"]),
+        (lambda v: build("fadd", image * 2, {}, v), lambda s: real(s, 2), *float_one),
+        (lambda v: build("mask_scale", masked, {"factor": 0.7}, v), with_mask, *float_one),
     ]
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 1, 1, 1), (1, 1, 1, 7)])
 def test_overlaps(shape: tuple) -> None:
-    cases = [(build({}), draw, shapes, dtypes) for build, draw, shapes, dtypes, _ in kernels(shape)]
+    cases = [(make(PLAIN), draw, shapes, dtypes) for make, draw, shapes, dtypes in kernels(shape)]
     prepare([kernel for kernel, *_ in cases])
     for kernel, draw, shapes, dtypes in cases:
         slack = int(np.prod(shape) == 1)  # a tensor of one element: no distance is wrong
@@ -193,15 +198,15 @@ def test_overlaps(shape: tuple) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_overlap_of_softmax(n: int) -> None:
-    kernel = elementwise.qsoftmax([[1, 1, 1, n]], {"in_scale": 0.02, "out_scale": 1 / 256, "out_zero": -128})
+    kernel = build("qsoftmax", [[1, 1, 1, n]], {"in_scale": 0.02, "out_scale": 1 / 256, "out_zero": -128})
     draws = [[np.random.default_rng(s).integers(-128, 128, (1, 1, 1, n)).astype(np.int8)] for s in range(8)]
     check_overlaps(kernel, draws, [(1, 1, 1, n)], ["int8"])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rows_and_rings(shape: tuple) -> None:
-    for build, draw, shapes, dtypes, names in kernels(shape):
-        check_rows(build, draw(3), [np.zeros(s, d) for s, d in zip(shapes, dtypes, strict=True)], names)
+    for make, draw, shapes, dtypes in kernels(shape):
+        check_rows(make, draw(3), [np.zeros(s, d) for s, d in zip(shapes, dtypes, strict=True)])
 
 
 def test_the_masked_factor() -> None:
@@ -209,5 +214,5 @@ def test_the_masked_factor() -> None:
     g, passes = adjoint(4, (1, 3, 5, 3)), np.random.default_rng(4).random((1, 3, 5, 3)) < 0.5
     g_x, factor = np.zeros_like(g), 0.1
     mask = reference.pack_mask(passes)
-    run(elementwise.mask_scale([list(g.shape), list(mask.shape)], {"factor": factor}), [g, mask], [g_x])
+    run(build("mask_scale", [list(g.shape), list(mask.shape)], {"factor": factor}), [g, mask], [g_x])
     np.testing.assert_array_equal(g_x, np.where(passes, g * np.float32(factor), np.float32(0)))

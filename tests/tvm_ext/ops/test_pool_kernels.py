@@ -7,8 +7,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.kernels import pool
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import Kernel
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.pool_cases import (
     GEOMETRIES,
@@ -74,7 +74,8 @@ def test_average(rounding: str) -> None:
         for i, (g, counted) in enumerate(cases)
     ]
     kernels = [
-        pool.qavg_pool([list(s)], a, i % 3 > 0) for i, (s, a) in enumerate(zip(shapes, attrs_by_case, strict=True))
+        build("qavg_pool_with_mask" if i % 3 > 0 else "qavg_pool", [list(s)], a)
+        for i, (s, a) in enumerate(zip(shapes, attrs_by_case, strict=True))
     ]
     prepare(kernels)
     rng = np.random.default_rng(1)
@@ -90,7 +91,7 @@ def test_every_sum_is_rounded_as_it_should_be(rounding: str, n: int) -> None:
     totals = np.arange(-128 * n, 127 * n + 1)
     x = (totals[None, :] // n + (np.arange(n)[:, None] < totals % n)).astype(np.int8).reshape(1, n, 1, -1)
     attrs = attrs_of(((n, 1, len(totals)), (n, 1), (1, 1), (0, 0, 0, 0)), **SAME, rounding=rounding)
-    v = check_average(pool.qavg_pool([list(x.shape)], attrs, True), x, attrs).reshape(-1)
+    v = check_average(build("qavg_pool_with_mask", [list(x.shape)], attrs), x, attrs).reshape(-1)
     assert (v[0], v[-1]) == (-128, 127)
     if n == 2:  # -3/2, -1/2, 1/2, 3/2
         halves = {"even": [-2, 0, 0, 2], "tflite": [-2, -1, 1, 2], "upward": [-1, 0, 1, 2], "truncate": [-1, 0, 0, 1]}
@@ -103,7 +104,7 @@ def test_a_large_window_is_exact() -> None:
     x = rng.integers(-128, 128, (1, 64, 96, 3)).astype(np.int8)
     x[..., 1], x[..., 2] = -128, 127
     x[0, : 64 // 2, :, 2] = 126  # a half, from which 126 is the even one
-    v = check_average(pool.qavg_pool([list(x.shape)], attrs, False), x, attrs)
+    v = check_average(build("qavg_pool", [list(x.shape)], attrs), x, attrs)
     assert v[0, 0, 0, 1:].tolist() == [-128, 126]
 
 
@@ -114,7 +115,7 @@ def test_average_equals_tflites(geometry: tuple) -> None:
         x = rng.integers(-width, width, shape_of(geometry)).astype(np.int8)
         y = np.zeros(out_shape(x.shape, attrs), np.int8)
         theirs = run_op("AVERAGE_POOL_2D", pool_options(geometry), [Quantised(x, 0.1, -7)], Quantised(y, 0.1, -7))
-        run(pool.qavg_pool([list(x.shape)], attrs, False), [x], [y])
+        run(build("qavg_pool", [list(x.shape)], attrs), [x], [y])
         np.testing.assert_array_equal(y, theirs)
 
 
@@ -132,7 +133,7 @@ def test_mean_equals_tflites(quantisation: dict) -> None:
         y = np.zeros((1, 1, 1, 300), np.int8)
         source, target = (Quantised(a, attrs[f"{n}_scale"], attrs[f"{n}_zero"]) for a, n in ((x, "in"), (y, "out")))
         theirs = run_op("MEAN", options, [source], target, [np.array([1, 2])])
-        run(pool.qavg_pool([list(x.shape)], attrs, False), [x], [y])
+        run(build("qavg_pool", [list(x.shape)], attrs), [x], [y])
         np.testing.assert_array_equal(y, theirs)
 
 
@@ -141,24 +142,24 @@ def test_the_factor_of_a_mean_by_window_is_the_one_of_its_size() -> None:
     geometry = ((4, 4, 8), (3, 3), (1, 1), (1, 1, 1, 1))
     attrs, rng = attrs_of(geometry, **OTHER, rounding="tflite"), np.random.default_rng(7)
     x, y = rng.integers(-128, 128, shape_of(geometry)).astype(np.int8), np.zeros(shape_of(geometry), np.int8)
-    run(pool.qavg_pool([list(x.shape)], attrs, False), [x], [y])
+    run(build("qavg_pool", [list(x.shape)], attrs), [x], [y])
     for oy, ox in np.ndindex(4, 4):
         part = np.ascontiguousarray(x[:, max(0, oy - 1) : oy + 2, max(0, ox - 1) : ox + 2])
         extents = part.shape[1:3]
         alone = np.zeros((1, 1, 1, 8), np.int8)
         whole = attrs_of((part.shape[1:], extents, (1, 1), (0, 0, 0, 0)), **OTHER, rounding="tflite")
-        run(pool.qavg_pool([list(part.shape)], whole, False), [part], [alone])
+        run(build("qavg_pool", [list(part.shape)], whole), [part], [alone])
         np.testing.assert_array_equal(y[0, oy, ox], alone[0, 0, 0])
 
 
 @pytest.mark.parametrize("rounding", ["upward", "truncate"])
 def test_an_average_that_cannot_requantise_is_refused(rounding: str) -> None:
     with pytest.raises(ModelError, match="layer under test: .*'" + rounding + "' keeps scale .* requantise behind it"):
-        pool.qavg_pool([[1, 6, 8, 4]], attrs_of(GEOMETRIES[0], **OTHER, rounding=rounding), False)
+        build("qavg_pool", [[1, 6, 8, 4]], attrs_of(GEOMETRIES[0], **OTHER, rounding=rounding))
 
 
 def test_a_window_in_the_padding_is_refused() -> None:
     for padding in ((3, 0, 0, 0), (0, 0, 0, 4)):
         attrs = attrs_of(((6, 6, 2), (3, 3), (1, 1), padding), dtype="int8")
         with pytest.raises(ModelError, match=r"layer under test: a window 3 x 3 .* lies in the padding alone"):
-            pool.max_pool([[1, 6, 6, 2]], attrs, False)
+            build("max_pool", [[1, 6, 6, 2]], attrs)

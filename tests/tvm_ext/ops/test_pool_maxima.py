@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mcutrain.tvm_ext.kernels import pool, pool_backward
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.cases import adjoint
 from tests.tvm_ext.support.pool_cases import (
@@ -27,7 +27,7 @@ from tests.tvm_ext.support.tflite_op import Quantised, run_op
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
 def test_maximum(dtype: str) -> None:
     kernels = [
-        pool.max_pool([list(shape_of(g))], attrs_of(g, dtype=dtype), with_index)
+        build("max_pool_with_index" if with_index else "max_pool", [list(shape_of(g))], attrs_of(g, dtype=dtype))
         for g in GEOMETRIES
         for with_index in (False, True)
     ]
@@ -47,7 +47,7 @@ def test_maximum(dtype: str) -> None:
 def test_the_first_of_equal_maxima_inside_the_image_is_kept() -> None:
     attrs = attrs_of(((2, 2, 1), (3, 3), (1, 1), (1, 1, 1, 1)), dtype="int8")
     y, index = np.zeros((1, 2, 2, 1), np.int8), np.zeros((1, 2, 2, 1), np.uint8)
-    run(pool.max_pool([[1, 2, 2, 1]], attrs, True), [np.full((1, 2, 2, 1), -128, np.int8)], [y, index])
+    run(build("max_pool_with_index", [[1, 2, 2, 1]], attrs), [np.full((1, 2, 2, 1), -128, np.int8)], [y, index])
     assert y.reshape(-1).tolist() == [-128] * 4
     assert index.reshape(-1).tolist() == [4, 3, 1, 0]
 
@@ -56,7 +56,7 @@ def test_the_last_of_256_places_has_its_number() -> None:
     attrs = attrs_of(((16, 16, 1), (16, 16), (1, 1), (0, 0, 0, 0)), dtype="float32")
     y, index = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.uint8)
     x = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1)
-    run(pool.max_pool([list(x.shape)], attrs, True), [x], [y, index])
+    run(build("max_pool_with_index", [list(x.shape)], attrs), [x], [y, index])
     assert (y.item(), index.item()) == (255, 255)
 
 
@@ -65,14 +65,14 @@ def test_maximum_equals_tflites(geometry: tuple) -> None:
     x, attrs = draw("int8", shape_of(geometry), 4), attrs_of(geometry, dtype="int8")
     y = np.zeros(out_shape(x.shape, attrs), np.int8)
     theirs = run_op("MAX_POOL_2D", pool_options(geometry), [Quantised(x, 0.1, -7)], Quantised(y, 0.1, -7))
-    run(pool.max_pool([list(x.shape)], attrs, False), [x], [y])
+    run(build("max_pool", [list(x.shape)], attrs), [x], [y])
     np.testing.assert_array_equal(y, theirs)
 
 
 @pytest.mark.parametrize("counts_padding", [False, True])
 def test_float_average(counts_padding: bool) -> None:
     cases = [attrs_of(g, counts_padding=counts_padding) for g in GEOMETRIES]
-    kernels = [pool.favg_pool([list(shape_of(g))], a) for g, a in zip(GEOMETRIES, cases, strict=True)]
+    kernels = [build("favg_pool", [list(shape_of(g))], a) for g, a in zip(GEOMETRIES, cases, strict=True)]
     prepare(kernels)
     for kernel, geometry, attrs in zip(kernels, GEOMETRIES, cases, strict=True):
         x = adjoint(1, shape_of(geometry))
@@ -127,7 +127,7 @@ def gathered(g: np.ndarray, share: np.ndarray, attrs: dict) -> tuple[np.ndarray,
 @pytest.mark.parametrize("counts_padding", [False, True])
 def test_gradient_of_the_average(counts_padding: bool) -> None:
     cases = [gradient_case(g, counts_padding=counts_padding) for g in GEOMETRIES]
-    kernels = [pool_backward.avg_pool_grad([list(g.shape)], attrs) for attrs, _, g in cases]
+    kernels = [build("avg_pool_grad", [list(g.shape)], attrs) for attrs, _, g in cases]
     prepare(kernels)
     for (attrs, x, g), geometry, kernel in zip(cases, GEOMETRIES, kernels, strict=True):
         g_x, taps = np.full(x.shape, np.nan, np.float32), attrs["kernel"][0] * attrs["kernel"][1]
@@ -143,8 +143,8 @@ def test_gradient_of_the_average(counts_padding: bool) -> None:
 
 def test_gradient_of_the_maximum() -> None:
     cases = [gradient_case(g, dtype="float32") for g in GEOMETRIES]
-    forward = [pool.max_pool([list(x.shape)], attrs, True) for attrs, x, _ in cases]
-    backward = [pool_backward.max_pool_grad([list(g.shape)] * 2, attrs) for attrs, _, g in cases]
+    forward = [build("max_pool_with_index", [list(x.shape)], attrs) for attrs, x, _ in cases]
+    backward = [build("max_pool_grad", [list(g.shape)] * 2, attrs) for attrs, _, g in cases]
     prepare([*forward, *backward])
     for (attrs, x, g), geometry, first, second in zip(cases, GEOMETRIES, forward, backward, strict=True):
         y, index = np.zeros(g.shape, np.float32), np.zeros(g.shape, np.uint8)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.kernels import pool, pool_backward
+from mcutrain.tvm_ext.ops.kernel import PLAIN
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_overlaps import check as check_overlaps
 from tests.tvm_ext.support.pool_cases import GEOMETRIES, OTHER, attrs_of, out_shape, shape_of
 from tests.tvm_ext.support.run_kernel import prepare
@@ -15,23 +16,28 @@ DRAWS = 8
 
 
 def kernels_with_operands(geometry: tuple) -> list[tuple]:
-    """(builder by attributes, which of x int8, x float, g, index it takes, shapes and dtypes of its outputs)."""
+    """(builder by variant, which of x int8, x float, g, index it takes, shapes and dtypes of its outputs)."""
     shape, attrs = shape_of(geometry), attrs_of(geometry, **OTHER) | {"shape": list(shape_of(geometry))}
     small = out_shape(shape, attrs)
     packed, image, pooled = (1, small[1], (small[2] * small[3] + 7) // 8), [list(shape)], [list(small)]
     return [
-        (lambda a: pool.qavg_pool(image, attrs | a, True), (0,), [small, packed], ["int8", "uint8"]),
-        (lambda a: pool.favg_pool(image, attrs | a), (1,), [small], ["float32"]),
-        (lambda a: pool.max_pool(image, attrs | {"dtype": "int8"} | a, True), (0,), [small] * 2, ["int8", "uint8"]),
-        (lambda a: pool.max_pool(image, attrs | {"dtype": "float32"} | a, False), (1,), [small], ["float32"]),
+        (lambda v: build("qavg_pool_with_mask", image, attrs, v), (0,), [small, packed], ["int8", "uint8"]),
+        (lambda v: build("favg_pool", image, attrs, v), (1,), [small], ["float32"]),
         (
-            lambda a: pool.max_pool(image, attrs | {"dtype": "float32"} | a, True),
+            lambda v: build("max_pool_with_index", image, attrs | {"dtype": "int8"}, v),
+            (0,),
+            [small] * 2,
+            ["int8", "uint8"],
+        ),
+        (lambda v: build("max_pool", image, attrs | {"dtype": "float32"}, v), (1,), [small], ["float32"]),
+        (
+            lambda v: build("max_pool_with_index", image, attrs | {"dtype": "float32"}, v),
             (1,),
             [small] * 2,
             ["float32", "uint8"],
         ),
-        (lambda a: pool_backward.avg_pool_grad(pooled, attrs | a), (2,), [shape], ["float32"]),
-        (lambda a: pool_backward.max_pool_grad(pooled * 2, attrs | a), (2, 3), [shape], ["float32"]),
+        (lambda v: build("avg_pool_grad", pooled, attrs, v), (2,), [shape], ["float32"]),
+        (lambda v: build("max_pool_grad", pooled * 2, attrs, v), (2, 3), [shape], ["float32"]),
     ]
 
 
@@ -50,7 +56,7 @@ def operands(geometry: tuple, seed: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_overlaps(geometry: tuple) -> None:
     draws = [operands(geometry, seed) for seed in range(DRAWS)]
-    cases = [(build({}), *rest) for build, *rest in kernels_with_operands(geometry)]
+    cases = [(make(PLAIN), *rest) for make, *rest in kernels_with_operands(geometry)]
     prepare([kernel for kernel, *_ in cases])
     for kernel, which, shapes, dtypes in cases:
         # an index over the lower bytes of a float changes it too little; the zeros of a position that no window covers
@@ -62,5 +68,5 @@ def test_overlaps(geometry: tuple) -> None:
 @pytest.mark.parametrize("geometry", GEOMETRIES[1::2])
 def test_rows_and_rings(geometry: tuple) -> None:
     values = operands(geometry, 5)
-    for build, which, shapes, dtypes in kernels_with_operands(geometry):
-        check_rows(build, [values[i] for i in which], [np.zeros(s, d) for s, d in zip(shapes, dtypes, strict=True)])
+    for make, which, shapes, dtypes in kernels_with_operands(geometry):
+        check_rows(make, [values[i] for i in which], [np.zeros(s, d) for s, d in zip(shapes, dtypes, strict=True)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.table import KERNELS
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support.run_kernel import run
 from tests.tvm_ext.support.streaming import check_rows
 
@@ -30,10 +30,10 @@ def test_forward_convolutions(kernel: int, stride: int, depthwise: bool) -> None
     w = rng.integers(-127, 128, (C, kernel, kernel) if depthwise else (C, kernel, kernel, C), dtype=np.int8)
     bias, scale = rng.integers(-99, 99, C, dtype=np.int32), rng.uniform(0.001, 0.01, C).astype(np.float32)
     attrs, shapes = conv_attrs(kernel, stride, depthwise), [list(a.shape) for a in (x, w, bias, scale)]
-    whole = KERNELS["qconv2d"](shapes, attrs)
+    whole = build("qconv2d", shapes, attrs)
     y = np.zeros((1, whole.rows, (6 - 1) // stride + 1, C), np.int8)
     run(whole, [x, w, bias, scale], [y])
-    ringed = KERNELS["qconv2d"](shapes, {**attrs, "ring_in": kernel, "ring_out": 2})
+    ringed = build("qconv2d", shapes, attrs, Variant((kernel,), 2))
     ring_in, ring_out = np.zeros((kernel, 6, C), np.int8), np.zeros((2, *y.shape[2:]), np.int8)
     (_, rows, *window), made = whole.reads[0], 0
     for row in range(whole.rows):
@@ -55,7 +55,7 @@ def test_input_gradients_of_windows(kernel: int, stride: int, height: int, depth
     w = rng.integers(-127, 128, (C, kernel, kernel) if depthwise else (C, kernel, kernel, C), dtype=np.int8)
     attrs, shapes = conv_attrs(kernel, stride, depthwise, shape=[1, height, height, C]), [list(g.shape), list(w.shape)]
     g_x = np.zeros((1, height, height, C), np.float32)
-    check_rows(lambda rings: KERNELS["conv2d_input_grad"](shapes, {**attrs, **rings}), [g, w], [g_x])
+    check_rows(lambda variant: build("conv2d_input_grad", shapes, attrs, variant), [g, w], [g_x])
 
 
 @pytest.mark.parametrize("trained", [[], [1, 4]])
@@ -66,7 +66,7 @@ def test_input_gradient_of_a_window_over_everything(trained: list[int]) -> None:
     weights = [rng.integers(-127, 128, (10, 5, 4, n), dtype=np.int8) for n in widths if n]
     attrs = conv_attrs(1, 1, False, shape=[1, 5, 4, C]) | {"kernel": [5, 4], "trained_channels": trained}
     shapes, g_x = [list(a.shape) for a in (g, *weights)], np.zeros((1, 5, 4, C), np.float32)
-    check_rows(lambda rings: KERNELS["conv2d_input_grad"](shapes, {**attrs, **rings}), [g, *weights], [g_x])
+    check_rows(lambda variant: build("conv2d_input_grad", shapes, attrs, variant), [g, *weights], [g_x])
 
 
 def test_pointwise_input_gradient_and_mask_in_one_ring() -> None:
@@ -75,8 +75,8 @@ def test_pointwise_input_gradient_and_mask_in_one_ring() -> None:
     w = rng.integers(-127, 128, (C, 1, 1, C), dtype=np.int8)
     mask, scale = rng.integers(0, 256, (1, 6, 4), dtype=np.uint8), rng.normal(size=C).astype(np.float32)
     attrs = conv_attrs(1, 1, False, shape=[1, 6, 4, C])
-    grad = [KERNELS["conv2d_input_grad"]([[1, 6, 4, C], [C, 1, 1, C]], {**attrs, **r}) for r in ({}, {"ring_out": 2})]
-    masks = [KERNELS["mask_scale"]([[1, 6, 4, C], [1, 6, 4], [C]], r) for r in ({}, {"ring_in": 2, "ring_out": 2})]
+    grad = [build("conv2d_input_grad", [[1, 6, 4, C], [C, 1, 1, C]], attrs, v) for v in (PLAIN, Variant(ring_out=2))]
+    masks = [build("mask_scale", [[1, 6, 4, C], [1, 6, 4], [C]], {}, v) for v in (PLAIN, Variant((2,), 2))]
     hidden, expected = np.zeros_like(g), np.zeros_like(g)
     run(grad[0], [g, w], [hidden])
     run(masks[0], [hidden, mask, scale], [expected])
@@ -99,8 +99,8 @@ def test_sums_over_rows_that_come_one_by_one(kind: str) -> None:
     else:
         make, operands, total = "conv2d_weight_grad", [x, g], np.zeros(shape, np.float32)
     shapes = [list(a.shape) for a in operands]
-    run(KERNELS[make](shapes, attrs), operands, [total])
-    ringed = KERNELS[make](shapes, {**attrs, "ring_in": 1})
+    run(build(make, shapes, attrs), operands, [total])
+    ringed = build(make, shapes, attrs, Variant((1,)))
     assert ringed.accumulates
     by_rows = np.full_like(total, np.nan)  # the first row must not read what was there before
     for row in range(6):

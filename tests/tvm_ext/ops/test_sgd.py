@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.kernels import update
-from mcutrain.tvm_ext.kernels.build import Kernel, float_bits
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant, float_bits
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support import reference
 from tests.tvm_ext.support.run_kernel import run
 
@@ -38,14 +38,14 @@ class Tensor:
         self.velocity, self.total = np.zeros(self.g_shape, np.float32), np.zeros(self.g_shape, np.float32)
         self.kernel = self._kernel()
 
-    def _kernel(self, **more: object) -> Kernel:
+    def _kernel(self, variant: Variant = PLAIN) -> Kernel:
         attrs = {"dtype": str(self.w.dtype), "rate": 0, "channels": list(self.channels)}
-        attrs |= {"momentum": self.momentum, "every": self.every, "layer": "under test", **more}
-        return update.sgd([list(a.shape) for a in self.inputs(np.zeros(self.g_shape, np.float32))], attrs)
+        attrs |= {"momentum": self.momentum, "every": self.every, "layer": "under test"}
+        return build("sgd", [list(a.shape) for a in self.inputs(np.zeros(self.g_shape, np.float32))], attrs, variant)
 
     def blocked(self, ring: int) -> Kernel:
         """The update that takes its gradient by blocks of rows, in a ring of so many, 0 for the whole."""
-        return self._kernel(axis="channels", **({"ring_in": ring} if ring else {}))
+        return self._kernel(Variant(rings_in=(ring,), axis="channels"))
 
     @property
     def state(self) -> list[np.ndarray]:
@@ -225,7 +225,7 @@ def test_the_head_has_a_rate_of_its_own_and_plain_sgd() -> None:
     g = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal(t.update(g), w - np.float32(0.125) * g)
     attrs = {"dtype": "float32", "rate": 1, "channels": [], "momentum": 0.0, "every": 1}
-    kernel, w2 = update.sgd([[2, 3], [2, 3], [2], [2]], attrs), w.copy()
+    kernel, w2 = build("sgd", [[2, 3], [2, 3], [2], [2]], attrs), w.copy()
     run(kernel, [w2, g, np.array([0.125, 9.0], np.float32), np.zeros(2, np.uint32)], mutates=[0])
     np.testing.assert_array_equal(w2, w - np.float32(9) * g)
 
@@ -254,5 +254,5 @@ def test_a_gradient_that_is_not_finite_does_not_poison(dtype: str, momentum: flo
 
 def test_the_counter_wraps() -> None:
     counter = np.array([5, 2**32 - 1], np.uint32)
-    run(update.next_step([[2]], {}), [counter], mutates=[0])
+    run(build("next_step", [[2]], {}), [counter], mutates=[0])
     assert counter.tolist() == [5, 0]

@@ -15,7 +15,7 @@ from mcutrain.firmware import emulator
 from mcutrain.firmware.toolchain import KERNEL_SOURCES, RUNTIME, build_firmware
 from mcutrain.targets import board as boards
 from mcutrain.tvm_ext.emit.codegen import C_TYPES, c_functions
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import Kernel
 from tests.tvm_ext.support.run_kernel import GUARD, prepare, run
 
 MEMORY = 256 << 10

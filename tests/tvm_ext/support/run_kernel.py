@@ -14,7 +14,7 @@ import numpy as np
 
 from mcutrain.firmware.toolchain import KERNEL_SOURCES, build_host
 from mcutrain.tvm_ext.emit.codegen import c_functions
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import Kernel
 
 GUARD, GUARD_BYTES = 0xA5, 64
 _CACHE = tempfile.TemporaryDirectory(prefix="mcutrain-kernels-")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mcutrain.tvm_ext.kernels.build import Kernel
-from mcutrain.tvm_ext.kernels.table import KERNELS
+from mcutrain.tvm_ext.ops.kernel import Kernel
+from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.ops.test_forward_kernels import ADD
 from tests.tvm_ext.support.cases import conv_case
 
@@ -40,4 +40,4 @@ def small_kernel(kind: str) -> Kernel:
         attrs["channels"] = []
     if kind.startswith("qconv2d"):
         shapes[kind] = [image, [2, 1, 1, 2], vector, vector]
-    return KERNELS[kind](shapes.get(kind, [image]), attrs)
+    return build(kind, shapes.get(kind, [image]), attrs)

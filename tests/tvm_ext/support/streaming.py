@@ -8,26 +8,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mcutrain.planner.model import RowAccess
-from mcutrain.tvm_ext.kernels.build import Kernel
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
 from tests.tvm_ext.support.run_kernel import prepare, run
 
 WRONG = 0x6B  # every byte of what a row must not read
 
 
 def check_rows(
-    build: Callable[[dict], Kernel],
+    make: Callable[[Variant], Kernel],
     inputs: Sequence[np.ndarray],
     outputs: Sequence[np.ndarray],
-    names: Sequence[str] = (),
 ) -> None:
-    """build(more attributes) makes the kernel. outputs: of the right shapes; the first may lie in a ring, the others
-    are whole. names: the attribute of the ring of each operand of `reads`."""
-    whole, names = build({}), names or ("ring_in",)
+    """make(variant) makes the kernel. outputs: of the right shapes; the first may lie in a ring, the others are
+    whole."""
+    whole = make(PLAIN)
     accesses = {i: RowAccess("", *access) for i, *access in whole.reads}
-    assert whole.rows == outputs[0].shape[1] and len(names) == len(accesses)
+    assert whole.rows == outputs[0].shape[1]
     sizes = {i: ring_size(access, whole.rows) for i, access in accesses.items()}
-    rings = dict(zip(names, sizes.values(), strict=True))
-    variants = [build({**rings, "ring_out": n}) for n in (1, 2)]
+    variants = [make(Variant(tuple(sizes.values()), n)) for n in (1, 2)]
     prepare([whole, *variants])
     expected = [np.zeros_like(o) for o in outputs]
     run(whole, inputs, expected)

@@ -10,10 +10,10 @@ import pytest
 from mcutrain import pipeline
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import Policy, Update, named
-from mcutrain.tvm_ext.dialect import TYPES, call
+from mcutrain.tvm_ext.dialect import OPS, call
 from mcutrain.tvm_ext.function import FunctionBuilder
-from mcutrain.tvm_ext.gradients import GRADIENTS, require_rules
 from mcutrain.tvm_ext.lower.graph import Lowered, lower
+from mcutrain.tvm_ext.train.rules import require_rules
 from mcutrain.tvm_ext.train.training import LABEL, train
 from tests.tiny_network import CLASSES, LAYERS, SIZE, random_image, tiny_network, write_network
 from tests.tvm_ext.support.run_step import execute
@@ -126,7 +126,7 @@ def test_the_chain_holds_every_rule(case: Case) -> None:
 @pytest.mark.parametrize("kind", ["take_channels", "conv2d_bias_grad", "spread"])
 def test_an_op_without_a_rule_names_the_layer(kind: str) -> None:
     """What trains upstream of it is refused with the layer, the op, and what to do."""
-    assert kind in TYPES and kind not in GRADIENTS
+    assert OPS[kind].gradient is None
     builder = FunctionBuilder()
     weight, bias, scale = (
         builder.param(n, s, d)

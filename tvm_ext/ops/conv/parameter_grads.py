@@ -7,29 +7,21 @@ one is made, and the whole of it never lies in memory. However g comes, each ele
 from __future__ import annotations
 
 import numpy as np
+from tvm import relax
+from tvm.relax import TensorType
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import (
-    Kernel,
-    at,
-    call,
-    channel_block,
-    floor_div,
-    function,
-    i32,
-    loop,
-    over_channels,
-    pixel_index,
-    ring_row,
-    when,
-)
-from mcutrain.tvm_ext.kernels.pointwise_blocks import zero
+from mcutrain.tvm_ext.ops.conv.pointwise_blocks import zero
+from mcutrain.tvm_ext.ops.expr import adjoint_type, shape_of
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
+from mcutrain.tvm_ext.ops.record import OpRecord
+from mcutrain.tvm_ext.ops.tir import at, call_kernel, floor_div, function, i32, loop, pixel_index, ring_row, when
 
 
-def conv2d_bias_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def conv2d_bias_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g (1, H, W, C) -> its sum over positions [C]; rows may come in several calls, the first with y0 == 0."""
     _, height, width, channels = shapes[0]
-    ring, block, blocked = attrs.get("ring_in", 0), channel_block(channels), over_channels(attrs)
+    ring, block, blocked = variant.ring_in, channel_block(channels), variant.over_channels
     with function() as f:
         g, out = f.buffer("g", height * width * channels, "float32"), f.buffer("g_bias", channels, "float32")
         y0, y1 = f.rows()
@@ -37,14 +29,14 @@ def conv2d_bias_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
             with loop("s", y0, y1) as s:
                 zero(out, s * block, block)
                 source = (at(g, pixel_index(0, s, 0, shapes[0], ring)), block if ring else channels)
-                call(f"mcu_bias_grad{lanes(block)}", at(out, s * block), block, *source, height * width)
+                call_kernel(f"mcu_bias_grad{lanes(block)}", at(out, s * block), block, *source, height * width)
         else:
             with when(y0 == 0):
                 zero(out, 0, channels)
             with loop("y", y0, y1) as y:
                 row = ring_row(y, ring) * (width * channels)
                 for c, count in lane_groups(channels):
-                    call(f"mcu_bias_grad{lanes(count)}", at(out, c), count, at(g, row + c), channels, width)
+                    call_kernel(f"mcu_bias_grad{lanes(count)}", at(out, c), count, at(g, row + c), channels, width)
     blocks = channels // block
     return Kernel(
         f.func,
@@ -56,12 +48,12 @@ def conv2d_bias_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     )
 
 
-def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def conv2d_weight_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """x (1, H, W, n) (the trained channels alone) int8, or float32 as attrs dtype says, g (1, Ho, Wo, O) ->
     [O, kh, kw, n]; depthwise [n, kh, kw]. Rows of g, or blocks of its channels, may come in several calls, the first
     with y0 == 0."""
     (_, in_h, in_w, in_c), (_, out_h, out_w, out_c) = shapes
-    depthwise, blocked = attrs["depthwise"], over_channels(attrs)
+    depthwise, blocked = attrs["depthwise"], variant.over_channels
     trained, filters = attrs["trained_channels"] if depthwise else [], in_c if depthwise else out_c
     block, size = channel_block(filters), int(np.prod(attrs["shape"]))
     with function() as f:
@@ -70,24 +62,24 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         which = f.buffer("channels", len(trained), "int16") if trained else None
         out = f.buffer("g_w", size, "float32")
         y0, y1 = f.rows()
-        ring_in, ring_out = attrs.get("ring_in", 0), attrs.get("ring_out", 0)
+        ring_in, ring_out = variant.ring_in, variant.ring_out
         if blocked:
             step = block if ring_in else out_c
             with loop("s", y0, y1) as s:
                 first = ring_row(s, ring_out) * (size // filters * block)
                 zero(out, first, size // filters * block)
                 source = (g, lambda pixel: pixel * step + pixel_index(0, s, 0, shapes[1], ring_in), step)
-                _add_rows(x, source, (out, first), (s * block, block), None, shapes, attrs)
+                _add_rows(x, source, (out, first), (s * block, block), None, shapes, attrs, ring_in)
         else:
             with when(y0 == 0):
                 zero(out, 0, size)
             for o, count in lane_groups(filters) if which is None else ():
                 source = (g, lambda pixel, o=o: pixel * out_c + o, out_c)
-                _add_rows(x, source, (out, o * (size // filters)), (o, count), (y0, y1), shapes, attrs)
+                _add_rows(x, source, (out, o * (size // filters)), (o, count), (y0, y1), shapes, attrs, ring_in)
             if which is not None:
                 with loop("c", 0, filters) as c:
                     source = (g, lambda pixel: pixel * out_c + i32(which[c]), out_c)
-                    _add_rows(x, source, (out, c * (size // filters)), (c, 1), (y0, y1), shapes, attrs)
+                    _add_rows(x, source, (out, c * (size // filters)), (c, 1), (y0, y1), shapes, attrs, ring_in)
     forms = ((filters // block, (1,), False), (filters // block, (1,), True))
     return Kernel(
         f.func,
@@ -101,12 +93,14 @@ def conv2d_weight_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     )
 
 
-def _add_rows(x, source: tuple, target: tuple, filters: tuple, rows: tuple | None, shapes, attrs: dict) -> None:
+def _add_rows(
+    x, source: tuple, target: tuple, filters: tuple, rows: tuple | None, shapes, attrs: Attrs, ring: int
+) -> None:
     """Adds the gradient of filters (first, count), all taps, over `rows` (None: all), where a tap is inside the image.
     source: g, the index of the first of these filters at a pixel, and g's step from pixel to pixel."""
     (_, in_h, in_w, in_c), (_, out_h, out_w, _) = shapes
     (kh, kw), (sy, sx), (top, left, bottom, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
-    depthwise, ring = attrs["depthwise"], attrs.get("ring_in", 0) if rows else 0
+    depthwise, ring = attrs["depthwise"], ring if rows else 0
     (g, index, step), (out, start), (o, count) = source, target, filters
 
     def add(tap: object, pixel: object, of_g: object, n: object) -> None:
@@ -116,7 +110,7 @@ def _add_rows(x, source: tuple, target: tuple, filters: tuple, rows: tuple | Non
         sizes = [kh * kw, count] if depthwise else [kh * kw * in_c, in_c]
         g_arguments = [at(g, index(of_g)), step, *(() if depthwise else (count,)), n]
         zero_point = [] if is_float else [attrs["in_zero"]]
-        call(f"mcu_{name}", to, *sizes, sx * in_c, *g_arguments, from_x, *zero_point)
+        call_kernel(f"mcu_{name}", to, *sizes, sx * in_c, *g_arguments, from_x, *zero_point)
 
     if [kh, kw, sy, sx, top, left, bottom, right] == [1, 1, 1, 1, 0, 0, 0, 0] and not ring:
         first, last = rows or (T.int32(0), T.int32(out_h))
@@ -150,3 +144,15 @@ def _inside(tap: object, stride: int, padding: int, behind: int, extent: int, ou
     first = floor_div(T.max(T.int32(0), padding - tap) + (stride - 1), stride, 0)
     last = T.min(T.int32(out_extent), floor_div(extent - 1 + padding - tap, stride, behind) + 1)
     return first, last
+
+
+def _bias_type(c: relax.Call) -> relax.Type:
+    return TensorType([shape_of(c.args[0])[3]], "float32")
+
+
+OPS = (
+    OpRecord("conv2d_bias_grad", _bias_type, conv2d_bias_grad, "backward", result=":g_bias"),  # g
+    OpRecord(  # x (or its taken channels), g
+        "conv2d_weight_grad", adjoint_type, conv2d_weight_grad, "backward", result=":g_weight", is_weight_gradient=True
+    ),
+)

@@ -6,13 +6,16 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import Kernel, f32, fma, function, i32, let, local, loop, ring_row, store
-from mcutrain.tvm_ext.kernels.pool_window import Pool, pool_of
+from mcutrain.tvm_ext.ops.expr import adjoint_type
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
+from mcutrain.tvm_ext.ops.pool.window import Pool, pool_of
+from mcutrain.tvm_ext.ops.record import OpRecord
+from mcutrain.tvm_ext.ops.tir import f32, fma, function, i32, let, local, loop, ring_row, store
 
 FLOAT = 4  # bytes
 
 
-def avg_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def avg_pool_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g (1, Ho, Wo, C) -> float32 attrs["shape"]: the sum of g / n, with n positions in the window. The factor 1 / n is
     float32; where n is the same for all it stands behind the sum, else it comes from a table."""
     pool = pool_of(attrs["shape"], attrs)
@@ -28,7 +31,7 @@ def avg_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
             for j in range(pool.block):
                 store(acc, j, T.float32(0))
             with pool.windows_over(step) as (oy, ox, _):
-                element = pool.pooled_element(oy, ox, step, attrs.get("ring_in", 0))
+                element = pool.pooled_element(oy, ox, step, variant.ring_in)
                 if varies:
                     factor = let("factor", table[pool.positions(pool.rows.span(oy), pool.columns.span(ox)) - 1])
                 for j in range(pool.block):
@@ -36,11 +39,11 @@ def avg_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
                     store(acc, j, fma(gv, factor, acc[j]) if varies else acc[j] + gv)
             for j in range(pool.block):
                 total = acc[j] if varies else acc[j] * f32(inverse[-1])
-                store(out, _target(pool, iy, step, attrs) + j, total)
+                store(out, _target(pool, iy, step, variant) + j, total)
     return _kernel(f, pool, (inverse,) if varies else (), (FLOAT,))
 
 
-def max_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def max_pool_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g (1, Ho, Wo, C), index uint8 of its shape -> float32 attrs["shape"]: g where the maximum stood."""
     pool = pool_of(attrs["shape"], attrs)
     with function() as f:
@@ -52,18 +55,18 @@ def max_pool_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
             for j in range(pool.block):
                 store(acc, j, T.float32(0))
             with pool.windows_over(step) as (oy, ox, tap):
-                element, place = (pool.pooled_element(oy, ox, step, n) for n in (attrs.get("ring_in", 0), 0))
+                element, place = (pool.pooled_element(oy, ox, step, n) for n in (variant.ring_in, 0))
                 for j in range(pool.block):
                     gv = T.Select(i32(index[place + j]) == tap, g[element + j], T.float32(0))
                     store(acc, j, acc[j] + gv)
             for j in range(pool.block):
-                store(out, _target(pool, iy, step, attrs) + j, acc[j])
+                store(out, _target(pool, iy, step, variant) + j, acc[j])
     return _kernel(f, pool, (), (FLOAT, 1))
 
 
-def _target(pool: Pool, iy, step, attrs: dict):
+def _target(pool: Pool, iy, step, variant: Variant):
     """Where the first channel of a step lies in g_x."""
-    row = ring_row(iy, attrs.get("ring_out", 0))
+    row = ring_row(iy, variant.ring_out)
     return (row * pool.columns.extent + step.x) * pool.channels + step.channel
 
 
@@ -78,3 +81,9 @@ def _kernel(f, pool: Pool, tables: tuple, sizes: tuple[int, ...]) -> Kernel:
         reads=((0, axis.windows, axis.stride, axis.taps, axis.padding, True),),
         inputs=len(sizes),
     )
+
+
+OPS = (
+    OpRecord("avg_pool_grad", adjoint_type, avg_pool_grad, "backward", result=":g_x"),  # g; attr factor
+    OpRecord("max_pool_grad", adjoint_type, max_pool_grad, "backward", result=":g_x"),  # g, index
+)

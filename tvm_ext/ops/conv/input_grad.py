@@ -10,49 +10,46 @@ from __future__ import annotations
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import (
-    Kernel,
-    at,
-    call,
-    channel_block,
-    function,
-    i32,
-    loop,
-    over_channels,
-    overlap_distance,
-    pixel_index,
-    ring_row,
-    store,
-    suffix_minimum,
-)
-from mcutrain.tvm_ext.kernels.pointwise_blocks import (
+from mcutrain.tvm_ext.ops.conv.pointwise_blocks import (
     add_gradient,
     pointwise_blocks,
     weight_arguments,
     weight_places,
     zero,
 )
-from mcutrain.tvm_ext.kernels.pointwise_blocks import forms as pointwise_forms
-from mcutrain.tvm_ext.kernels.transposed_conv import transposed_conv
+from mcutrain.tvm_ext.ops.conv.pointwise_blocks import forms as pointwise_forms
+from mcutrain.tvm_ext.ops.conv.transposed import transposed_conv
+from mcutrain.tvm_ext.ops.expr import adjoint_type
+from mcutrain.tvm_ext.ops.kernel import (
+    PLAIN,
+    Attrs,
+    Kernel,
+    Shapes,
+    Variant,
+    channel_block,
+    overlap_distance,
+)
+from mcutrain.tvm_ext.ops.record import OpRecord
+from mcutrain.tvm_ext.ops.tir import at, call_kernel, function, loop, pixel_index, ring_row
 
 PIXELS = 16  # that meet a tile of weights, at least where the image has as many
 LANES = 8  # channels of a depthwise convolution that are taken together
 FLOAT = 4  # bytes
 
 
-def conv2d_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def conv2d_input_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g (1, Ho, Wo, O), w[, w_trained] -> (1, H, W, I), with the weights from before this step's update."""
     if attrs["depthwise"]:
-        return _depthwise_input_grad(shapes, attrs)
+        return _depthwise_input_grad(shapes, attrs, variant)
     if attrs["kernel"] == [1, 1] and attrs["stride"] == [1, 1] and not any(attrs["padding"]):
-        return pointwise_blocks(shapes, attrs) if over_channels(attrs) else _pointwise_input_grad(shapes, attrs)
-    return transposed_conv(shapes, attrs)
+        return (pointwise_blocks if variant.over_channels else _pointwise_input_grad)(shapes, attrs, variant)
+    return transposed_conv(shapes, attrs, variant)
 
 
-def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def _pointwise_input_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g_x[p, c] = sum over o of g[p, o] * w[o, c], over rows: a few at a time, whose sums lie in g_x meanwhile."""
     _, height, width, out_c = shapes[0]
-    in_c, rings = attrs["shape"][3], [attrs.get(f"ring_{n}", 0) for n in ("in", "out")]
+    in_c, rings = attrs["shape"][3], (variant.ring_in, variant.ring_out)
     rows = 1 if any(rings) else max(1, PIXELS // width)  # rows of a ring do not follow one another
     with function() as f:
         g, weights = f.buffer("g", height * width * out_c, "float32"), weight_arguments(f, shapes, attrs)
@@ -79,14 +76,14 @@ def _pointwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     )
 
 
-def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def _depthwise_input_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g_x[iy, ix, c] = sum over the output positions that saw it of g[oy, ox, c] * w[c, iy.., ix..], over rows or over
     blocks of channels."""
     _, out_h, out_w, channels = shapes[0]
     _, in_h, in_w, _ = attrs["shape"]
     (kh, kw), (top, left, *_) = attrs["kernel"], attrs["padding"]
-    block, blocked, window = channel_block(channels), over_channels(attrs), [kh, kw, *attrs["stride"], top, left]
-    ring_in, ring_out, dtype = attrs.get("ring_in", 0), attrs.get("ring_out", 0), attrs.get("dtype", "int8")
+    block, blocked, window = channel_block(channels), variant.over_channels, [kh, kw, *attrs["stride"], top, left]
+    ring_in, ring_out, dtype = variant.ring_in, variant.ring_out, attrs.get("dtype", "int8")
     with function() as f:
         g = f.buffer("g", out_h * out_w * channels, "float32")
         w = f.buffer("w", channels * kh * kw, dtype)
@@ -100,7 +97,7 @@ def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
             with loop("i", 0, count // lanes) as i:
                 places = [at(out, target[0] + i * lanes), target[1], in_w, rings[1]]
                 places += [at(g, source[0] + i * lanes), source[1], out_h, out_w, rings[0]]
-                call(name, *places, *window, *rows, at(w, (c + i * lanes) * (kh * kw)))
+                call_kernel(name, *places, *window, *rows, at(w, (c + i * lanes) * (kh * kw)))
 
         if blocked:
             with loop("s", y0, y1) as s:
@@ -125,17 +122,4 @@ def _depthwise_input_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
     )
 
 
-def take_channels(shapes: list[list[int]], attrs: dict) -> Kernel:
-    """x (1, H, W, C) -> (1, H, W, n): the channels whose weights train, kept for the weight gradient."""
-    _, height, width, in_c = shapes[0]
-    channels, dtype = attrs["channels"], attrs.get("dtype", "int8")
-    n, positions = len(channels), height * width
-    with function() as f:
-        x, table = f.buffer("x", positions * in_c, dtype), f.buffer("channels", n, "int16")
-        out = f.buffer("y", positions * n, dtype)
-        with loop("p", 0, positions) as p, loop("c", 0, n) as c:
-            store(out, p * n + c, x[p * in_c + i32(table[c])])
-    still_read = suffix_minimum((np.arange(positions)[:, None] * in_c + channels).ravel())
-    still_read[0] = positions * in_c  # the first value is read before anything is written
-    overlaps = ((0, 0, overlap_distance(np.arange(positions * n), still_read) * np.dtype(dtype).itemsize),)
-    return Kernel(f.func, (np.asarray(channels, "int16"),), overlaps=overlaps, inputs=1)
+OPS = (OpRecord("conv2d_input_grad", adjoint_type, conv2d_input_grad, "backward", result=":g_x"),)  # g, w[, w_trained]

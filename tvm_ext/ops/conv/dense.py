@@ -19,36 +19,13 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.dialect import window_output_shape
-from mcutrain.tvm_ext.kernels.build import (
-    Frame,
-    Kernel,
-    at,
-    call,
-    clear,
-    function,
-    loop,
-    overlap_distance,
-    requantisation_table,
-    ring_row,
-    suffix_minimum,
-)
+from mcutrain.tvm_ext.ops.conv.operands import channel_tables, split_channels
+from mcutrain.tvm_ext.ops.expr import window_output_shape
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, overlap_distance, suffix_minimum
+from mcutrain.tvm_ext.ops.rounding import clear, requantisation_table
+from mcutrain.tvm_ext.ops.tir import Frame, at, call_kernel, function, loop, ring_row
 
 BLOCK = 4  # pixels that meet a filter together
-WIDE = "wide"  # attribute `weights`: laid out by wide()
-
-
-def split_channels(attrs: dict, in_channels: int) -> list[list[int]]:
-    """Input channels of each weight argument, in its order: [all], or [frozen, trained]."""
-    trained = list(attrs["trained_channels"])
-    if not trained:
-        return [list(range(in_channels))]
-    return [sorted(set(range(in_channels)) - set(trained)), trained]
-
-
-def channel_tables(groups: list[list[int]]) -> tuple[np.ndarray, ...]:
-    """The channel lists as constant tables; none for a weight over all channels."""
-    return () if len(groups) == 1 else tuple(np.asarray(g, "int16") for g in groups)
 
 
 @dataclass(frozen=True)
@@ -61,8 +38,8 @@ class _Layer:
     channels: int
     groups: list[list[int]]
     widths: list[int]
-    attrs: dict
-    with_mask: bool
+    attrs: Attrs
+    variant: Variant
 
     @property
     def mask_row(self) -> int:
@@ -70,15 +47,15 @@ class _Layer:
 
     @property
     def is_wide(self) -> bool:
-        return self.attrs.get("weights") == WIDE
+        return self.variant.wide_weights
 
     @property
     def is_flat(self) -> bool:
         """Whether the pixels of all rows of a call are one run, where a row is no whole number of blocks."""
-        has_rings = self.attrs.get("ring_in", 0) or self.attrs.get("ring_out", 0)
+        has_rings = self.variant.ring_in or self.variant.ring_out
         is_run = _is_pointwise(self.attrs) and self.attrs["stride"] == [1, 1] and not has_rings
         is_better = self.out_w % BLOCK > 0 and self.out_h * self.out_w >= BLOCK
-        return is_run and is_better and not (self.with_mask and self.out_w * self.channels % 8)
+        return is_run and is_better and not (self.variant.keeps and self.out_w * self.channels % 8)
 
 
 @dataclass(frozen=True)
@@ -93,13 +70,13 @@ class _Buffers:
     columns: tirx.Buffer
 
 
-def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
+def qconv2d(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """shapes: of x (1, H, W, I), then weights, bias, requantisation table."""
     x_shape, out_channels = shapes[0], shapes[1][0]
     _, out_h, out_w, _ = window_output_shape(x_shape, out_channels, attrs)
     taps = attrs["kernel"][0] * attrs["kernel"][1]
     groups = split_channels(attrs, x_shape[3])
-    layer = _Layer(x_shape, out_h, out_w, out_channels, groups, [taps * len(g) for g in groups], attrs, with_mask)
+    layer = _Layer(x_shape, out_h, out_w, out_channels, groups, [taps * len(g) for g in groups], attrs, variant)
     columns_bytes, window_bytes = _scratch(layer)
     with function() as f:
         buffers = _buffers(f, layer, (columns_bytes + window_bytes) // 2)
@@ -120,7 +97,7 @@ def qconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         rows=out_h,
         reads=((0, x_shape[1], attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
         inputs=len(shapes),
-        outputs=2 if with_mask else 1,
+        outputs=2 if variant.keeps else 1,
         wide=(1,) if layer.is_wide else (),
     )
 
@@ -135,13 +112,13 @@ def _buffers(f: Frame, layer: _Layer, scratch: int) -> _Buffers:
     split = layer.groups if len(layer.groups) > 1 else []
     lists = [f.buffer(f"channels{i}", len(g), "int16") for i, g in enumerate(split)]
     y = f.buffer("y", layer.out_h * layer.out_w * channels, "int8")
-    mask = f.buffer("mask", layer.out_h * layer.mask_row, "uint8") if layer.with_mask else None
+    mask = f.buffer("mask", layer.out_h * layer.mask_row, "uint8") if layer.variant.keeps else None
     return _Buffers(x, weights, bias, table, lists, y, mask, f.buffer("columns", scratch, "int16"))
 
 
 def _clear_mask(layer: _Layer, b: _Buffers, row: tirx.Expr, rows: tirx.Expr | int) -> None:
     """Of a channel number that leaves no whole bytes to a pixel, bits are added one by one."""
-    if layer.with_mask and layer.channels % 8:
+    if layer.variant.keeps and layer.channels % 8:
         clear(b.mask, row * layer.mask_row, rows * layer.mask_row)
 
 
@@ -149,22 +126,22 @@ def _block(layer: _Layer, b: _Buffers, oy: tirx.Expr, ox: object, pixels: int) -
     """All filters of `pixels` pixels from (oy, ox) on."""
     attrs, widths, channels = layer.attrs, layer.widths, layer.channels
     _widen(layer, b, (oy, ox), pixels)
-    first = (ring_row(oy, attrs.get("ring_out", 0)) * layer.out_w + ox) * channels
+    first = (ring_row(oy, layer.variant.ring_out) * layer.out_w + ox) * channels
     pair = [(at(w, 0), n) for w, n in zip(b.weights, widths, strict=True)]
     pair += [(at(b.weights[0], 0), 0)] * (2 - len(pair))
     arguments = [at(b.columns, 0), *pair[0], *pair[1], at(b.bias, 0), at(b.table, 0), at(b.y, first), channels]
     arguments += [attrs["out_zero"]]
     row, bit = oy * layer.mask_row, ox * channels
     if layer.is_wide:
-        call("mcu_conv4_wide", at(b.columns, 0), *pair[0], *arguments[5:])
-    elif pixels == BLOCK and _is_full(widths, channels, attrs, layer.with_mask):
-        masked = [at(b.mask, row + T.truncdiv(bit, T.int32(8)))] if layer.with_mask else []
-        name = f"mcu_conv4_full{'_split' if len(widths) > 1 else ''}{'_mask' if layer.with_mask else ''}"
-        call(name, *arguments, *masked)
+        call_kernel("mcu_conv4_wide", at(b.columns, 0), *pair[0], *arguments[5:])
+    elif pixels == BLOCK and _is_full(widths, channels, attrs, layer.variant.keeps):
+        masked = [at(b.mask, row + T.truncdiv(bit, T.int32(8)))] if layer.variant.keeps else []
+        name = f"mcu_conv4_full{'_split' if len(widths) > 1 else ''}{'_mask' if layer.variant.keeps else ''}"
+        call_kernel(name, *arguments, *masked)
     else:
-        masked = [at(b.mask, row), bit] if layer.with_mask else []
-        name = f"mcu_conv{pixels}_{attrs.get('rounding', 'even')}{'_mask' if layer.with_mask else ''}"
-        call(name, *arguments, attrs["lo"], attrs["hi"], *masked)
+        masked = [at(b.mask, row), bit] if layer.variant.keeps else []
+        name = f"mcu_conv{pixels}_{attrs.get('rounding', 'even')}{'_mask' if layer.variant.keeps else ''}"
+        call_kernel(name, *arguments, attrs["lo"], attrs["hi"], *masked)
 
 
 def _in_blocks(pixels: int | tirx.Expr, block: Callable) -> None:
@@ -178,11 +155,11 @@ def _in_blocks(pixels: int | tirx.Expr, block: Callable) -> None:
             block(ox, 1)
 
 
-def can_be_wide(shapes: list[list[int]], attrs: dict) -> bool:
+def can_be_wide(shapes: Shapes, attrs: Attrs) -> bool:
     """Whether mcu_conv4_wide does all of a layer's pixels. Its weights must be constants that nobody else reads."""
     out_w, widths = window_output_shape(shapes[0], shapes[1][0], attrs)[2], [int(np.prod(shapes[1][1:]))]
     is_whole = not attrs["depthwise"] and not attrs["trained_channels"] and out_w % BLOCK == 0
-    return is_whole and _is_full(widths, shapes[1][0], attrs, with_mask=False)
+    return is_whole and _is_full(widths, shapes[1][0], attrs, keeps=False)
 
 
 def wide(weights: np.ndarray) -> np.ndarray:
@@ -193,13 +170,13 @@ def wide(weights: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(len(rows), -1)
 
 
-def _is_full(widths: list[int], out_channels: int, attrs: dict, with_mask: bool) -> bool:
+def _is_full(widths: list[int], out_channels: int, attrs: Attrs, keeps: bool) -> bool:
     """Whether the faster kernel for the whole range of int8 serves."""
     whole_range = attrs.get("rounding", "even") == "even" and (attrs["lo"], attrs["hi"]) == (-128, 127)
-    return whole_range and min(widths) >= 4 and not (with_mask and out_channels % 8)
+    return whole_range and min(widths) >= 4 and not (keeps and out_channels % 8)
 
 
-def _is_pointwise(attrs: dict) -> bool:
+def _is_pointwise(attrs: Attrs) -> bool:
     """Whether the inputs of a pixel lie side by side in x: no window is gathered."""
     return attrs["kernel"] == [1, 1] and not any(attrs["padding"]) and not attrs["trained_channels"]
 
@@ -219,18 +196,18 @@ def _widen(layer: _Layer, b: _Buffers, position: tuple, pixels: int) -> None:
     """Columns of `pixels` output pixels from `position` (oy, ox) on; windows are gathered behind them."""
     attrs, (_, in_h, in_w, in_c) = layer.attrs, layer.x_shape
     (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
-    (oy, ox), zero, ring, start = position, attrs["in_zero"], attrs.get("ring_in", 0), 0
+    (oy, ox), zero, ring, start = position, attrs["in_zero"], layer.variant.ring_in, 0
     if _is_pointwise(attrs):
         source = at(b.x, (ring_row(oy * sy, ring) * in_w + ox * sx) * in_c)
-        call(f"mcu_columns{pixels}", at(b.columns, 0), source, sx * in_c, in_c, zero)
+        call_kernel(f"mcu_columns{pixels}", at(b.columns, 0), source, sx * in_c, in_c, zero)
         return
     geometry = [at(b.x, 0), in_h, in_w, in_c, ring, kh, kw, oy * sy - top, ox * sx - left, sx, pixels, zero]
     windows = _scratch(layer)[0] // 2
     for i, n in enumerate(layer.widths):
         listed = [at(b.lists[i], 0), n // (kh * kw)] if b.lists else []
-        call("mcu_windows_listed" if b.lists else "mcu_windows", at(b.columns, windows), *geometry, *listed)
+        call_kernel("mcu_windows_listed" if b.lists else "mcu_windows", at(b.columns, windows), *geometry, *listed)
         filled = _padded(n)
-        call(f"mcu_columns{pixels}", at(b.columns, start), at(b.columns, windows), filled, filled, zero)
+        call_kernel(f"mcu_columns{pixels}", at(b.columns, start), at(b.columns, windows), filled, filled, zero)
         start += pixels * filled
 
 

@@ -12,21 +12,9 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import (
-    Kernel,
-    as_float,
-    floor_div,
-    fma,
-    function,
-    i32,
-    largest_divisor,
-    let,
-    local,
-    loop,
-    ring_row,
-    store,
-)
-from mcutrain.tvm_ext.kernels.conv import channel_tables, split_channels
+from mcutrain.tvm_ext.ops.conv.operands import channel_tables, split_channels
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, largest_divisor
+from mcutrain.tvm_ext.ops.tir import as_float, floor_div, fma, function, i32, let, local, loop, ring_row, store
 
 SUMS = 8  # accumulators of a block of pixels x channels: they stay in registers
 
@@ -38,7 +26,7 @@ def window(position: object, taps: int, stride: int, padding: int, extent: int) 
     return first, last
 
 
-def transposed_conv(shapes: list[list[int]], attrs: dict) -> Kernel:
+def transposed_conv(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g (1, Ho, Wo, O), w[, w_trained] [O, kh, kw, n] -> float32 (1, H, W, I), with attrs shape [1, H, W, I]."""
     _, out_h, out_w, out_c = shapes[0]
     _, in_h, in_w, in_c = attrs["shape"]
@@ -63,7 +51,7 @@ def transposed_conv(shapes: list[list[int]], attrs: dict) -> Kernel:
                 if pixels == 1
                 else (q - taps + 1, q + 1)
             )
-            first = (ring_row(iy, attrs.get("ring_out", 0)) * in_w + (q * sx + r - left)) * in_c
+            first = (ring_row(iy, variant.ring_out) * in_w + (q * sx + r - left)) * in_c
             for index, group in enumerate(groups):
                 n = len(group)
                 lanes = largest_divisor(n, tuple(c for c in (8, 4, 2, 1) if c * pixels <= SUMS))
@@ -72,7 +60,7 @@ def transposed_conv(shapes: list[list[int]], attrs: dict) -> Kernel:
                         store(acc, i, T.float32(0))
                     with loop("oy", *window(iy, kh, sy, top, out_h)) as oy, loop("ox", *seen) as ox:
                         tap = (iy + top - oy * sy) * kw + ((q - ox) * sx + r)
-                        source = (ring_row(oy, attrs.get("ring_in", 0)) * out_w + ox) * out_c
+                        source = (ring_row(oy, variant.ring_in) * out_w + ox) * out_c
                         with loop("o", 0, out_c) as o:
                             at = (o * (kh * kw) + tap) * n + cb * lanes
                             wv = [let("wv", as_float(weights[index][at + j])) for j in range(lanes)]

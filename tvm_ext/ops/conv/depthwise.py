@@ -12,46 +12,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcutrain.tvm_ext.dialect import window_output_shape
-from mcutrain.tvm_ext.kernels.build import (
-    Kernel,
-    at,
-    call,
-    function,
-    loop,
-    overlap_distance,
-    requantisation_table,
-    ring_row,
-    suffix_minimum,
-)
+from mcutrain.tvm_ext.ops.expr import window_output_shape
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, overlap_distance, suffix_minimum
+from mcutrain.tvm_ext.ops.rounding import requantisation_table
+from mcutrain.tvm_ext.ops.tir import at, call_kernel, function, loop, ring_row
 
 
-def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
+def depthwise(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """shapes: of x (1, H, W, C), w [C, kh, kw], bias, requantisation table."""
     x_shape, channels = shapes[0], shapes[1][0]
     _, in_h, in_w, _ = x_shape
     _, out_h, out_w, _ = window_output_shape(x_shape, channels, attrs)
     (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
     mask_row, row = (out_w * channels + 7) // 8, out_w * channels
-    form = _form(attrs, channels, with_mask)
+    form = _form(attrs, channels, variant.keeps)
     rounding = "full" if _is_full(form, attrs, x_shape, out_w) else attrs.get("rounding", "even")
     scratch = 2 * _scratch_elements(form, attrs, out_w)
     with function() as f:
         x, w = f.buffer("x", in_h * in_w * channels, "int8"), f.buffer("w", channels * kh * kw, "int8")
         bias, table = f.buffer("bias", channels, "int32"), requantisation_table(f, channels, attrs)
         y = f.buffer("y", out_h * row, "int8")
-        mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
+        mask = f.buffer("mask", out_h * mask_row, "uint8") if variant.keeps else None
         rows = f.buffer("rows", scratch // 2, "int16")
         y0, y1 = f.rows()
-        name = f"mcu_depthwise{form}_{rounding}{'_mask' if with_mask else ''}"
+        name = f"mcu_depthwise{form}_{rounding}{'_mask' if variant.keeps else ''}"
         with loop("oy", y0, y1) as oy:
-            target = at(y, ring_row(oy, attrs.get("ring_out", 0)) * row)
+            target = at(y, ring_row(oy, variant.ring_out) * row)
             arrays = [at(x, 0), at(w, 0), at(bias, 0), at(table, 0), target, at(rows, 0)]
-            window = [in_h, in_w, channels, attrs.get("ring_in", 0), oy * sy - top, out_w]
+            window = [in_h, in_w, channels, variant.ring_in, oy * sy - top, out_w]
             numbers = [attrs["in_zero"], attrs["out_zero"]]
             numbers += [] if rounding == "full" else [left, attrs["lo"], attrs["hi"]]
             numbers += [] if form else [kh, kw, sx]
-            call(name, *arrays, *window, *numbers, *([at(mask, oy * mask_row)] if with_mask else []))
+            call_kernel(name, *arrays, *window, *numbers, *([at(mask, oy * mask_row)] if variant.keeps else []))
     return Kernel(
         f.func,
         scratch=scratch,
@@ -60,20 +52,20 @@ def depthwise(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         rows=out_h,
         reads=((0, in_h, sy, kh, top),),
         inputs=len(shapes),
-        outputs=2 if with_mask else 1,
+        outputs=2 if variant.keeps else 1,
     )
 
 
-def _form(attrs: dict, channels: int, with_mask: bool) -> str:
+def _form(attrs: Attrs, channels: int, keeps: bool) -> str:
     """The micro-kernel that is made for a window, "" for the one that serves all."""
     (kh, kw), (_, sx), left = attrs["kernel"], attrs["stride"], attrs["padding"][1]
     has_form = kh == kw and kh in (3, 5, 7) and sx in (1, 2)
-    if not has_form or (with_mask and channels % 8) or (kh == 3 and (channels == 1 or left > 2)):
+    if not has_form or (keeps and channels % 8) or (kh == 3 and (channels == 1 or left > 2)):
         return ""
     return f"{kh}_s{sx}"
 
 
-def _is_full(form: str, attrs: dict, x_shape: list[int], out_w: int) -> bool:
+def _is_full(form: str, attrs: Attrs, x_shape: list[int], out_w: int) -> bool:
     """Whether the faster kernel for the whole range of int8 serves (mcu_kernels.h)."""
     _, _, in_w, channels = x_shape
     left, whole_range = attrs["padding"][1], (attrs["lo"], attrs["hi"]) == (-128, 127)
@@ -84,7 +76,7 @@ def _is_full(form: str, attrs: dict, x_shape: list[int], out_w: int) -> bool:
     return out_w % 4 == 0 and in_w % 4 == 0 and channels % 4 == 0
 
 
-def _scratch_elements(form: str, attrs: dict, out_w: int) -> int:
+def _scratch_elements(form: str, attrs: Attrs, out_w: int) -> int:
     """int16 elements that a row's call needs (mcu_kernels.h)."""
     (kh, kw), sx = attrs["kernel"], attrs["stride"][1]
     if form[:1] not in ("5", "7"):

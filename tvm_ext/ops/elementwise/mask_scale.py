@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import (
-    Kernel,
-    at,
-    call,
-    channel_block,
-    f32,
-    function,
-    loop,
-    over_channels,
-    pixel_index,
-    ring_row,
-)
+from mcutrain.tvm_ext.ops.expr import same_type
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
+from mcutrain.tvm_ext.ops.record import OpRecord
+from mcutrain.tvm_ext.ops.tir import at, call_kernel, f32, function, loop, pixel_index, ring_row
 
 
-def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
+def mask_scale(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g, mask[, scale [C]] -> mask * g * scale, or * the attribute `factor` where all channels have one scale."""
     inputs = 2 if "factor" in attrs else 3
     _, height, width, channels = shapes[0]
     row, mask_row, block = width * channels, (width * channels + 7) // 8, channel_block(channels)
-    rings = [attrs.get(f"ring_{n}", 0) for n in ("in", "out")]
+    rings = (variant.ring_in, variant.ring_out)
     with function() as f:
         g, mask = f.buffer("g", height * row, "float32"), f.buffer("mask", height * mask_row, "uint8")
         scale = f.buffer("scale", channels, "float32") if inputs == 3 else None
@@ -35,13 +27,15 @@ def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
             """n groups of 8; each argument an index and a step."""
             places = [at(out, target[0]), target[1], at(g, source[0]), source[1], at(mask, byte[0]), byte[1], n]
             factor = [f32(attrs["factor"])] if scale is None else [at(scale, c), scale_step]
-            call(f"mcu_mask_scale8{suffix}", *places, *factor)
+            call_kernel(f"mcu_mask_scale8{suffix}", *places, *factor)
 
         def elements(target: object, source: object, y: object, bit: object, c: object, n: int) -> None:
             factor = f32(attrs["factor"]) if scale is None else at(scale, c)
-            call(f"mcu_mask_scale1{suffix}", at(out, target), at(g, source), at(mask, y * mask_row), bit, n, factor)
+            call_kernel(
+                f"mcu_mask_scale1{suffix}", at(out, target), at(g, source), at(mask, y * mask_row), bit, n, factor
+            )
 
-        if over_channels(attrs):
+        if variant.over_channels:
             with loop("s", y0, y1) as s:
                 source, target = (pixel_index(0, s, 0, shapes[0], ring) for ring in rings)
                 source_step, target_step = (block if ring else channels for ring in rings)
@@ -72,9 +66,15 @@ def mask_scale(shapes: list[list[int]], attrs: dict) -> Kernel:
     distance = -4 * row * height if is_whole and row * height == 8 else 0
     return Kernel(
         f.func,
-        overlaps=() if over_channels(attrs) else ((0, 0, distance),),
-        rows=channels // block if over_channels(attrs) else height,
+        overlaps=() if variant.over_channels else ((0, 0, distance),),
+        rows=channels // block if variant.over_channels else height,
         reads=((0, height, 1, 1, 0),),
         by_channel=((channels // block, (0,), False),),
         inputs=inputs,
     )
+
+
+OPS = (
+    OpRecord("mask_scale", same_type, mask_scale, "backward", result=":g_acc"),  # g, mask, scale [C]
+    OpRecord("mask_scale_by", same_type, mask_scale, "backward", result=":g_operand"),  # g, mask; attr factor
+)

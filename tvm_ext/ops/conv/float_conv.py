@@ -14,31 +14,27 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.dialect import window_output_shape
-from mcutrain.tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.ops.conv.operands import channel_tables, split_channels
+from mcutrain.tvm_ext.ops.expr import window_output_shape
+from mcutrain.tvm_ext.ops.kernel import (
+    PLAIN,
+    Attrs,
     Kernel,
-    f32,
-    fma,
-    function,
-    i32,
+    Shapes,
+    Variant,
     largest_divisor,
-    let,
-    local,
-    loop,
     overlap_distance,
-    ring_row,
-    set_mask_bit,
-    store,
     suffix_minimum,
 )
-from mcutrain.tvm_ext.kernels.conv import channel_tables, split_channels
+from mcutrain.tvm_ext.ops.rounding import set_mask_bit
+from mcutrain.tvm_ext.ops.tir import f32, fma, function, i32, let, local, loop, ring_row, store
 
 FLOAT = 4  # bytes
 UNROLLED_COLUMNS = 8  # a wider depthwise window keeps its loop over columns
 Spans = list[tuple[int, int, int]]
 
 
-def fconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
+def fconv2d(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """x (1, H, W, I), w[, w_trained] [O, kh, kw, n] (depthwise [C, kh, kw]), bias [O] -> y (1, Ho, Wo, O), and the mask
     of lo < acc < hi. lo or hi may be infinite."""
     (_, in_h, in_w, in_c), out_c = shapes[0], shapes[1][0]
@@ -52,7 +48,7 @@ def fconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         bias = f.buffer("bias", out_c, "float32")
         tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
         y = f.buffer("y", out_h * out_w * out_c, "float32")
-        mask = f.buffer("mask", out_h * mask_row, "uint8") if with_mask else None
+        mask = f.buffer("mask", out_h * mask_row, "uint8") if variant.keeps else None
         y0, y1 = f.rows()
         acc = local("acc", max(p * _filters(p, out_c, depthwise) for _, _, p in spans), "float32")
 
@@ -64,19 +60,32 @@ def fconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
                     store(acc, p * filters + j, bias[o[j]])
             columns = _inside(ox, *_horizontal(attrs), in_w, out_w) if pixels == 1 else (0, attrs["kernel"][1])
             if depthwise:
-                _slide(acc, x, weights[0], (oy, ox, o[0]), pixels, rows, columns, shapes[0], attrs)
+                _slide(acc, x, weights[0], (oy, ox, o[0]), pixels, rows, columns, shapes[0], attrs, variant.ring_in)
             else:
-                _multiply(acc, x, weights, tables, groups, (oy, ox, o), pixels, rows, columns, shapes[0], attrs)
+                _multiply(
+                    acc,
+                    x,
+                    weights,
+                    tables,
+                    groups,
+                    (oy, ox, o),
+                    pixels,
+                    rows,
+                    columns,
+                    shapes[0],
+                    attrs,
+                    variant.ring_in,
+                )
             for p in range(pixels):
                 for j in range(filters):
                     v, element = let("v", acc[p * filters + j]), (ox + p) * out_c + o[j]
                     value, passes = _clamped(v, attrs["lo"], attrs["hi"])
-                    store(y, ring_row(oy, attrs.get("ring_out", 0)) * (out_w * out_c) + element, value)
-                    if with_mask:
+                    store(y, ring_row(oy, variant.ring_out) * (out_w * out_c) + element, value)
+                    if variant.keeps:
                         set_mask_bit(mask, oy * mask_row, element, passes, 1, 1)
 
         with loop("oy", y0, y1) as oy:
-            if with_mask:
+            if variant.keeps:
                 with loop("i", 0, mask_row) as i:
                     store(mask, oy * mask_row + i, T.uint8(0))
             rows = _inside(oy, *_vertical(attrs), in_h, out_h)
@@ -92,20 +101,20 @@ def fconv2d(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         rows=out_h,
         reads=((0, in_h, attrs["stride"][0], attrs["kernel"][0], attrs["padding"][0]),),
         inputs=len(shapes),
-        outputs=2 if with_mask else 1,
+        outputs=2 if variant.keeps else 1,
     )
 
 
-def _vertical(attrs: dict) -> tuple[int, int, int]:
+def _vertical(attrs: Attrs) -> tuple[int, int, int]:
     """Taps, stride and padding in front."""
     return attrs["kernel"][0], attrs["stride"][0], attrs["padding"][0]
 
 
-def _horizontal(attrs: dict) -> tuple[int, int, int]:
+def _horizontal(attrs: Attrs) -> tuple[int, int, int]:
     return attrs["kernel"][1], attrs["stride"][1], attrs["padding"][1]
 
 
-def _spans(in_w: int, out_w: int, attrs: dict) -> Spans:
+def _spans(in_w: int, out_w: int, attrs: Attrs) -> Spans:
     """(first column, blocks, pixels of a block) from left to right: blocks of several pixels where the window is inside
     the row, single ones before and behind."""
     taps, stride, left = _horizontal(attrs)
@@ -130,7 +139,7 @@ def _inside(position: object, taps: int, stride: int, padding: int, extent: int,
     return first, T.min(T.int32(taps), extent + padding - position * stride) if hangs_over else taps
 
 
-def _multiply(acc, x, weights, tables, groups, at: tuple, pixels, rows, columns, x_shape, attrs) -> None:
+def _multiply(acc, x, weights, tables, groups, at: tuple, pixels, rows, columns, x_shape, attrs, ring) -> None:
     """acc[p, j] += window of pixel p . filter j. at: row, first column, filters."""
     (oy, ox, o), (_, _, in_w, in_c), (kh, kw), (sy, sx) = at, x_shape, attrs["kernel"], attrs["stride"]
     top, left, *_ = attrs["padding"]
@@ -145,7 +154,7 @@ def _multiply(acc, x, weights, tables, groups, at: tuple, pixels, rows, columns,
     for index, (w, group) in enumerate(zip(weights, groups, strict=True)):
         n = len(group)
         with loop("ky", *rows) as ky:
-            x_row = (ring_row(oy * sy + ky - top, attrs.get("ring_in", 0)) * in_w + ox * sx - left) * in_c
+            x_row = (ring_row(oy * sy + ky - top, ring) * in_w + ox * sx - left) * in_c
             w_rows = [(j * kh + ky) * (kw * n) for j in o]
             if tables is None:  # the columns of a window's row lie in one piece, in x as in w
                 (first, end), piece = ((0, 1), kw * n) if columns == (0, kw) else (columns, n)
@@ -162,12 +171,12 @@ def _multiply(acc, x, weights, tables, groups, at: tuple, pixels, rows, columns,
                         step(w, w_at, x_row + kx * in_c + channel)
 
 
-def _slide(acc, x, w, at: tuple, pixels, rows, columns, x_shape, attrs) -> None:
+def _slide(acc, x, w, at: tuple, pixels, rows, columns, x_shape, attrs, ring) -> None:
     """acc[p] += window of pixel p in one channel . its filter: a value is loaded once for all pixels that meet it."""
     (oy, ox, c), (_, _, in_w, in_c), (kh, kw), (sy, sx) = at, x_shape, attrs["kernel"], attrs["stride"]
     top, left, *_ = attrs["padding"]
     with loop("ky", *rows) as ky:
-        x_row = (ring_row(oy * sy + ky - top, attrs.get("ring_in", 0)) * in_w + ox * sx - left) * in_c + c
+        x_row = (ring_row(oy * sy + ky - top, ring) * in_w + ox * sx - left) * in_c + c
         w_row = (c * kh + ky) * kw
 
         def column(kx: object, values: dict) -> None:
@@ -198,7 +207,7 @@ def _clamped(v: tirx.Expr, lo: float, hi: float) -> tuple[tirx.Expr, tirx.Expr]:
     return y, passes
 
 
-def _distance(x_shape: list[int], out_shape: tuple[int, int, int], attrs: dict, spans: Spans) -> int:
+def _distance(x_shape: list[int], out_shape: tuple[int, int, int], attrs: Attrs, spans: Spans) -> int:
     """Of y over x: a block reads its windows whole (depthwise: one channel of them) before it is written."""
     _, in_h, in_w, in_c = x_shape
     out_h, out_w, out_c = out_shape

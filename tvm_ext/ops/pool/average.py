@@ -17,33 +17,22 @@ round alike. A factor that differs by window, for padding that does not count, c
 from __future__ import annotations
 
 import numpy as np
-from tvm import tirx
+from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.fixed_point import multiplier
-from mcutrain.tvm_ext.kernels.build import (
-    Kernel,
-    as_float,
-    f32,
-    function,
-    i32,
-    let,
-    local,
-    loop,
-    multiplied,
-    ring_row,
-    round_even,
-    set_mask_bit,
-    store,
-    store_clamped,
-)
-from mcutrain.tvm_ext.kernels.pool_window import Pool, Step, pool_of
+from mcutrain.tvm_ext.fixed_point import LARGEST_STEP, multiplier, require_int32
+from mcutrain.tvm_ext.ops.expr import attrs_of, call, pooled_type, shape_of
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
+from mcutrain.tvm_ext.ops.pool.window import Pool, Step, pool_of, pooling_kernel
+from mcutrain.tvm_ext.ops.record import MASK, IntegerForm, OpRecord, masked
+from mcutrain.tvm_ext.ops.rounding import multiplied, set_mask_bit, store_clamped
+from mcutrain.tvm_ext.ops.tir import as_float, f32, function, i32, let, local, loop, ring_row, round_even, store
 
 FLOAT = 4  # bytes
 
 
-def qavg_pool(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
+def qavg_pool(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """x int8 (1, H, W, C) -> averages, clamped, and where lo <= value <= hi held."""
     pool = pool_of(shapes[0], attrs)
     counted = pool.taps if attrs["counts_padding"] else None
@@ -56,46 +45,38 @@ def qavg_pool(shapes: list[list[int]], attrs: dict, with_mask: bool) -> Kernel:
         x = f.buffer("x", pool.image, "int8")
         table = f.buffer("factors", factors.size, str(factors.dtype)) if tables else None
         y = f.buffer("y", pool.pooled, "int8")
-        mask = f.buffer("mask", pool.rows.windows * mask_row, "uint8") if with_mask else None
+        mask = f.buffer("mask", pool.rows.windows * mask_row, "uint8") if variant.keeps else None
         y0, y1 = f.rows()
         acc = local("acc", pool.block, "int32")
         with loop("oy", y0, y1) as oy:
-            if with_mask:
+            if variant.keeps:
                 with loop("i", 0, mask_row) as i:
                     store(mask, oy * mask_row + i, T.uint8(0))
-            target = ring_row(oy, attrs.get("ring_out", 0)) * row
+            target = ring_row(oy, variant.ring_out) * row
             with pool.windows(oy) as step:
                 inside = pool.positions(step.rows, step.columns)
                 n = counted or inside
-                _sum(acc, x, pool, step, attrs, _start(inside, pool, attrs))
+                _sum(acc, x, pool, step, variant.ring_in, _start(inside, pool, attrs))
                 for j in range(pool.block):
                     v = let("v", _average(acc[j], n, factors, table, attrs))
                     element = step.x * pool.channels + step.channel + j
                     store_clamped(y, target + element, v, lo, hi)
-                    if with_mask:
+                    if variant.keeps:
                         set_mask_bit(mask, oy * mask_row, element, v, lo, hi)
-    return _kernel(f, pool, tables, (pool.distance(1, 1),), 2 if with_mask else 1)
+    return pooling_kernel(f, pool, tables, (pool.distance(1, 1),), 2 if variant.keeps else 1)
 
 
-def _kernel(f, pool: Pool, tables: tuple, distances: tuple[int, ...], outputs: int = 1) -> Kernel:
-    """distances: of each output that may lie over the image."""
-    axis = pool.rows
-    reads = ((0, axis.extent, axis.stride, axis.taps, axis.padding),)
-    overlaps = tuple((0, output, distance) for output, distance in enumerate(distances))
-    return Kernel(f.func, tables, overlaps=overlaps, rows=axis.windows, reads=reads, inputs=1, outputs=outputs)
-
-
-def _sum(acc: tirx.Buffer, x: tirx.Buffer, pool: Pool, step: Step, attrs: dict, start: tirx.Expr) -> None:
+def _sum(acc: tirx.Buffer, x: tirx.Buffer, pool: Pool, step: Step, ring: int, start: tirx.Expr) -> None:
     """acc[j] = start + the channels j of a window, row by row."""
     for j in range(pool.block):
         store(acc, j, start)
     widen = i32 if str(acc.dtype) == "int32" else lambda v: v
-    with pool.taps_of(step, attrs.get("ring_in", 0)) as (element, _):
+    with pool.taps_of(step, ring) as (element, _):
         for j in range(pool.block):
             store(acc, j, acc[j] + widen(x[element + j]))
 
 
-def _requantises(attrs: dict) -> bool:
+def _requantises(attrs: Attrs) -> bool:
     """Whether the average is another multiple of another step than x."""
     is_same = (attrs["in_scale"], attrs["in_zero"]) == (attrs["out_scale"], attrs["out_zero"])
     if not is_same and attrs["rounding"] not in ("even", "tflite", "tflite_mean"):
@@ -106,7 +87,7 @@ def _requantises(attrs: dict) -> bool:
     return not is_same or attrs["rounding"] == "tflite_mean"
 
 
-def _start(inside: object, pool: Pool, attrs: dict) -> tirx.Expr:
+def _start(inside: object, pool: Pool, attrs: Attrs) -> tirx.Expr:
     """What is in the sum besides x: minus z_x for each position inside, or padding that counts, which holds z_x."""
     if _requantises(attrs):
         value = inside * -attrs["in_zero"]
@@ -115,7 +96,7 @@ def _start(inside: object, pool: Pool, attrs: dict) -> tirx.Expr:
     return T.int32(value) if isinstance(value, int) else value
 
 
-def _factors(pool: Pool, attrs: dict) -> np.ndarray:
+def _factors(pool: Pool, attrs: Attrs) -> np.ndarray:
     """By the number of positions less one: float32 factors, or int32 multipliers and behind them their shifts."""
     counts = np.arange(1, pool.taps + 1)
     if attrs["rounding"] == "even":
@@ -131,7 +112,7 @@ def _mean_multiplier(ratio: float, n: int) -> tuple[int, int]:
     return (value << more) // n, shift - more
 
 
-def _average(acc: tirx.Expr, n: object, factors: np.ndarray | None, table: tirx.Buffer | None, attrs: dict):
+def _average(acc: tirx.Expr, n: object, factors: np.ndarray | None, table: tirx.Buffer | None, attrs: Attrs):
     """The value before the clamp, of a window with n positions. table: `factors` where n is not an int."""
     rounding = attrs["rounding"]
     if factors is None:
@@ -157,7 +138,7 @@ def _rounded_quotient(acc: tirx.Expr, n: object, rounding: str) -> tirx.Expr:
     return T.truncdiv(acc + T.Select(acc > 0, half, T.int32(0) - half), count)
 
 
-def favg_pool(shapes: list[list[int]], attrs: dict) -> Kernel:
+def favg_pool(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """x float32 (1, H, W, C): the sum over the window, row by row from 0, over its size (attr counts_padding: with the
     padding)."""
     pool = pool_of(shapes[0], attrs)
@@ -166,44 +147,47 @@ def favg_pool(shapes: list[list[int]], attrs: dict) -> Kernel:
         y0, y1 = f.rows()
         acc = local("acc", pool.block, "float32")
         with loop("oy", y0, y1) as oy:
-            target = ring_row(oy, attrs.get("ring_out", 0)) * (pool.columns.windows * pool.channels)
+            target = ring_row(oy, variant.ring_out) * (pool.columns.windows * pool.channels)
             with pool.windows(oy) as step:
                 n = pool.taps if attrs["counts_padding"] else pool.positions(step.rows, step.columns)
                 count = f32(n) if isinstance(n, int) else as_float(n)
-                _sum(acc, x, pool, step, attrs, T.float32(0))
+                _sum(acc, x, pool, step, variant.ring_in, T.float32(0))
                 for j in range(pool.block):
                     store(y, target + step.x * pool.channels + step.channel + j, acc[j] / count)
-    return _kernel(f, pool, (), (pool.distance(FLOAT, FLOAT),))
+    return pooling_kernel(f, pool, (), (pool.distance(FLOAT, FLOAT),))
 
 
-def max_pool(shapes: list[list[int]], attrs: dict, with_index: bool) -> Kernel:
-    """x int8 or float32 (attr dtype) -> maxima, and uint8 ky * kw + kx of the first one in its window."""
-    pool, is_float = pool_of(shapes[0], attrs), attrs["dtype"] == "float32"
-    size, work, widen = (FLOAT, "float32", lambda v: v) if is_float else (1, "int32", i32)
-    row = pool.columns.windows * pool.channels
-    with function() as f:
-        x, y = f.buffer("x", pool.image, attrs["dtype"]), f.buffer("y", pool.pooled, attrs["dtype"])
-        index = f.buffer("index", pool.pooled, "uint8") if with_index else None
-        y0, y1 = f.rows()
-        best, place = local("best", pool.block, work), local("place", pool.block, "int32") if with_index else None
-        with loop("oy", y0, y1) as oy:
-            target = ring_row(oy, attrs.get("ring_out", 0)) * row
-            with pool.windows(oy) as step:
-                first, first_tap = pool.first_tap(step, attrs.get("ring_in", 0))
-                for j in range(pool.block):
-                    store(best, j, widen(x[first + j]))
-                    if with_index:
-                        store(place, j, first_tap)
-                with pool.taps_of(step, attrs.get("ring_in", 0)) as (element, tap):
-                    for j in range(pool.block):
-                        v = let("v", widen(x[element + j]))
-                        if with_index:
-                            store(place, j, T.Select(v > best[j], tap, place[j]))
-                        store(best, j, T.Select(v > best[j], v, best[j]))
-                for j in range(pool.block):
-                    at = step.x * pool.channels + step.channel + j
-                    store(y, target + at, T.Cast(attrs["dtype"], best[j]))
-                    if with_index:
-                        store(index, oy * row + at, T.Cast("uint8", place[j]))
-    distances = [pool.distance(size, size), pool.distance(size, 1)][: 2 if with_index else 1]
-    return _kernel(f, pool, (), tuple(distances), 2 if with_index else 1)
+def _qavg_gradient(op: relax.Call, g_y: relax.Var, bb: relax.BlockBuilder) -> list[relax.Expr]:
+    """g_x = mask * g_y * s_x / s_y over the number of positions, spread over the window."""
+    attrs = attrs_of(op)
+    return _favg_gradient(op, masked(op, g_y, attrs["in_scale"] / attrs["out_scale"], bb), bb)
+
+
+def _favg_gradient(op: relax.Call, g_y: relax.Var, _: relax.BlockBuilder) -> list[relax.Expr]:
+    attrs = attrs_of(op)
+    window = {k: attrs[k] for k in ("layer", "kernel", "stride", "padding", "counts_padding")}
+    return [call("avg_pool_grad", [g_y], shape=shape_of(op.args[0]), **window)]
+
+
+def _qavg_by_integers(_: list, attrs: Attrs) -> IntegerForm:
+    """Without a new quantisation the quotient itself is rounded; else 1 / positions goes into the multiplier, at most a
+    step away, but rounded twice and so less often equal."""
+    if (attrs["in_scale"], attrs["in_zero"]) == (attrs["out_scale"], attrs["out_zero"]):
+        return IntegerForm("upward")
+    largest = LARGEST_STEP * int(np.prod(attrs["kernel"]))
+    require_int32(attrs["in_scale"] / attrs["out_scale"], largest, attrs["layer"])
+    return IntegerForm("tflite")
+
+
+OPS = (
+    OpRecord(  # x
+        "qavg_pool",
+        pooled_type,
+        qavg_pool,
+        gradient=_qavg_gradient,
+        companion=MASK,
+        integer=_qavg_by_integers,
+        words="avg pool",
+    ),
+    OpRecord("favg_pool", pooled_type, favg_pool, gradient=_favg_gradient, words="avg pool"),  # x
+)

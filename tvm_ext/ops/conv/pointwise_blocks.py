@@ -13,20 +13,9 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import (
-    Frame,
-    Kernel,
-    at,
-    call,
-    channel_block,
-    function,
-    loop,
-    pixel_index,
-    ring_row,
-    store,
-    when,
-)
-from mcutrain.tvm_ext.kernels.conv import split_channels
+from mcutrain.tvm_ext.ops.conv.operands import split_channels
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
+from mcutrain.tvm_ext.ops.tir import Frame, at, call_kernel, function, loop, pixel_index, ring_row, store, when
 
 TILE = 4  # channels, and filters
 
@@ -42,7 +31,7 @@ class Weights:
     dtype: str
 
 
-def weight_places(shapes: list[list[int]], attrs: dict) -> tuple[np.ndarray, ...]:
+def weight_places(shapes: Shapes, attrs: Attrs) -> tuple[np.ndarray, ...]:
     """Kernel.tables of a kernel with `weight_arguments`."""
     groups = split_channels(attrs, attrs["shape"][3])
     if len(groups) == 1:
@@ -53,7 +42,7 @@ def weight_places(shapes: list[list[int]], attrs: dict) -> tuple[np.ndarray, ...
     return (places,)
 
 
-def weight_arguments(f: Frame, shapes: list[list[int]], attrs: dict) -> Weights:
+def weight_arguments(f: Frame, shapes: Shapes, attrs: Attrs) -> Weights:
     """Parameters w0[, w1, places]."""
     in_c, dtype = attrs["shape"][3], attrs.get("dtype", "int8")
     widths = [len(group) for group in split_channels(attrs, in_c)]
@@ -79,10 +68,10 @@ def _call(number: int, places: list, weights: Weights, o: object, c: object) -> 
     name = f"mcu_pointwise_grad{number}{'' if weights.places is None else '_split'}{suffix}"
     if weights.places is None:
         width = weights.widths[0]
-        call(name, *places, at(weights.arguments[0], o * width + c), width)
+        call_kernel(name, *places, at(weights.arguments[0], o * width + c), width)
         return
     pairs = [(at(w, o * width), width) for w, width in zip(weights.arguments, weights.widths, strict=True)]
-    call(name, *places, *pairs[0], *pairs[1], at(weights.places, c))
+    call_kernel(name, *places, *pairs[0], *pairs[1], at(weights.places, c))
 
 
 def zero(out: tirx.Buffer, first: object, count: object) -> None:
@@ -90,7 +79,7 @@ def zero(out: tirx.Buffer, first: object, count: object) -> None:
         store(out, first + i, T.float32(0))
 
 
-def forms(shapes: list[list[int]], attrs: dict) -> tuple:
+def forms(shapes: Shapes, attrs: Attrs) -> tuple:
     """Kernel.by_channel of a pointwise input gradient: blocks of its output from all of g (where no channel table lies
     between), or all of its output as a sum over blocks of g, each with its own filters."""
     out_c, in_c = shapes[0][3], attrs["shape"][3]
@@ -100,12 +89,12 @@ def forms(shapes: list[list[int]], attrs: dict) -> tuple:
     return ((in_c // channel_block(in_c), (), False), takes)
 
 
-def pointwise_blocks(shapes: list[list[int]], attrs: dict) -> Kernel:
+def pointwise_blocks(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """g (1, H, W, O), w[, w_trained] -> (1, H, W, I): the output in a ring of blocks, or a sum over blocks of g."""
-    return _made(shapes, attrs) if attrs.get("ring_out", 0) else _taken(shapes, attrs)
+    return (_made if variant.ring_out else _taken)(shapes, attrs, variant)
 
 
-def _made(shapes: list[list[int]], attrs: dict) -> Kernel:
+def _made(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """Blocks [y0, y1) of the output's channels, each from all of g."""
     _, height, width, out_c = shapes[0]
     in_c, positions = attrs["shape"][3], height * width
@@ -115,7 +104,7 @@ def _made(shapes: list[list[int]], attrs: dict) -> Kernel:
         out = f.buffer("g_x", positions * in_c, "float32")
         y0, y1 = f.rows()
         with loop("s", y0, y1) as s:
-            first = ring_row(s, attrs["ring_out"]) * (positions * block)
+            first = ring_row(s, variant.ring_out) * (positions * block)
             zero(out, first, positions * block)
             source = (g, 0, out_c)
             add_gradient((out, first, block), source, weights, (0, out_c), (s * block, block), positions)
@@ -123,10 +112,10 @@ def _made(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, macs=macs, rows=in_c // block, by_channel=forms(shapes, attrs), inputs=len(shapes))
 
 
-def _taken(shapes: list[list[int]], attrs: dict) -> Kernel:
+def _taken(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """The sum goes on with blocks [y0, y1) of g's channels; it begins where y0 == 0."""
     _, height, width, out_c = shapes[0]
-    in_c, positions, ring = attrs["shape"][3], height * width, attrs.get("ring_in", 0)
+    in_c, positions, ring = attrs["shape"][3], height * width, variant.ring_in
     block = channel_block(out_c)
     with function() as f:
         g, weights = f.buffer("g", positions * out_c, "float32"), weight_arguments(f, shapes, attrs)

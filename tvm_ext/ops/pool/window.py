@@ -13,9 +13,10 @@ from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.dialect import window_output_shape
-from mcutrain.tvm_ext.kernels.build import largest_divisor, loop, overlap_distance, ring_row, suffix_minimum
-from mcutrain.tvm_ext.kernels.transposed_conv import window
+from mcutrain.tvm_ext.ops.conv.transposed import window
+from mcutrain.tvm_ext.ops.expr import window_output_shape
+from mcutrain.tvm_ext.ops.kernel import Attrs, Kernel, largest_divisor, overlap_distance, suffix_minimum
+from mcutrain.tvm_ext.ops.tir import Frame, loop, ring_row
 
 Span = tuple[object, object]  # [first, last) of rows or columns
 
@@ -168,7 +169,7 @@ class Pool:
         return overlap_distance(np.append(apart, written[is_read]), np.append(0, still_read[is_read] * read_bytes))
 
 
-def pool_of(shape: list[int], attrs: dict) -> Pool:
+def pool_of(shape: list[int], attrs: Attrs) -> Pool:
     """shape: of the image. Raises ModelError naming the layer if a window lies in the padding alone."""
     _, height, width, channels = shape
     _, out_h, out_w, _ = window_output_shape(shape, channels, attrs)
@@ -179,3 +180,11 @@ def pool_of(shape: list[int], attrs: dict) -> Pool:
             where = f"layer {attrs.get('layer', '?')}"
             raise ModelError(f"{where}: a window {kh} x {kw} of the pool lies in the padding alone; pad by less")
     return Pool(rows, columns, channels, largest_divisor(channels, (4, 2, 1)))
+
+
+def pooling_kernel(f: Frame, pool: Pool, tables: tuple, distances: tuple[int, ...], outputs: int = 1) -> Kernel:
+    """The kernel of a pool over an image. distances: of each output that may lie over the image."""
+    axis = pool.rows
+    reads = ((0, axis.extent, axis.stride, axis.taps, axis.padding),)
+    overlaps = tuple((0, output, distance) for output, distance in enumerate(distances))
+    return Kernel(f.func, tables, overlaps=overlaps, rows=axis.windows, reads=reads, inputs=1, outputs=outputs)

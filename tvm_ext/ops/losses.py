@@ -4,10 +4,13 @@ cross-entropy, binary cross-entropy, mean squared error. Every sum runs over the
 from __future__ import annotations
 
 import numpy as np
-from tvm import tirx
+from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import Kernel, as_float, f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.ops.expr import attrs_of, call, float_like_first, scalar_type, shape_of
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
+from mcutrain.tvm_ext.ops.record import KernelRule, OpRecord, no_gradient
+from mcutrain.tvm_ext.ops.tir import as_float, f32, fma, function, i32, let, local, loop, ring_row, store
 
 
 def _real(values: tirx.Buffer, index: object, dtype: str, scale: float, zero: int) -> tirx.Expr:
@@ -17,11 +20,11 @@ def _real(values: tirx.Buffer, index: object, dtype: str, scale: float, zero: in
     return as_float(i32(values[index]) - T.int32(zero)) * f32(scale)
 
 
-def _logit(logits: tirx.Buffer, index: object, attrs: dict) -> tirx.Expr:
+def _logit(logits: tirx.Buffer, index: object, attrs: Attrs) -> tirx.Expr:
     return _real(logits, index, attrs["dtype"], attrs["scale"], attrs["zero"])
 
 
-def _step(attrs: dict) -> float:
+def _step(attrs: Attrs) -> float:
     """What one unit of the stored output is worth."""
     return 1.0 if attrs["dtype"] == "float32" else attrs["scale"]
 
@@ -45,7 +48,7 @@ def _softmax_sum(logits, classes, attrs, largest, total) -> None:
         store(total, 0, total[0] + _exp(_logit(logits, c, attrs) - largest[0]))
 
 
-def cross_entropy(shapes: list[list[int]], attrs: dict) -> Kernel:
+def cross_entropy(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """Softmax cross-entropy of logits and label int32 [1] -> scalar loss, in nats."""
     classes = int(np.prod(shapes[0]))
     with function() as f:
@@ -58,7 +61,7 @@ def cross_entropy(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, inputs=2)
 
 
-def cross_entropy_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def cross_entropy_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """(softmax - onehot(label)) * scale, with respect to the logits as they stand (int8-valued, or float)."""
     classes = int(np.prod(shapes[0]))
     with function() as f:
@@ -83,7 +86,7 @@ def _doubt(logits, label, k, attrs, doubt) -> tuple[tirx.Expr, tirx.Expr]:
     return doubt[0], doubt[1]
 
 
-def binary_cross_entropy(shapes: list[list[int]], attrs: dict) -> Kernel:
+def binary_cross_entropy(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """logits of K elements, label int32 [K] of 0 and 1 -> scalar mean over K of
     max(z, 0) - z * label + log(1 + exp(-|z|)), in nats: the loss of K independent sigmoids."""
     count = int(np.prod(shapes[0]))
@@ -99,7 +102,7 @@ def binary_cross_entropy(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, inputs=2)
 
 
-def binary_cross_entropy_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def binary_cross_entropy_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """(sigmoid(z) - label) * scale / K, with respect to the logits as they stand."""
     count = int(np.prod(shapes[0]))
     with function() as f:
@@ -115,12 +118,12 @@ def binary_cross_entropy_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
 
 
 # ---------------------------------------------------------------------- mean squared error
-def _difference(output, label, index: object, label_index: object, attrs: dict) -> tirx.Expr:
+def _difference(output, label, index: object, label_index: object, attrs: Attrs) -> tirx.Expr:
     target = _real(label, label_index, attrs["label_dtype"], attrs["label_scale"], attrs["label_zero"])
     return _logit(output, index, attrs) - target
 
 
-def mse(shapes: list[list[int]], attrs: dict) -> Kernel:
+def mse(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """output and label, int8 or float32 of as many elements -> scalar mean of (real(output) - real(label))^2."""
     count = int(np.prod(shapes[0]))
     with function() as f:
@@ -135,7 +138,7 @@ def mse(shapes: list[list[int]], attrs: dict) -> Kernel:
     return Kernel(f.func, inputs=2)
 
 
-def mse_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
+def mse_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """2 (real(output) - real(label)) * scale / n, with respect to the output as it stands; of an image row by row."""
     height = shapes[0][1] if len(shapes[0]) == 4 else 1
     count = int(np.prod(shapes[0]))
@@ -145,8 +148,40 @@ def mse_grad(shapes: list[list[int]], attrs: dict) -> Kernel:
         out = f.buffer("g", count, "float32")
         y0, y1 = f.rows()
         with loop("y", y0, y1) as y:
-            source, target = (ring_row(y, attrs.get(f"ring_{n}", 0)) * row for n in ("in", "out"))
+            source, target = (ring_row(y, n) * row for n in (variant.ring_in, variant.ring_out))
             with loop("i", 0, row) as i:
                 d = _difference(output, label, source + i, y * row + i, attrs)
                 store(out, target + i, d * f32(2 * _step(attrs) / count))
     return Kernel(f.func, rows=height, reads=((0, height, 1, 1, 0),), inputs=2)
+
+
+# ---------------------------------------------------------------------- as ops: the loss is the graph's root, and its
+# own adjoint, which is one, is not multiplied in
+def _cross_entropy_gradient(op: relax.Call, _g: relax.Var, _bb: relax.BlockBuilder) -> list[relax.Expr]:
+    return [call("cross_entropy_grad", list(op.args), **attrs_of(op)), no_gradient(op.args[1])]
+
+
+def _binary_cross_entropy_gradient(op: relax.Call, _g: relax.Var, _bb: relax.BlockBuilder) -> list[relax.Expr]:
+    return [call("binary_cross_entropy_grad", list(op.args), **attrs_of(op)), no_gradient(op.args[1])]
+
+
+def _mse_gradient(op: relax.Call, _g: relax.Var, _bb: relax.BlockBuilder) -> list[relax.Expr]:
+    label = op.args[1]
+    # an autoencoder's label is its input, to which a gradient of another kind may flow as well: nobody reads the sum
+    return [call("mse_grad", list(op.args), **attrs_of(op)), relax.op.zeros(shape_of(label), "float32")]
+
+
+def _grad(name: str, kernel: KernelRule) -> OpRecord:
+    return OpRecord(name, float_like_first, kernel, "backward", result=":g_logits")
+
+
+OPS = (
+    # logits, label int32 [1]
+    OpRecord("cross_entropy", scalar_type, cross_entropy, gradient=_cross_entropy_gradient),
+    # logits, label int32 [K] of 0 and 1
+    OpRecord("binary_cross_entropy", scalar_type, binary_cross_entropy, gradient=_binary_cross_entropy_gradient),
+    OpRecord("mse", scalar_type, mse, gradient=_mse_gradient),  # output, target
+    _grad("cross_entropy_grad", cross_entropy_grad),
+    _grad("binary_cross_entropy_grad", binary_cross_entropy_grad),
+    _grad("mse_grad", mse_grad),
+)

@@ -14,12 +14,13 @@ import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.kernels.build import (
+from mcutrain.tvm_ext.ops.expr import same_type
+from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
+from mcutrain.tvm_ext.ops.record import OpRecord
+from mcutrain.tvm_ext.ops.tir import (
     Frame,
-    Kernel,
     at,
-    call,
-    channel_block,
+    call_kernel,
     f32,
     finite,
     function,
@@ -34,7 +35,7 @@ from mcutrain.tvm_ext.kernels.build import (
 MICRO_KERNELS = {"int8": "mcu_sgd_i8", "int32": "mcu_sgd_i32"}
 
 
-def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
+def sgd(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """w, g, [scale, settings,] rates [2], counter [2] (seed, step)[, velocity][, accumulator], where w, velocity and
     accumulator change in place.
 
@@ -47,7 +48,7 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
     is_blocked = len(g_shape) > 1  # a weight: its gradient may come block by block, in a ring
     block = channel_block(rows) if is_blocked else rows
     with function() as f:
-        args, ring = _arguments(f, shapes, attrs), attrs.get("ring_in", 0)
+        args, ring = _arguments(f, shapes, attrs), variant.ring_in
         blocks = f.rows() if is_blocked else (0, 1)
         if args.total is None:
             _apply(args, blocks, (block, row), attrs, args.g, ring)
@@ -69,7 +70,7 @@ def sgd(shapes: list[list[int]], attrs: dict) -> Kernel:
         by_channel=((rows // block, (1,), False),) if is_blocked else (),
         inputs=len(shapes),
         outputs=0,
-        changed=(0,),
+        mutates=(0, *range(4 if attrs["dtype"] == "float32" else 6, len(shapes))),  # w, and what is behind the counter,
     )
 
 
@@ -88,7 +89,7 @@ class _Arguments:
     channels: tirx.Buffer | None
 
 
-def _arguments(f: Frame, shapes: list[list[int]], attrs: dict) -> _Arguments:
+def _arguments(f: Frame, shapes: Shapes, attrs: Attrs) -> _Arguments:
     quantised, count = attrs["dtype"] != "float32", int(np.prod(shapes[1]))
     return _Arguments(
         f.buffer("w", int(np.prod(shapes[0])), attrs["dtype"]),
@@ -104,7 +105,7 @@ def _arguments(f: Frame, shapes: list[list[int]], attrs: dict) -> _Arguments:
 
 
 def _apply(
-    args: _Arguments, blocks: tuple, size: tuple[int, int], attrs: dict, gradient: tirx.Buffer, ring: int
+    args: _Arguments, blocks: tuple, size: tuple[int, int], attrs: Attrs, gradient: tirx.Buffer, ring: int
 ) -> None:
     """One step of every element in these blocks. size: rows of a block, elements of a row."""
     block, row = size
@@ -127,10 +128,10 @@ def _apply(
                 _call(args, attrs, rate, at(steps, first + n * row), i32(args.channels[s * block + n]), 1, row)
 
 
-def _call(args: _Arguments, attrs: dict, rate: tirx.Expr, steps: tirx.Expr, first, channels: int, row: int) -> None:
+def _call(args: _Arguments, attrs: Attrs, rate: tirx.Expr, steps: tirx.Expr, first, channels: int, row: int) -> None:
     """The micro-kernel on `channels` channels from `first` on."""
     arrays = [at(args.w, 0), steps, at(args.scale, 0), at(args.settings, 0), at(args.counter, 0)]
-    call(MICRO_KERNELS[attrs["dtype"]], *arrays, rate, first, channels, row)
+    call_kernel(MICRO_KERNELS[attrs["dtype"]], *arrays, rate, first, channels, row)
 
 
 def _number(name: str, value: tirx.Expr) -> tirx.Expr:
@@ -138,9 +139,17 @@ def _number(name: str, value: tirx.Expr) -> tirx.Expr:
     return finite(let(name, value))
 
 
-def next_step(shapes: list[list[int]], attrs: dict) -> Kernel:
+def next_step(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """counter[1] += 1: the random streams of the next step are new."""
     with function() as f:
         counter = f.buffer("counter", 2, "uint32")
         store(counter, 1, counter[1] + T.uint32(1))
-    return Kernel(f.func, inputs=1, outputs=0)
+    return Kernel(f.func, inputs=1, outputs=0, mutates=(0,))
+
+
+# the result is the new state, in the place of the old
+OPS = (
+    # w, g, [scale, settings,] rates, counter[, velocity][, accumulator]
+    OpRecord("sgd", same_type, sgd, "update", gradient_operand=1),
+    OpRecord("next_step", same_type, next_step, "update"),  # counter
+)
