@@ -179,7 +179,8 @@ def compiled(
     progress: Progress | None = None,
 ) -> Artifact:
     """What compile() does, with its options as one value."""
-    from mcutrain.tvm_ext.emit.sources import c_name, emit
+    from mcutrain.tvm_ext.emit.names import c_name
+    from mcutrain.tvm_ext.emit.sources import emit
     from mcutrain.tvm_ext.lower.variants import flash_allowance, read_counts, tuned
 
     target, say = boards.get(board), progress or _silent

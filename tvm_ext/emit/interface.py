@@ -28,7 +28,7 @@ def public(prefix: str, lowered: Lowered, infer: Placement, train: Placement | N
         text += c_text.TRAIN.format(
             **values,
             **_label_text(prefix, model, train),
-            loss=train.offsets[train.step.loss],
+            loss=train.loss_offset,
             train_logits=train.offsets[train.step.logits],
             rates=train.offsets[RATES],
         )
@@ -91,7 +91,7 @@ def model_header(prefix: str, lowered: Lowered, plan: Plan, infer: Placement, tr
             "LABEL_OFFSET": train.offsets.get(LABEL, 0),
             "LABEL_BYTES": train.step.values[LABEL].tensor.nbytes if LABEL in train.offsets else 0,
             "TRAIN_LOGITS_OFFSET": train.offsets[train.step.logits],
-            "LOSS_OFFSET": train.offsets[train.step.loss],
+            "LOSS_OFFSET": train.loss_offset,
             "HYPER_OFFSET": train.offsets[RATES],
             "HYPER_BYTES": lowered.state[RATES].nbytes,
         }

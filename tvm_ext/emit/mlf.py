@@ -60,7 +60,14 @@ def _io(placement: Placement, tensor: str) -> dict:
     return {"dtype": value.dtype, "size": value.tensor.nbytes, "shape": list(value.shape)}
 
 
-def _own(lowered, plan, name, infer, train, extra) -> dict:
+def _own(
+    lowered: Lowered,
+    plan: Plan,
+    name: str,
+    infer: Placement,
+    train: Placement | None,
+    extra: Mapping[str, object],
+) -> dict:
     model = lowered.training.model
     own = {
         "schema": 1,
@@ -85,7 +92,7 @@ def _own(lowered, plan, name, infer, train, extra) -> dict:
         own["train"] = {
             "ops": len(train.calls),
             "logits_offset": train.offsets[train.step.logits],
-            "loss_offset": train.offsets[train.step.loss],
+            "loss_offset": train.loss_offset,
             "label": _place(train, LABEL) if LABEL in train.offsets else None,
             "learning_rate": _place(train, RATES),
         }

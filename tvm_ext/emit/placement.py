@@ -28,6 +28,12 @@ class Placement:
     offsets: Mapping[str, int]
 
     @property
+    def loss_offset(self) -> int:
+        """Where a training step leaves the loss."""
+        assert self.step.loss is not None, "only a training step has a loss"
+        return self.offsets[self.step.loss]
+
+    @property
     def calls(self) -> list[Call]:
         return [call for group in self.groups for call in group.calls]
 

@@ -4,9 +4,8 @@ One PrimFunc per distinct (op, shapes, attributes); layers that agree in all of 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import relax
@@ -14,10 +13,11 @@ from tvm import relax
 from mcutrain.planner.model import ChannelForm, Graph, Kind, Op, Overlap, RowAccess, Tensor
 from mcutrain.tvm_ext.dialect import attrs_of, dtype_of, op_name, shape_of
 from mcutrain.tvm_ext.function import bindings_of, flatten
+from mcutrain.tvm_ext.lower.pool import KernelPool
 from mcutrain.tvm_ext.ops.expr import dtype_of_type, shape_of_type
-from mcutrain.tvm_ext.ops.kernel import ITEM_BYTES, PLAIN, Attrs, Kernel, Shapes, Variant
+from mcutrain.tvm_ext.ops.kernel import ITEM_BYTES, PLAIN, Attrs, Kernel, Variant
 from mcutrain.tvm_ext.ops.record import OpRecord
-from mcutrain.tvm_ext.ops.table import ENTRIES, build
+from mcutrain.tvm_ext.ops.table import ENTRIES
 from mcutrain.tvm_ext.train.training import LABEL, Training
 from mcutrain.tvm_ext.train.updates import COUNTER, RATES
 
@@ -69,6 +69,10 @@ class Step:
     logits: str
     loss: str | None
 
+    def over(self, change: Callable[[Call], Call]) -> Step:
+        """The step with every call changed."""
+        return replace(self, calls=tuple(map(change, self.calls)))
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -81,6 +85,16 @@ class Lowered:
     train_step: Step | None
     constants: Mapping[str, np.ndarray]
     state: Mapping[str, np.ndarray]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The entry points that there are."""
+        return (self.infer,) if self.train_step is None else (self.infer, self.train_step)
+
+    def over(self, change: Callable[[Call], Call]) -> Lowered:
+        """Both entry points with every call changed."""
+        train_step = None if self.train_step is None else self.train_step.over(change)
+        return replace(self, infer=self.infer.over(change), train_step=train_step)
 
 
 def lower(training: Training) -> Lowered:
@@ -110,38 +124,6 @@ def _state_names(training: Training) -> set[str]:
     return {p.variable for p in training.parameters} | training.optimiser | {COUNTER, RATES}
 
 
-class KernelPool:
-    """Kernels by (op, shapes, attributes but the layer's name)."""
-
-    def __init__(self, kernels: Sequence[Kernel] = (), titles: Sequence[str] = ()) -> None:
-        self.kernels: list[Kernel] = list(kernels)
-        self.titles: list[str] = list(titles)
-        self._known: dict[str, int] = {}
-
-    def get(self, kind: str, shapes: Shapes, dtypes: Sequence[str], attrs: Attrs, variant: Variant = PLAIN) -> int:
-        """The number of the kernel. Raises ModelError naming a layer whose op has none."""
-        ignored = {"layer", *(ENTRIES[kind].record.not_in_kernel if kind in ENTRIES else ())}
-        shared = {k: v for k, v in attrs.items() if k not in ignored}
-        key = json.dumps([kind, shapes, list(dtypes), shared, asdict(variant)], sort_keys=True)
-        if key not in self._known:
-            self._known[key] = len(self.kernels)
-            self.kernels.append(build(kind, shapes, attrs, variant))
-            self.titles.append(_title(kind, shapes, attrs))
-        return self._known[key]
-
-
-def _title(kind: str, shapes: Shapes, attrs: Attrs) -> str:
-    """A C-safe name that tells what the kernel is, before it is made unique."""
-    name = kind.replace("relax.", "float_")
-    if "kernel" in attrs:
-        what = {True: "_depthwise", False: "_conv", None: "_"}[attrs.get("depthwise")]
-        name = f"{name}{what}{attrs['kernel'][0]}x{attrs['kernel'][1]}"
-        vertical, horizontal = attrs["stride"]
-        if vertical * horizontal > 1:
-            name += f"_s{vertical}" if vertical == horizontal else f"_s{vertical}x{horizontal}"
-    return "_".join([name, *("x".join(map(str, s[1:] if len(s) == 4 else s)) for s in shapes[:1])])
-
-
 class _Lowering:
     """One Relax function on its way to a Step. owners: the layer of each tensor that trains."""
 
@@ -154,7 +136,7 @@ class _Lowering:
 
     def step(self, function: relax.Function) -> Step:
         for p in function.params:
-            kind = "input" if p.name in ("x", LABEL) else "state" if p.name in self.state else "constant"
+            kind: Kind = "input" if p.name in ("x", LABEL) else "state" if p.name in self.state else "constant"
             self.names[p] = self._declare(p.name, kind, p, p.name)
         for var, value in bindings_of(function):
             if isinstance(value, relax.Call):
@@ -203,7 +185,7 @@ class _Lowering:
             overlaps=tuple(Overlap(inputs[i], outputs[o], distance) for i, o, distance in kernel.overlaps),
             mutates=tuple(inputs[i] for i in kernel.mutates),
             rows=kernel.rows or 0,
-            reads=tuple(RowAccess(inputs[i], *access) for i, *access in kernel.reads),
+            reads=tuple(_row_access(inputs, access) for access in kernel.reads),
             accumulates=kernel.accumulates,
             by_channel=tuple(
                 ChannelForm(blocks, tuple(inputs[i] for i in reads), accumulates)
@@ -247,3 +229,9 @@ class _Lowering:
         """Op names are unique: a layer has one forward op, but may have two backward ops of one kind."""
         taken = {c.op.name for c in self.calls}
         return next(n for n in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+
+
+def _row_access(inputs: list[str], access: tuple[int, ...]) -> RowAccess:
+    """How a call reads the rows of one of its inputs; access: a row of Kernel.reads."""
+    operand, rows, stride, window, padding, *transposed = access
+    return RowAccess(inputs[operand], rows, stride, window, padding, bool(transposed and transposed[0]))

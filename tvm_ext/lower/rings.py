@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from mcutrain.planner.model import Stream
 from mcutrain.planner.stream.rewrite import members
-from mcutrain.tvm_ext.lower.graph import Call, KernelPool, Lowered
+from mcutrain.tvm_ext.lower.graph import Call, Lowered
+from mcutrain.tvm_ext.lower.pool import KernelPool
 
 
 def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
@@ -24,14 +25,12 @@ def with_rings(lowered: Lowered, streams: Sequence[Stream]) -> Lowered:
         stream = forward.get(call.layer) if call.phase == "forward" else stream_of.get(call.op.name)
         return _streamed(pool, call, stream)
 
-    steps = [step and replace(step, calls=tuple(map(streamed, step.calls)))
-             for step in (lowered.infer, lowered.train_step)]  # fmt: skip
-    used = sorted({c.kernel for step in steps if step for c in step.calls})
+    lowered = lowered.over(streamed)
+    used = sorted({c.kernel for step in lowered.steps for c in step.calls})
     number = {old: new for new, old in enumerate(used)}
-    steps = [step and replace(step, calls=tuple(replace(c, kernel=number[c.kernel]) for c in step.calls))
-             for step in steps]  # fmt: skip
     kernels, titles = tuple(pool.kernels[k] for k in used), tuple(pool.titles[k] for k in used)
-    return replace(lowered, kernels=kernels, kernel_titles=titles, infer=steps[0], train_step=steps[1])
+    lowered = replace(lowered, kernels=kernels, kernel_titles=titles)
+    return lowered.over(lambda c: replace(c, kernel=number[c.kernel]))
 
 
 def _streamed(pool: KernelPool, call: Call, stream: Stream | None) -> Call:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.lower.graph import Call, KernelPool, Lowered
+from mcutrain.tvm_ext.lower.graph import Call, Lowered
+from mcutrain.tvm_ext.lower.pool import KernelPool
 from mcutrain.tvm_ext.ops.conv.convolution import NARROW as NARROW
 from mcutrain.tvm_ext.ops.conv.convolution import WIDENED as WIDENED
 from mcutrain.tvm_ext.ops.conv.dense import wide
@@ -88,11 +89,8 @@ def tuned(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Lowered, 
         number = pool.get(call.kind, list(map(list, call.shapes)), call.dtypes, call.attrs, variant)
         return replace(call, variant=variant, kernel=number)
 
-    infer, train_step = (
-        step and replace(step, calls=tuple(map(chosen, step.calls))) for step in (lowered.infer, lowered.train_step)
-    )
-    kernels, titles = tuple(pool.kernels), tuple(pool.titles)
-    return replace(lowered, kernels=kernels, kernel_titles=titles, infer=infer, train_step=train_step), widened
+    changed = lowered.over(chosen)
+    return replace(changed, kernels=tuple(pool.kernels), kernel_titles=tuple(pool.titles)), widened
 
 
 def read_counts(core: str, path: Path | None = None) -> Counts:
@@ -132,7 +130,7 @@ def _check(value: object, levels: Sequence[str], where: str) -> None:
 
 def _choices(lowered: Lowered) -> Sequence[Call]:
     """Calls of the forward pass with more than one variant, whose weights are constants that nobody else reads."""
-    calls = [*lowered.infer.calls, *(lowered.train_step.calls if lowered.train_step else ())]
+    calls = [call for step in lowered.steps for call in step.calls]
     readers: dict[str, set[str]] = {}
     for call in calls:
         for name in call.op.inputs:

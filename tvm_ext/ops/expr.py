@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tvm
 from tvm import relax
 from tvm.relax import TensorType
@@ -30,7 +32,7 @@ def attrs_of(expr: relax.Call) -> Attrs:
     return {str(k): _plain(expr.attrs[k]) for k in expr.attrs.keys()}
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tvm.tirx.IntImm | tvm.tirx.FloatImm):

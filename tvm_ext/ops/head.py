@@ -12,14 +12,14 @@ from mcutrain.tvm_ext.ops.expr import adjoint_type, attrs_of, call, same_type, s
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
 from mcutrain.tvm_ext.ops.record import OpRecord
 from mcutrain.tvm_ext.ops.rounding import store_clamped
-from mcutrain.tvm_ext.ops.tir import as_float, f32, fma, function, i32, local, loop, ring_row, round_even, store
+from mcutrain.tvm_ext.ops.tir import Index, as_float, f32, fma, function, i32, local, loop, ring_row, round_even, store
 
 
 def _dtype(attrs: Attrs) -> str:
-    return attrs.get("dtype", "int8")
+    return str(attrs.get("dtype", "int8"))
 
 
-def _feature(x, index, attrs):
+def _feature(x: tirx.Buffer, index: Index, attrs: Attrs) -> tirx.Expr:
     """f = (x - z) * s, the dequantised feature; x itself when float."""
     if _dtype(attrs) == "float32":
         return x[index]

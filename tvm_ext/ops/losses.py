@@ -10,17 +10,17 @@ from tvm.tirx.script import builder as T
 from mcutrain.tvm_ext.ops.expr import attrs_of, call, float_like_first, scalar_type, shape_of
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
 from mcutrain.tvm_ext.ops.record import KernelRule, OpRecord, no_gradient
-from mcutrain.tvm_ext.ops.tir import as_float, f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.ops.tir import Index, as_float, f32, fma, function, i32, let, local, loop, ring_row, store
 
 
-def _real(values: tirx.Buffer, index: object, dtype: str, scale: float, zero: int) -> tirx.Expr:
+def _real(values: tirx.Buffer, index: Index, dtype: str, scale: float, zero: int) -> tirx.Expr:
     """The real number that is stored: itself when float, (q - zero) * scale when int8."""
     if dtype == "float32":
         return values[index]
     return as_float(i32(values[index]) - T.int32(zero)) * f32(scale)
 
 
-def _logit(logits: tirx.Buffer, index: object, attrs: Attrs) -> tirx.Expr:
+def _logit(logits: tirx.Buffer, index: Index, attrs: Attrs) -> tirx.Expr:
     return _real(logits, index, attrs["dtype"], attrs["scale"], attrs["zero"])
 
 
@@ -38,7 +38,7 @@ def _log(value: tirx.Expr) -> tirx.Expr:
 
 
 # ---------------------------------------------------------------------- softmax cross-entropy
-def _softmax_sum(logits, classes, attrs, largest, total) -> None:
+def _softmax_sum(logits: tirx.Buffer, classes: int, attrs: Attrs, largest: tirx.Buffer, total: tirx.Buffer) -> None:
     """largest = max logit; total = sum of exp(logit - largest)."""
     store(largest, 0, _logit(logits, 0, attrs))
     with loop("c", 1, classes) as c:
@@ -77,7 +77,9 @@ def cross_entropy_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -
 
 
 # ---------------------------------------------------------------------- binary cross-entropy
-def _doubt(logits, label, k, attrs, doubt) -> tuple[tirx.Expr, tirx.Expr]:
+def _doubt(
+    logits: tirx.Buffer, label: tirx.Buffer, k: Index, attrs: Attrs, doubt: tirx.Buffer
+) -> tuple[tirx.Expr, tirx.Expr]:
     """(s, exp(-|s|)), kept in `doubt`, where s is the logit of the wrong answer: z for a label of 0, -z for one of 1.
     Written with it, neither loss nor gradient overflows, and a gradient near 0 keeps its digits."""
     z = let("z", _logit(logits, k, attrs))
@@ -118,7 +120,7 @@ def binary_cross_entropy_grad(shapes: Shapes, attrs: Attrs, variant: Variant = P
 
 
 # ---------------------------------------------------------------------- mean squared error
-def _difference(output, label, index: object, label_index: object, attrs: Attrs) -> tirx.Expr:
+def _difference(output: tirx.Buffer, label: tirx.Buffer, index: Index, label_index: Index, attrs: Attrs) -> tirx.Expr:
     target = _real(label, label_index, attrs["label_dtype"], attrs["label_scale"], attrs["label_zero"])
     return _logit(output, index, attrs) - target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.ops.tir import Frame, as_float, i32, loop, round_even, store
+from mcutrain.tvm_ext.ops.tir import Frame, Index, as_float, i32, loop, round_even, store
 
 
 def requantised(acc: tirx.Expr, table: tirx.Buffer, o: tirx.Expr, attrs: dict) -> tirx.Expr:
@@ -23,13 +23,13 @@ def requantisation_table(f: Frame, channels: int, attrs: dict) -> tirx.Buffer:
     return f.buffer("scale", channels, "float32") if is_float else f.buffer("multipliers", 2 * channels, "int32")
 
 
-def multiplied(x: tirx.Expr, multiplier: object, shift: object, rounding: str) -> tirx.Expr:
+def multiplied(x: tirx.Expr, multiplier: Index, shift: Index, rounding: str) -> tirx.Expr:
     """x * multiplier / 2^31 * 2^shift, rounded as "tflite" or "upward" says (mcu_math.h)."""
     numbers = (T.int32(n) if isinstance(n, int) else n for n in (multiplier, shift))
     return T.call_pure_extern("int32", f"mcu_multiply_{rounding}", x, *numbers)
 
 
-def store_clamped(y: tirx.Buffer, index: object, value: tirx.Expr, lo: int, hi: int) -> None:
+def store_clamped(y: tirx.Buffer, index: Index, value: tirx.Expr, lo: int, hi: int) -> None:
     store(y, index, T.Cast("int8", T.max(T.min(value, T.int32(hi)), T.int32(lo))))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.ops.kernel import channel_block, float_bits
+
+Index = int | Any  # of an element, or a count: known now, or an expression of TIR
 
 
 class Frame:
@@ -42,7 +45,7 @@ def function() -> Iterator[Frame]:
 
 
 @contextmanager
-def loop(name: str, start: object, stop: object) -> Iterator[tirx.Var]:
+def loop(name: str, start: Index, stop: Index) -> Iterator[tirx.Var]:
     """for name in [start, stop). The loop variable counts from 0 and `name` is a sum: TVM's CanonicalizeLoop forgets to
     shift the variable inside the bounds of inner loops."""
     from_zero = isinstance(start, int) and start == 0
@@ -70,16 +73,16 @@ def let(name: str, value: tirx.Expr) -> tirx.Var:
     return var
 
 
-def store(buffer: tirx.Buffer, index: object, value: object) -> None:
+def store(buffer: tirx.Buffer, index: Index, value: Index) -> None:
     T.buffer_store(buffer, value, [index])
 
 
-def at(buffer: tirx.Buffer, index: object) -> tirx.Expr:
+def at(buffer: tirx.Buffer, index: Index) -> tirx.Expr:
     """The address of an element, for call_kernel()."""
     return T.address_of(buffer[T.int32(index) if isinstance(index, int) else index])
 
 
-def call_kernel(name: str, *arguments: object) -> None:
+def call_kernel(name: str, *arguments: Index) -> None:
     """A call of a micro-kernel of mcu_kernels.h."""
     T.evaluate(T.call_extern("void", name, *(T.int32(a) if isinstance(a, int) else a for a in arguments)))
 
@@ -116,7 +119,7 @@ def finite(value: tirx.Expr) -> tirx.Expr:
     return T.Select(T.And(value >= lowest, value <= largest), value, T.float32(0))
 
 
-def floor_div(value: object, divisor: int, bias: int) -> object:
+def floor_div(value: Index, divisor: int, bias: int) -> Index:
     """floor(value / divisor) of a value >= -bias, in non-negative arithmetic."""
     if divisor == 1:
         return value
@@ -124,7 +127,7 @@ def floor_div(value: object, divisor: int, bias: int) -> object:
     return T.truncdiv(value + lift * divisor, T.int32(divisor)) - lift
 
 
-def pixel_index(position: object, block: object, lane: object, shape: list[int], ring: int) -> object:
+def pixel_index(position: Index, block: Index, lane: Index, shape: list[int], ring: int) -> Index:
     """Index of channel block * channel_block() + lane at `position` of a (1, H, W, C) tensor: whole, or a ring of
     blocks."""
     _, height, width, channels = shape

@@ -19,6 +19,7 @@ from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, c
 from mcutrain.tvm_ext.ops.record import OpRecord
 from mcutrain.tvm_ext.ops.tir import (
     Frame,
+    Index,
     at,
     call_kernel,
     f32,
@@ -128,7 +129,9 @@ def _apply(
                 _call(args, attrs, rate, at(steps, first + n * row), i32(args.channels[s * block + n]), 1, row)
 
 
-def _call(args: _Arguments, attrs: Attrs, rate: tirx.Expr, steps: tirx.Expr, first, channels: int, row: int) -> None:
+def _call(
+    args: _Arguments, attrs: Attrs, rate: tirx.Expr, steps: tirx.Expr, first: Index, channels: int, row: int
+) -> None:
     """The micro-kernel on `channels` channels from `first` on."""
     arrays = [at(args.w, 0), steps, at(args.scale, 0), at(args.settings, 0), at(args.counter, 0)]
     call_kernel(MICRO_KERNELS[attrs["dtype"]], *arrays, rate, first, channels, row)

@@ -31,8 +31,8 @@ def integer_forward(model: Model) -> Model:
         params[name] = value
         return builder.param(name, value.shape, str(value.dtype))
 
-    def rewrite(_: str, old: relax.Call, args: list) -> relax.Expr | None:
-        name, attrs = op_name(old), attrs_of(old)
+    def rewrite(_: str, old: relax.Call, args: list[relax.Expr]) -> relax.Expr | None:
+        name, attrs = str(op_name(old)), attrs_of(old)
         rule = OPS[name].integer if name in OPS else None
         if rule is None or attrs["rounding"] != "even":
             return None

@@ -21,7 +21,8 @@ from mcutrain.planner.stream.costs import RunCosts
 from mcutrain.planner.stream.rewrite import eager, with_streams
 from mcutrain.tvm_ext.dialect import attrs_of, call, op_name
 from mcutrain.tvm_ext.emit.codegen import c_array, c_functions
-from mcutrain.tvm_ext.emit.sources import c_name, comment, emit
+from mcutrain.tvm_ext.emit.names import c_name
+from mcutrain.tvm_ext.emit.sources import comment, emit
 from mcutrain.tvm_ext.function import FunctionBuilder, copy
 from mcutrain.tvm_ext.lower.graph import lower
 from mcutrain.tvm_ext.model import NETWORK, Model

@@ -23,7 +23,7 @@ from mcutrain.tvm_ext.ops.conv.operands import channel_tables, split_channels
 from mcutrain.tvm_ext.ops.expr import window_output_shape
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, overlap_distance, suffix_minimum
 from mcutrain.tvm_ext.ops.rounding import clear, requantisation_table
-from mcutrain.tvm_ext.ops.tir import Frame, at, call_kernel, function, loop, ring_row
+from mcutrain.tvm_ext.ops.tir import Frame, Index, at, call_kernel, function, loop, ring_row
 
 BLOCK = 4  # pixels that meet a filter together
 
@@ -32,7 +32,7 @@ BLOCK = 4  # pixels that meet a filter together
 class _Layer:
     """Sizes and attributes of one layer, and how its weights are split: widths[i] inputs of weight argument i."""
 
-    x_shape: tuple[int, ...]
+    x_shape: list[int]
     out_h: int
     out_w: int
     channels: int
@@ -122,7 +122,7 @@ def _clear_mask(layer: _Layer, b: _Buffers, row: tirx.Expr, rows: tirx.Expr | in
         clear(b.mask, row * layer.mask_row, rows * layer.mask_row)
 
 
-def _block(layer: _Layer, b: _Buffers, oy: tirx.Expr, ox: object, pixels: int) -> None:
+def _block(layer: _Layer, b: _Buffers, oy: tirx.Expr, ox: Index, pixels: int) -> None:
     """All filters of `pixels` pixels from (oy, ox) on."""
     attrs, widths, channels = layer.attrs, layer.widths, layer.channels
     _widen(layer, b, (oy, ox), pixels)

@@ -85,7 +85,7 @@ def _scratch_elements(form: str, attrs: Attrs, out_w: int) -> int:
     return 4 * kh * (-(-((9 - kw) // 2 + (blocks - 1) * sx + kw) // 4) * 4)
 
 
-def _distance(x_shape, out_h, out_w, stride, padding) -> int:
+def _distance(x_shape: list[int], out_h: int, out_w: int, stride: int, padding: int) -> int:
     """Of y over x: one channel of a row's window is read whole before that channel of the row is written. Forms that
     read more channels first, or write while they move to the right, ask for no more: the next channel begins at the
     left again."""

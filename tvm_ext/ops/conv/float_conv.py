@@ -27,7 +27,7 @@ from mcutrain.tvm_ext.ops.kernel import (
     suffix_minimum,
 )
 from mcutrain.tvm_ext.ops.rounding import set_mask_bit
-from mcutrain.tvm_ext.ops.tir import f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.ops.tir import Index, f32, fma, function, i32, let, local, loop, ring_row, store
 
 FLOAT = 4  # bytes
 UNROLLED_COLUMNS = 8  # a wider depthwise window keeps its loop over columns
@@ -132,19 +132,32 @@ def _filters(pixels: int, out_channels: int, depthwise: bool) -> int:
     return 1 if depthwise else largest_divisor(out_channels, (4, 2, 1) if pixels == 1 else (2, 1))
 
 
-def _inside(position: object, taps: int, stride: int, padding: int, extent: int, out_extent: int) -> tuple:
+def _inside(position: Index, taps: int, stride: int, padding: int, extent: int, out_extent: int) -> tuple:
     """[first, end) of the taps that are inside the input where the window stands at `position`."""
     first = T.max(T.int32(0), padding - position * stride) if padding else 0
     hangs_over = (out_extent - 1) * stride - padding + taps > extent
     return first, T.min(T.int32(taps), extent + padding - position * stride) if hangs_over else taps
 
 
-def _multiply(acc, x, weights, tables, groups, at: tuple, pixels, rows, columns, x_shape, attrs, ring) -> None:
+def _multiply(
+    acc: tirx.Buffer,
+    x: tirx.Buffer,
+    weights: list[tirx.Buffer],
+    tables: list[tirx.Buffer] | None,
+    groups: list[list[int]],
+    at: tuple,
+    pixels: int,
+    rows: tuple,
+    columns: tuple,
+    x_shape: list[int],
+    attrs: Attrs,
+    ring: int,
+) -> None:
     """acc[p, j] += window of pixel p . filter j. at: row, first column, filters."""
     (oy, ox, o), (_, _, in_w, in_c), (kh, kw), (sy, sx) = at, x_shape, attrs["kernel"], attrs["stride"]
     top, left, *_ = attrs["padding"]
 
-    def step(w: tirx.Buffer, w_at: list, x_at: object) -> None:
+    def step(w: tirx.Buffer, w_at: list, x_at: Index) -> None:
         wv = [let("wv", w[index]) for index in w_at]
         for p in range(pixels):
             xv = let("xv", x[x_at + p * sx * in_c])
@@ -171,7 +184,18 @@ def _multiply(acc, x, weights, tables, groups, at: tuple, pixels, rows, columns,
                         step(w, w_at, x_row + kx * in_c + channel)
 
 
-def _slide(acc, x, w, at: tuple, pixels, rows, columns, x_shape, attrs, ring) -> None:
+def _slide(
+    acc: tirx.Buffer,
+    x: tirx.Buffer,
+    w: tirx.Buffer,
+    at: tuple,
+    pixels: int,
+    rows: tuple,
+    columns: tuple,
+    x_shape: list[int],
+    attrs: Attrs,
+    ring: int,
+) -> None:
     """acc[p] += window of pixel p in one channel . its filter: a value is loaded once for all pixels that meet it."""
     (oy, ox, c), (_, _, in_w, in_c), (kh, kw), (sy, sx) = at, x_shape, attrs["kernel"], attrs["stride"]
     top, left, *_ = attrs["padding"]
@@ -179,7 +203,7 @@ def _slide(acc, x, w, at: tuple, pixels, rows, columns, x_shape, attrs, ring) ->
         x_row = (ring_row(oy * sy + ky - top, ring) * in_w + ox * sx - left) * in_c + c
         w_row = (c * kh + ky) * kw
 
-        def column(kx: object, values: dict) -> None:
+        def column(kx: Index, values: dict) -> None:
             wv = let("wv", w[w_row + kx])
             for p in range(pixels):
                 place = p * sx + kx

@@ -30,7 +30,7 @@ from mcutrain.tvm_ext.ops.kernel import (
     overlap_distance,
 )
 from mcutrain.tvm_ext.ops.record import OpRecord
-from mcutrain.tvm_ext.ops.tir import at, call_kernel, function, loop, pixel_index, ring_row
+from mcutrain.tvm_ext.ops.tir import Index, at, call_kernel, function, loop, pixel_index, ring_row
 
 PIXELS = 16  # that meet a tile of weights, at least where the image has as many
 LANES = 8  # channels of a depthwise convolution that are taken together
@@ -90,7 +90,7 @@ def _depthwise_input_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN
         out = f.buffer("g_x", in_h * in_w * channels, "float32")
         y0, y1 = f.rows()
 
-        def add(target: tuple, source: tuple, rings: list, rows: list, c: object, count: int) -> None:
+        def add(target: tuple, source: tuple, rings: list, rows: list, c: Index, count: int) -> None:
             """count channels; target and source: index and step."""
             lanes = 1 if count % LANES else LANES
             name = f"mcu_depthwise_grad{lanes}{'_float' if dtype == 'float32' else ''}"

@@ -6,8 +6,10 @@ one is made, and the whole of it never lies in memory. However g comes, each ele
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax import TensorType
 from tvm.tirx.script import builder as T
 
@@ -15,7 +17,7 @@ from mcutrain.tvm_ext.ops.conv.pointwise_blocks import zero
 from mcutrain.tvm_ext.ops.expr import adjoint_type, shape_of
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
 from mcutrain.tvm_ext.ops.record import OpRecord
-from mcutrain.tvm_ext.ops.tir import at, call_kernel, floor_div, function, i32, loop, pixel_index, ring_row, when
+from mcutrain.tvm_ext.ops.tir import Index, at, call_kernel, floor_div, function, i32, loop, pixel_index, ring_row, when
 
 
 def conv2d_bias_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
@@ -68,18 +70,27 @@ def conv2d_weight_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -
             with loop("s", y0, y1) as s:
                 first = ring_row(s, ring_out) * (size // filters * block)
                 zero(out, first, size // filters * block)
-                source = (g, lambda pixel: pixel * step + pixel_index(0, s, 0, shapes[1], ring_in), step)
+                source = _Source(g, pixel_index(0, s, 0, shapes[1], ring_in), step)
                 _add_rows(x, source, (out, first), (s * block, block), None, shapes, attrs, ring_in)
         else:
             with when(y0 == 0):
                 zero(out, 0, size)
             for o, count in lane_groups(filters) if which is None else ():
-                source = (g, lambda pixel, o=o: pixel * out_c + o, out_c)
-                _add_rows(x, source, (out, o * (size // filters)), (o, count), (y0, y1), shapes, attrs, ring_in)
+                _add_rows(
+                    x, _Source(g, o, out_c), (out, o * (size // filters)), (o, count), (y0, y1), shapes, attrs, ring_in
+                )
             if which is not None:
                 with loop("c", 0, filters) as c:
-                    source = (g, lambda pixel: pixel * out_c + i32(which[c]), out_c)
-                    _add_rows(x, source, (out, c * (size // filters)), (c, 1), (y0, y1), shapes, attrs, ring_in)
+                    _add_rows(
+                        x,
+                        _Source(g, i32(which[c]), out_c),
+                        (out, c * (size // filters)),
+                        (c, 1),
+                        (y0, y1),
+                        shapes,
+                        attrs,
+                        ring_in,
+                    )
     forms = ((filters // block, (1,), False), (filters // block, (1,), True))
     return Kernel(
         f.func,
@@ -93,22 +104,43 @@ def conv2d_weight_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -
     )
 
 
+class _Source(NamedTuple):
+    """Where some filters' gradients lie: g, the index of the first filter at pixel 0, and g's step from pixel to
+    pixel."""
+
+    g: tirx.Buffer
+    first: Index
+    step: int
+
+
 def _add_rows(
-    x, source: tuple, target: tuple, filters: tuple, rows: tuple | None, shapes, attrs: Attrs, ring: int
+    x: tirx.Buffer,
+    source: _Source,
+    target: tuple[tirx.Buffer, Index],
+    filters: tuple[Index, int],
+    rows: tuple[Index, Index] | None,
+    shapes: Shapes,
+    attrs: Attrs,
+    ring: int,
 ) -> None:
     """Adds the gradient of filters (first, count), all taps, over `rows` (None: all), where a tap is inside the image.
-    source: g, the index of the first of these filters at a pixel, and g's step from pixel to pixel."""
+    target: a buffer and where these filters begin. ring: of the rows of g."""
     (_, in_h, in_w, in_c), (_, out_h, out_w, _) = shapes
     (kh, kw), (sy, sx), (top, left, bottom, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
     depthwise, ring = attrs["depthwise"], ring if rows else 0
-    (g, index, step), (out, start), (o, count) = source, target, filters
+    (out, start), (o, count) = target, filters
 
-    def add(tap: object, pixel: object, of_g: object, n: object) -> None:
+    def add(tap: Index, pixel: Index, of_g: Index, n: Index) -> None:
         to, from_x = at(out, start + tap * (1 if depthwise else in_c)), at(x, pixel * in_c + (o if depthwise else 0))
         is_float = attrs.get("dtype", "int8") == "float32"
         name = f"{'depthwise_' if depthwise else ''}weight_grad{lanes(count)}{'_float' if is_float else ''}"
         sizes = [kh * kw, count] if depthwise else [kh * kw * in_c, in_c]
-        g_arguments = [at(g, index(of_g)), step, *(() if depthwise else (count,)), n]
+        g_arguments = [
+            at(source.g, of_g * source.step + source.first),
+            source.step,
+            *(() if depthwise else (count,)),
+            n,
+        ]
         zero_point = [] if is_float else [attrs["in_zero"]]
         call_kernel(f"mcu_{name}", to, *sizes, sx * in_c, *g_arguments, from_x, *zero_point)
 
@@ -137,7 +169,7 @@ def lane_groups(channels: int) -> list[tuple[int, int]]:
     return [group for group in ((0, whole), (whole, channels - whole)) if group[1]]
 
 
-def _inside(tap: object, stride: int, padding: int, behind: int, extent: int, out_extent: int) -> tuple:
+def _inside(tap: Index, stride: int, padding: int, behind: int, extent: int, out_extent: int) -> tuple:
     """[first, last) of the output positions whose tap is inside the input: 0 <= o * stride + tap - padding < extent."""
     if padding == 0 and behind == 0:
         return T.int32(0), T.int32(out_extent)

@@ -15,7 +15,7 @@ from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.ops.conv.operands import split_channels
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
-from mcutrain.tvm_ext.ops.tir import Frame, at, call_kernel, function, loop, pixel_index, ring_row, store, when
+from mcutrain.tvm_ext.ops.tir import Frame, Index, at, call_kernel, function, loop, pixel_index, ring_row, store, when
 
 TILE = 4  # channels, and filters
 
@@ -50,7 +50,7 @@ def weight_arguments(f: Frame, shapes: Shapes, attrs: Attrs) -> Weights:
     return Weights(arguments, widths, f.buffer("places", in_c, "int16") if len(widths) > 1 else None, dtype)
 
 
-def add_gradient(out: tuple, g: tuple, weights: Weights, filters: tuple, channels: tuple, pixels: object) -> None:
+def add_gradient(out: tuple, g: tuple, weights: Weights, filters: tuple, channels: tuple, pixels: Index) -> None:
     """Adds the gradient of so many pixels. out and g: buffer, index, step from pixel to pixel; filters and channels:
     first and count. Whole tiles first, then the other filters and the other channels."""
     (o, filter_count), (c, channel_count) = filters, channels
@@ -63,7 +63,7 @@ def add_gradient(out: tuple, g: tuple, weights: Weights, filters: tuple, channel
             _call(number, places, weights, o + at_o, c + at_c)
 
 
-def _call(number: int, places: list, weights: Weights, o: object, c: object) -> None:
+def _call(number: int, places: list, weights: Weights, o: Index, c: Index) -> None:
     suffix = "_float" if weights.dtype == "float32" else ""
     name = f"mcu_pointwise_grad{number}{'' if weights.places is None else '_split'}{suffix}"
     if weights.places is None:
@@ -74,7 +74,7 @@ def _call(number: int, places: list, weights: Weights, o: object, c: object) -> 
     call_kernel(name, *places, *pairs[0], *pairs[1], at(weights.places, c))
 
 
-def zero(out: tirx.Buffer, first: object, count: object) -> None:
+def zero(out: tirx.Buffer, first: Index, count: Index) -> None:
     with loop("i", 0, count) as i:
         store(out, first + i, T.float32(0))
 

@@ -14,12 +14,12 @@ from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.ops.conv.operands import channel_tables, split_channels
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, largest_divisor
-from mcutrain.tvm_ext.ops.tir import as_float, floor_div, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.ops.tir import Index, as_float, floor_div, fma, function, i32, let, local, loop, ring_row, store
 
 SUMS = 8  # accumulators of a block of pixels x channels: they stay in registers
 
 
-def window(position: object, taps: int, stride: int, padding: int, extent: int) -> tuple:
+def window(position: Index, taps: int, stride: int, padding: int, extent: int) -> tuple:
     """[first, last) of the output positions whose window covers the input `position`: o * stride + k - padding."""
     first = T.max(T.int32(0), floor_div(position + padding - taps + stride, stride, taps))
     last = T.min(T.int32(extent), floor_div(position + padding + stride, stride, 0))

@@ -7,7 +7,7 @@ from tvm.tirx.script import builder as T
 from mcutrain.tvm_ext.ops.expr import same_type
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant, channel_block
 from mcutrain.tvm_ext.ops.record import OpRecord
-from mcutrain.tvm_ext.ops.tir import at, call_kernel, f32, function, loop, pixel_index, ring_row
+from mcutrain.tvm_ext.ops.tir import Index, at, call_kernel, f32, function, loop, pixel_index, ring_row
 
 
 def mask_scale(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
@@ -23,13 +23,13 @@ def mask_scale(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel
         y0, y1 = f.rows()
         is_whole, suffix = channels % 8 == 0, "_by" if scale is None else ""  # a byte of the mask is of one pixel
 
-        def groups(target: tuple, source: tuple, byte: tuple, c: object, scale_step: int, n: object) -> None:
+        def groups(target: tuple, source: tuple, byte: tuple, c: Index, scale_step: int, n: Index) -> None:
             """n groups of 8; each argument an index and a step."""
             places = [at(out, target[0]), target[1], at(g, source[0]), source[1], at(mask, byte[0]), byte[1], n]
             factor = [f32(attrs["factor"])] if scale is None else [at(scale, c), scale_step]
             call_kernel(f"mcu_mask_scale8{suffix}", *places, *factor)
 
-        def elements(target: object, source: object, y: object, bit: object, c: object, n: int) -> None:
+        def elements(target: Index, source: Index, y: Index, bit: Index, c: Index, n: int) -> None:
             factor = f32(attrs["factor"]) if scale is None else at(scale, c)
             call_kernel(
                 f"mcu_mask_scale1{suffix}", at(out, target), at(g, source), at(mask, y * mask_row), bit, n, factor

@@ -47,11 +47,11 @@ def qadd(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
                 if variant.keeps:
                     clear(mask, oy * mask_row, mask_row)
                 with loop("i", 0, row) as i:
-                    steps = [
+                    a_step, b_step = (
                         i32(operand[index * row + i]) - T.int32(attrs[f"{n}_zero"])
                         for n, operand, index in (("a", a, a_row), ("b", b, b_row))
-                    ]
-                    v = let("v", _sum(*steps, attrs) + T.int32(attrs["out_zero"]))
+                    )
+                    v = let("v", _sum(a_step, b_step, attrs) + T.int32(attrs["out_zero"]))
                     store_clamped(y, y_row * row + i, v, lo, hi)
                     if variant.keeps:
                         set_mask_bit(mask, oy * mask_row, i, v, lo, hi)

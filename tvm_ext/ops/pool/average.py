@@ -27,7 +27,7 @@ from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
 from mcutrain.tvm_ext.ops.pool.window import Pool, Step, pool_of, pooling_kernel
 from mcutrain.tvm_ext.ops.record import MASK, IntegerForm, OpRecord, masked
 from mcutrain.tvm_ext.ops.rounding import multiplied, set_mask_bit, store_clamped
-from mcutrain.tvm_ext.ops.tir import as_float, f32, function, i32, let, local, loop, ring_row, round_even, store
+from mcutrain.tvm_ext.ops.tir import Index, as_float, f32, function, i32, let, local, loop, ring_row, round_even, store
 
 FLOAT = 4  # bytes
 
@@ -37,13 +37,13 @@ def qavg_pool(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     pool = pool_of(shapes[0], attrs)
     counted = pool.taps if attrs["counts_padding"] else None
     factors = _factors(pool, attrs) if _requantises(attrs) else None
-    tables = () if factors is None or counted or not pool.is_cut else (factors,)
+    tabulated = None if counted or not pool.is_cut else factors
     row = pool.columns.windows * pool.channels
     mask_row = (row + 7) // 8
     lo, hi = attrs["lo"], attrs["hi"]
     with function() as f:
         x = f.buffer("x", pool.image, "int8")
-        table = f.buffer("factors", factors.size, str(factors.dtype)) if tables else None
+        table = None if tabulated is None else f.buffer("factors", tabulated.size, str(tabulated.dtype))
         y = f.buffer("y", pool.pooled, "int8")
         mask = f.buffer("mask", pool.rows.windows * mask_row, "uint8") if variant.keeps else None
         y0, y1 = f.rows()
@@ -63,7 +63,9 @@ def qavg_pool(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
                     store_clamped(y, target + element, v, lo, hi)
                     if variant.keeps:
                         set_mask_bit(mask, oy * mask_row, element, v, lo, hi)
-    return pooling_kernel(f, pool, tables, (pool.distance(1, 1),), 2 if variant.keeps else 1)
+    return pooling_kernel(
+        f, pool, () if tabulated is None else (tabulated,), (pool.distance(1, 1),), 2 if variant.keeps else 1
+    )
 
 
 def _sum(acc: tirx.Buffer, x: tirx.Buffer, pool: Pool, step: Step, ring: int, start: tirx.Expr) -> None:
@@ -87,7 +89,7 @@ def _requantises(attrs: Attrs) -> bool:
     return not is_same or attrs["rounding"] == "tflite_mean"
 
 
-def _start(inside: object, pool: Pool, attrs: Attrs) -> tirx.Expr:
+def _start(inside: Index, pool: Pool, attrs: Attrs) -> tirx.Expr:
     """What is in the sum besides x: minus z_x for each position inside, or padding that counts, which holds z_x."""
     if _requantises(attrs):
         value = inside * -attrs["in_zero"]
@@ -112,7 +114,9 @@ def _mean_multiplier(ratio: float, n: int) -> tuple[int, int]:
     return (value << more) // n, shift - more
 
 
-def _average(acc: tirx.Expr, n: object, factors: np.ndarray | None, table: tirx.Buffer | None, attrs: Attrs):
+def _average(
+    acc: tirx.Expr, n: Index, factors: np.ndarray | None, table: tirx.Buffer | None, attrs: Attrs
+) -> tirx.Expr:
     """The value before the clamp, of a window with n positions. table: `factors` where n is not an int."""
     rounding = attrs["rounding"]
     if factors is None:
@@ -120,12 +124,11 @@ def _average(acc: tirx.Expr, n: object, factors: np.ndarray | None, table: tirx.
     z, half = T.int32(attrs["out_zero"]), len(factors) // 2
     if rounding == "even":
         return round_even(as_float(acc) * (f32(factors[n - 1]) if table is None else table[n - 1])) + z
-    places = (n - 1, half + n - 1)
-    numbers = [int(factors[i]) for i in places] if table is None else [table[i] for i in places]
-    return multiplied(acc, *numbers, "tflite") + z
+    factor, shift = ((int(factors[i]) if table is None else table[i]) for i in (n - 1, half + n - 1))
+    return multiplied(acc, factor, shift, "tflite") + z
 
 
-def _rounded_quotient(acc: tirx.Expr, n: object, rounding: str) -> tirx.Expr:
+def _rounded_quotient(acc: tirx.Expr, n: Index, rounding: str) -> tirx.Expr:
     """acc / n of the sum of n int8 values."""
     count = T.int32(n) if isinstance(n, int) else n
     if rounding == "even":

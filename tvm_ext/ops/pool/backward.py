@@ -4,13 +4,14 @@ register and stored once."""
 from __future__ import annotations
 
 import numpy as np
+from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.ops.expr import adjoint_type
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
-from mcutrain.tvm_ext.ops.pool.window import Pool, pool_of
+from mcutrain.tvm_ext.ops.pool.window import Pool, Step, pool_of
 from mcutrain.tvm_ext.ops.record import OpRecord
-from mcutrain.tvm_ext.ops.tir import f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.ops.tir import Frame, f32, fma, function, i32, let, local, loop, ring_row, store
 
 FLOAT = 4  # bytes
 
@@ -23,7 +24,7 @@ def avg_pool_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Ker
     inverse = (1 / np.arange(1, pool.taps + 1)).astype(np.float32)
     with function() as f:
         g = f.buffer("g", pool.pooled, "float32")
-        table = f.buffer("inverse", pool.taps, "float32") if varies else None
+        table: tirx.Buffer = f.buffer("inverse", pool.taps, "float32") if varies else None
         out = f.buffer("g_x", pool.image, "float32")
         y0, y1 = f.rows()
         acc = local("acc", pool.block, "float32")
@@ -64,13 +65,13 @@ def max_pool_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Ker
     return _kernel(f, pool, (), (FLOAT, 1))
 
 
-def _target(pool: Pool, iy, step, variant: Variant):
+def _target(pool: Pool, iy: tirx.Expr, step: Step, variant: Variant) -> tirx.Expr:
     """Where the first channel of a step lies in g_x."""
     row = ring_row(iy, variant.ring_out)
     return (row * pool.columns.extent + step.x) * pool.channels + step.channel
 
 
-def _kernel(f, pool: Pool, tables: tuple, sizes: tuple[int, ...]) -> Kernel:
+def _kernel(f: Frame, pool: Pool, tables: tuple[np.ndarray, ...], sizes: tuple[int, ...]) -> Kernel:
     """sizes: bytes of an element of each input."""
     axis = pool.rows
     return Kernel(

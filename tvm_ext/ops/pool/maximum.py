@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvm import relax
+from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.ops.expr import attrs_of, call, pooled_type, shape_of
@@ -22,7 +22,8 @@ def max_pool(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
         x, y = f.buffer("x", pool.image, attrs["dtype"]), f.buffer("y", pool.pooled, attrs["dtype"])
         index = f.buffer("index", pool.pooled, "uint8") if variant.keeps else None
         y0, y1 = f.rows()
-        best, place = local("best", pool.block, work), local("place", pool.block, "int32") if variant.keeps else None
+        best: tirx.Buffer = local("best", pool.block, work)
+        place: tirx.Buffer = local("place", pool.block, "int32") if variant.keeps else None
         with loop("oy", y0, y1) as oy:
             target = ring_row(oy, variant.ring_out) * row
             with pool.windows(oy) as step:

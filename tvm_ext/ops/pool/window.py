@@ -16,9 +16,9 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.ops.conv.transposed import window
 from mcutrain.tvm_ext.ops.expr import window_output_shape
 from mcutrain.tvm_ext.ops.kernel import Attrs, Kernel, largest_divisor, overlap_distance, suffix_minimum
-from mcutrain.tvm_ext.ops.tir import Frame, loop, ring_row
+from mcutrain.tvm_ext.ops.tir import Frame, Index, loop, ring_row
 
-Span = tuple[object, object]  # [first, last) of rows or columns
+Span = tuple[Index, Index]  # [first, last) of rows or columns
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Pool:
     def is_cut(self) -> bool:
         return self.rows.is_cut or self.columns.is_cut
 
-    def positions(self, rows: Span, columns: Span) -> object:
+    def positions(self, rows: Span, columns: Span) -> Index:
         """How many positions of the image a window has: an int where all have the same."""
         return (rows[1] - rows[0]) * (columns[1] - columns[0]) if self.is_cut else self.taps
 
@@ -182,7 +182,9 @@ def pool_of(shape: list[int], attrs: Attrs) -> Pool:
     return Pool(rows, columns, channels, largest_divisor(channels, (4, 2, 1)))
 
 
-def pooling_kernel(f: Frame, pool: Pool, tables: tuple, distances: tuple[int, ...], outputs: int = 1) -> Kernel:
+def pooling_kernel(
+    f: Frame, pool: Pool, tables: tuple[np.ndarray, ...], distances: tuple[int, ...], outputs: int = 1
+) -> Kernel:
     """The kernel of a pool over an image. distances: of each output that may lie over the image."""
     axis = pool.rows
     reads = ((0, axis.extent, axis.stride, axis.taps, axis.padding),)
