@@ -13,7 +13,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 ACTIVATION, PADDING = schema.ActivationFunctionType, schema.Padding
 TYPES = {"int8": 9, "uint8": 3, "int32": 2, "int64": 4, "float32": 0, "int16": 7}
-OLD = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "RELU_N1_TO_1", "RELU_0_TO_1")  # operators whose only version is the first
+# operators whose only version is the first
+OLD = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH", "ELU", "GELU", "PRELU")
 SPREAD = 50.0  # standard deviation of an activation in its steps, about
 
 
@@ -176,9 +177,9 @@ class TfliteModel:
         options.beta = beta
         return self.op("SOFTMAX", [x], self.shape(x), 1 / 256, -128, options, "Identity")
 
-    def unary(self, code, x, scale=None, zero=0, dtype="int8") -> int:
-        """An operator without options: RELU, QUANTIZE, LOGISTIC, ..."""
-        return self.op(code, [x], self.shape(x), scale, zero, dtype=dtype)
+    def unary(self, code, x, scale=None, zero=0, options=None, dtype="int8") -> int:
+        """An operator of one operand and one shape: RELU, QUANTIZE, LOGISTIC, ..."""
+        return self.op(code, [x], self.shape(x), scale, zero, options, dtype=dtype)
 
     @staticmethod
     def _set(options: object, padding: str, activation: str) -> None:
@@ -211,12 +212,13 @@ def output_size(n: int, kernel: int, stride: int, padding: str) -> int:
 
 
 class Reference:
-    """TFLite's reference interpreter of a file."""
+    """TFLite's reference interpreter of a file, or of a file's content."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: Path | bytes, resolver: OpResolverType = OpResolverType.BUILTIN_REF) -> None:
         self.interpreter = Interpreter(
-            model_path=str(path),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            model_path=str(file) if isinstance(file, Path) else None,
+            model_content=file if isinstance(file, bytes) else None,
+            experimental_op_resolver_type=resolver,
             experimental_preserve_all_tensors=True,
         )
         self.interpreter.allocate_tensors()
