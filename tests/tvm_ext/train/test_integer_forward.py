@@ -18,6 +18,7 @@ from mcutrain.targets import board as boards
 from mcutrain.tvm_ext.dialect import attrs_of, op_name
 from mcutrain.tvm_ext.function import bindings_of, calls_of
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams
+from mcutrain.tvm_ext.importers.base.heads import finish
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Window
 from mcutrain.tvm_ext.model import NETWORK, Model
 from mcutrain.tvm_ext.train.integer_forward import integer_forward
@@ -67,7 +68,7 @@ def mixed_network(
     pooled = b.avg_pool("pooled", wide, Window((3, 3), (1, 1), (1, 1, 1, 1)), q(pooled, 5), rounding)
     total = b.add("total", pooled, wide, q(0.043, -9), rounding)
     same = b.avg_pool("same", total, Window((2, 2), (2, 2)), None, rounding)
-    return b.finish("mixed", b.mean("mean", same))
+    return finish(b, "mixed", b.mean("mean", same))
 
 
 def test_every_rounding_turns_into_an_integer_one() -> None:

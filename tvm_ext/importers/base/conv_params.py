@@ -1,4 +1,4 @@
-"""One convolution as a front door reads it, its requantisation in the form that the kernels take."""
+"""One convolution as a frontend reads it, and its requantisation as the kernels take it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.fields import array, integer, scale, take
+from mcutrain.tvm_ext.importers.base.fields import Fields, array, integer, scale, take
 
 INT32_MAX = 2**31 - 1
 BIAS_LIMIT = 2**30  # where a trained bias saturates (mcu_math.h)
@@ -58,7 +58,7 @@ class FloatConv:
     hi: float = math.inf
 
 
-def read_conv(entry: dict, where: str) -> ConvParams:
+def read_conv(entry: Fields, where: str) -> ConvParams:
     """Check one conv entry of a network pickle. Raises ModelError with the layer and the key."""
     params = take(entry, "params", dict, where)
     weight = array(params, "weight", "int8", 4, where)

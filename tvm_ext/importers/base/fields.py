@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
 
 SMALLEST_SCALE, LARGEST_SCALE = 1e-18, 1e18
+NUMBERS = (int, float, np.integer, np.floating)
+Fields = Mapping[str, object]
+T = TypeVar("T")
 
 
-def take(mapping: dict, key: str, kind: type, where: str) -> object:
-    """mapping[key], which must be a `kind`."""
+def take(mapping: Fields, key: str, kind: type[T], where: str) -> T:
+    """mapping[key], which must be a `kind`. Raises ModelError."""
     if key not in mapping:
         raise ModelError(f"{where}: key '{key}' is missing")
     value = mapping[key]
@@ -19,30 +25,31 @@ def take(mapping: dict, key: str, kind: type, where: str) -> object:
     return value
 
 
-def integer(mapping: dict, key: str, low: int, high: int, where: str) -> int:
-    """An integer in [low, high]."""
+def integer(mapping: Fields, key: str, low: int, high: int, where: str) -> int:
+    """mapping[key], which must be an integer in [low, high]. Raises ModelError."""
     value = mapping.get(key)
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
         raise ModelError(f"{where}: '{key}' is {_show(mapping, key)}, expected an integer from {low} to {high}")
     return int(value)
 
 
-def scale(mapping: dict, key: str, where: str) -> float:
-    """A positive number; the quotient of any two, times 255, stays inside float32."""
+def scale(mapping: Fields, key: str, where: str) -> float:
+    """mapping[key], which must be a positive number: the quotient of any two, times 255, stays inside float32. Raises
+    ModelError."""
     value = mapping.get(key)
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not SMALLEST_SCALE <= value <= LARGEST_SCALE:
-        raise ModelError(
-            f"{where}: '{key}' is {_show(mapping, key)}, "
-            f"expected a positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
-        )
-    return float(value)
+    if isinstance(value, NUMBERS) and not isinstance(value, bool) and SMALLEST_SCALE <= value <= LARGEST_SCALE:
+        return float(value)
+    raise ModelError(
+        f"{where}: '{key}' is {_show(mapping, key)}, "
+        f"expected a positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+    )
 
 
-def array(mapping: dict, key: str, dtype: str, ndim: int, where: str) -> np.ndarray:
-    """A numpy array of this dtype and number of dimensions, none of them zero."""
+def array(mapping: Fields, key: str, dtype: str, ndim: int, where: str) -> np.ndarray:
+    """mapping[key], which must be a numpy array of this dtype and number of dimensions, none of them zero. Raises
+    ModelError."""
     value = mapping.get(key)
     if not isinstance(value, np.ndarray) or value.dtype != np.dtype(dtype) or value.ndim != ndim or value.size == 0:
         found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else _show(mapping, key)
@@ -50,7 +57,7 @@ def array(mapping: dict, key: str, dtype: str, ndim: int, where: str) -> np.ndar
     return np.asarray(value)
 
 
-def _show(mapping: dict, key: str) -> str:
+def _show(mapping: Fields, key: str) -> str:
     """The value in one short line, whatever it is: a file can hold lists of any depth, and numbers of any length."""
     if key not in mapping:
         return "missing"

@@ -1,20 +1,23 @@
-"""What stands at the end of an imported network: its own output layer, or a fresh float32 classifier in its place."""
+"""The end of an imported network: its own output layer, or a fresh float32 classifier in its place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, cast
 
 import numpy as np
+import tvm
 from tvm import relax
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.planner.policy import Layer
-from mcutrain.tvm_ext.dialect import attrs_of, call, op_name
+from mcutrain.planner.policy import LOSSES, Layer
+from mcutrain.tvm_ext.dialect import attrs_of, call, op_name, shape_of
+from mcutrain.tvm_ext.function import live
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.model import NETWORK, Model
 
-if TYPE_CHECKING:
-    from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
-
+Kind = Literal["model", "float"]
+KINDS, LOGITS = ("model", "float"), ("raw", "dequantized")
 LAYERS = ("qconv2d", "fconv2d")
 CLASSIFIER = "classifier"
 
@@ -24,13 +27,57 @@ class Head:
     """kind: "model", the network's own output layer, or "float", a fresh float32 one from zero. classes: outputs of a
     fresh one. loss: what is trained for. raw_logits: the loss takes int8 logits as they stand."""
 
-    kind: Literal["model", "float"] = "model"
+    kind: Kind = "model"
     classes: int | None = None
     loss: str = "cross_entropy"
     raw_logits: bool = False
 
 
-def with_head(network: NetworkBuilder, output: Value, head: Head) -> tuple[relax.Var, float, int]:
+def requested(kind: str, classes: int | None, logits: str | None, loss: str | None) -> Head:
+    """The head that the options of a frontend ask for; its loss stands where `loss` is given.
+
+    Raises ModelError for a word that is none of the option's."""
+    for what, value, known in (("head", kind, KINDS), ("logits", logits, LOGITS), ("loss", loss, LOSSES)):
+        if value not in known and (value is not None or what == "head"):
+            raise ModelError(f"unknown {what} '{value}'; use {' or '.join(known)}")
+    if kind == "float" and classes is None:
+        raise ModelError("a float head needs the number of its classes")
+    return Head(cast(Kind, kind), classes, loss or "cross_entropy", logits == "raw")
+
+
+def finish(network: NetworkBuilder, name: str, output: Value, head: Head | None = None) -> Model:
+    """The model whose output layer is what made `output`; `head` may put another in its place.
+
+    Raises ModelError where head or loss do not fit the network."""
+    head = head or Head()
+    _check(network.input, output, head)
+    var, logits_scale, logits_zero = _with_head(network, output, head)
+    main = live(NETWORK, network.builder.finish(NETWORK, [var], list(network.builder.params.values())))
+    quantisation = network.input.quantisation
+    return Model(
+        name=name,
+        module=tvm.IRModule({NETWORK: main}),
+        params={p.name: network.params[p.name] for p in main.params[1:]},
+        layers=tuple(network.layers),
+        input_shape=tuple(network.input.shape),
+        input_scale=quantisation.scale if quantisation else 1.0,
+        input_zero=quantisation.zero if quantisation else 0,
+        classes=int(np.prod(shape_of(var))),
+        head=head.kind,
+        loss=head.loss,
+        logits_scale=logits_scale,
+        logits_zero=logits_zero,
+    )
+
+
+def _check(x: Value, output: Value, head: Head) -> None:
+    if head.loss == "autoencoder" and (head.kind == "float" or x.features != output.features):
+        raise ModelError(f"no autoencoder: {x.features} inputs, {output.features} outputs; use another loss")
+    if head.raw_logits and head.loss in ("mse", "autoencoder"):
+        raise ModelError(f"raw logits have no meaning for the loss {head.loss}; use dequantized ones")
+
+
+def _with_head(network: NetworkBuilder, output: Value, head: Head) -> tuple[relax.Var, float, int]:
     """The variable that holds the logits, and their scale and zero point for the loss."""
     last = _producer(network, output)
     if head.kind == "float":
@@ -60,7 +107,7 @@ def _input_of(layer: relax.Call, output: Value) -> Value:
     attrs = attrs_of(layer)
     if output.quantisation is None:
         return replace(output, var=layer.args[0])
-    quantisation = replace(output.quantisation, scale=attrs["in_scale"], zero=attrs["in_zero"])
+    quantisation = Quantisation(cast(float, attrs["in_scale"]), cast(int, attrs["in_zero"]))
     return replace(output, var=layer.args[0], quantisation=quantisation)
 
 

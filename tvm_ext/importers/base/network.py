@@ -1,5 +1,5 @@
-"""What every front door builds a network with: one method a layer, checked against the shape and the quantisation that
-reach it. Whoever reads a file format calls these in the network's order and ends with `finish`.
+"""The builder that every frontend makes a network with: one method a layer, checked against the shape and the
+quantisation that reach it. Whoever reads a file format calls these in the network's order and ends with `heads.finish`.
 
 Activations are `Value`s: (1, H, W, C), int8 with a quantisation or float32 without one. A vector of n features is
 (1, 1, 1, n). Flattening needs no op: a fully connected layer behind it becomes a convolution whose window is the whole
@@ -14,17 +14,15 @@ from itertools import count
 from typing import Literal
 
 import numpy as np
-import tvm
 from tvm import relax
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import Layer
 from mcutrain.tvm_ext.dialect import call, shape_of, window_output_shape
 from mcutrain.tvm_ext.fixed_point import multipliers
-from mcutrain.tvm_ext.function import FunctionBuilder, live
+from mcutrain.tvm_ext.function import FunctionBuilder
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, FloatConv, safe_bias
-from mcutrain.tvm_ext.importers.base.heads import Head, with_head
-from mcutrain.tvm_ext.model import NETWORK, Model, from_oihw
+from mcutrain.tvm_ext.model import from_oihw
 
 Order = Literal["HWC", "CHW"]
 RESERVED = ("x", "label", "loss", "softmax", "counter", "learning_rate")
@@ -57,6 +55,13 @@ class Value:
     def features(self) -> int:
         return int(np.prod(self.shape))
 
+    @property
+    def steps(self) -> Quantisation:
+        """The quantisation of what is known to be int8. Raises ModelError for float32."""
+        if self.quantisation is None:
+            raise ModelError("an int8 layer reads float32; quantise what comes before it, too")
+        return self.quantisation
+
 
 @dataclass(frozen=True)
 class Window:
@@ -67,7 +72,7 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
-    def attrs(self) -> dict[str, list[int]]:
+    def attrs(self) -> dict[str, object]:
         return {"kernel": list(self.kernel), "stride": list(self.stride), "padding": list(self.padding)}
 
 
@@ -137,8 +142,8 @@ class NetworkBuilder:
         if out is None:
             return self._emit("fadd", [_float(a, name), _float(b, name)], None, name, {})
         qa, qb = _quantised(a, name), _quantised(b, name)
-        attrs = {"a_scale": qa.scale, "a_zero": qa.zero, "b_scale": qb.scale, "b_zero": qb.zero, "lo": lo, "hi": hi}
-        attrs |= {"out_scale": out.scale, "out_zero": out.zero, "rounding": rounding}
+        attrs: dict[str, object] = {"a_scale": qa.scale, "a_zero": qa.zero, "b_scale": qb.scale, "b_zero": qb.zero}
+        attrs |= {"lo": lo, "hi": hi, "out_scale": out.scale, "out_zero": out.zero, "rounding": rounding}
         return self._emit("qadd", [a, b], out, name, attrs)
 
     def mean(self, name: str, x: Value) -> Value:
@@ -214,29 +219,6 @@ class NetworkBuilder:
         dtype = "float32" if quantisation is None else "int8"
         return Value(relax.Var("refused", relax.TensorType(list(shape), dtype)), quantisation)
 
-    # ------------------------------------------------------------------ the end
-    def finish(self, name: str, output: Value, head: Head | None = None) -> Model:
-        """The model whose output layer is what made `output`; `head` may put another in its place (heads.py)."""
-        head = head or Head()
-        _check_end(self.input, output, head)
-        var, logits_scale, logits_zero = with_head(self, output, head)
-        main = live(NETWORK, self.builder.finish(NETWORK, [var], list(self.builder.params.values())))
-        quantisation = self.input.quantisation
-        return Model(
-            name=name,
-            module=tvm.IRModule({NETWORK: main}),
-            params={p.name: self.params[p.name] for p in main.params[1:]},
-            layers=tuple(self.layers),
-            input_shape=tuple(self.input.shape),
-            input_scale=quantisation.scale if quantisation else 1.0,
-            input_zero=quantisation.zero if quantisation else 0,
-            classes=int(np.prod(shape_of(var))),
-            head=head.kind,
-            loss=head.loss,
-            logits_scale=logits_scale,
-            logits_zero=logits_zero,
-        )
-
     # ------------------------------------------------------------------ shared
     def param(self, name: str, value: np.ndarray) -> relax.Var:
         if name in self.params:
@@ -275,14 +257,6 @@ class NetworkBuilder:
         if min(window_output_shape(x.shape, 1, attrs)) < 1:
             raise ModelError(f"{name}: an input of {x.shape[1:3]} is too small; choose a larger input size")
         return attrs
-
-
-def _check_end(x: Value, output: Value, head: Head) -> None:
-    """That head and loss fit the network."""
-    if head.loss == "autoencoder" and (head.kind == "float" or x.features != output.features):
-        raise ModelError(f"no autoencoder: {x.features} inputs, {output.features} outputs; use another loss")
-    if head.raw_logits and head.loss in ("mse", "autoencoder"):
-        raise ModelError(f"raw logits have no meaning for the loss {head.loss}; use dequantized ones")
 
 
 def expect(its_scale: float, its_zero: int, scale_before: float, zero_before: int, where: str) -> None:

@@ -4,27 +4,29 @@ operator."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mcutrain.planner.errors import ModelError, Unsupported, UnsupportedError
 
 SHOWN = 40  # problems; a model with more of them is of another kind
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Node(Protocol):
-    """An operator in a file's order. name: what the user knows it by. inputs, outputs: keys of its values; keys of
-    constants, of absent inputs and of outputs that nobody reads may stand among them."""
+    """An operator in a file's order. name: what the user knows it by. inputs, outputs: keys of its values, of the type
+    that the caller's mapping has; keys of constants, of absent inputs and of outputs that nobody reads may stand among
+    them."""
 
     @property
     def op(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
-    def inputs(self) -> Sequence[Hashable]: ...
+    def inputs(self) -> Sequence[Any]: ...
     @property
-    def outputs(self) -> Sequence[Hashable]: ...
+    def outputs(self) -> Sequence[Any]: ...
 
 
 N = TypeVar("N", bound=Node)
@@ -32,7 +34,7 @@ N = TypeVar("N", bound=Node)
 
 def walk(
     nodes: Sequence[N],
-    values: MutableMapping[Hashable, V],
+    values: MutableMapping[K, V],
     handlers: Mapping[str, Callable[[N], Sequence[V]]],
     where: object,
     ways_out: Mapping[str, str] | None = None,
@@ -77,7 +79,7 @@ def _standing_in(node: N, stand_in: Callable[[N], Sequence[V]] | None) -> Sequen
 
 
 def _problem(node: Node, message: str) -> Unsupported:
-    """Of a message `layer: what; what to do`; one from deeper down may lack the layer."""
+    """The parts of a message `layer: what; what to do`; one from deeper down may lack the layer."""
     why, _, way_out = message.removeprefix(f"{node.name}: ").partition("; ")
     return Unsupported(node.op, node.name, why, way_out)
 

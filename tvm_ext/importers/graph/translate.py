@@ -13,7 +13,7 @@ from functools import cache, partial
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.heads import Head
+from mcutrain.tvm_ext.importers.base.heads import Head, finish
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.base.walk import walk
 from mcutrain.tvm_ext.importers.graph.constants import FOLDS, dequantised, folded, quantised
@@ -77,7 +77,7 @@ def build(graph: OpGraph, name: str, where: object, head: Head | None = None, lo
         _check_final(final, head, loss)
         value = _output(state, graph.outputs[0], head)
         _check_output(state, value, head, loss)
-        return state.network.finish(name, value, Head(head.kind, head.classes, loss, head.raw_logits))
+        return finish(state.network, name, value, Head(head.kind, head.classes, loss, head.raw_logits))
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
 

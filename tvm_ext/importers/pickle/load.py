@@ -10,8 +10,8 @@ import numpy as np
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import read_conv
-from mcutrain.tvm_ext.importers.base.fields import integer, scale, take
-from mcutrain.tvm_ext.importers.base.heads import CLASSIFIER, Head
+from mcutrain.tvm_ext.importers.base.fields import Fields, integer, scale, take
+from mcutrain.tvm_ext.importers.base.heads import CLASSIFIER, Head, finish
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value, expect
 from mcutrain.tvm_ext.importers.pickle import unpickle as network_pickle
 from mcutrain.tvm_ext.model import Model
@@ -46,28 +46,34 @@ def load(
         raise ModelError(f"{path}: {error}") from None
 
 
-def _build(network: dict, name: str, input_size: int, classes: int, head: str, logits: str, loss: str) -> Model:
+def _build(network: Fields, name: str, input_size: int, classes: int, head: str, logits: str, loss: str) -> Model:
     first = read_conv(take(network, "first_conv", dict, "first_conv"), "first_conv")
     if network.get("feature_mix") is not None:
         raise ModelError("feature_mix: not supported; export the network without it")
     shape = [1, input_size, input_size, first.weight.shape[1]]
     builder = NetworkBuilder(shape, Quantisation(first.x_scale, first.x_zero))
-    y = _conv(builder, builder.input, network["first_conv"], "first_conv")
-    for index, block in enumerate(take(network, "blocks", list, "blocks")):
+    y = _conv(builder, builder.input, take(network, "first_conv", dict, "first_conv"), "first_conv")
+    blocks: list[object] = take(network, "blocks", list, "blocks")
+    for index, block in enumerate(blocks):
         y = _block(builder, y, block, f"blocks.{index}")
     y = builder.mean("global_pool", y)
     classifier = take(network, CLASSIFIER, dict, CLASSIFIER)
     if head == "float":
-        return builder.finish(name, y, Head("float", classes, loss))
+        return finish(builder, name, y, Head("float", classes, loss))
     published = read_conv(classifier, CLASSIFIER)
     if classes > len(published.bias):
         raise ModelError(f"classifier: has {len(published.bias)} classes, {classes} were asked for; use the float head")
-    rows = {"weight": published.weight[:classes], "w_scales": published.w_scales[:classes]}
-    out = builder.conv2d(CLASSIFIER, y, replace(published, **rows, bias=np.zeros(classes, np.int32)))
-    return replace(builder.finish(name, out, Head("model", loss=loss, raw_logits=logits == "raw")), head=head)
+    rows = replace(
+        published,
+        weight=published.weight[:classes],
+        w_scales=published.w_scales[:classes],
+        bias=np.zeros(classes, np.int32),
+    )
+    out = builder.conv2d(CLASSIFIER, y, rows)
+    return replace(finish(builder, name, out, Head("model", loss=loss, raw_logits=logits == "raw")), head=head)
 
 
-def _block(builder: NetworkBuilder, x: Value, block: dict, where: str) -> Value:
+def _block(builder: NetworkBuilder, x: Value, block: object, where: str) -> Value:
     if not isinstance(block, dict):
         raise ModelError(f"{where}: is a {type(block).__name__}, expected a dict of layers")
     if block.get("se") is not None:
@@ -83,17 +89,17 @@ def _block(builder: NetworkBuilder, x: Value, block: dict, where: str) -> Value:
     return _residual(builder, x, y, take(block, "residual", dict, where), f"{where}.residual")
 
 
-def _residual(builder: NetworkBuilder, x: Value, y: Value, entry: dict, where: str) -> Value:
+def _residual(builder: NetworkBuilder, x: Value, y: Value, entry: Fields, where: str) -> Value:
     params = take(entry, "params", dict, where)
     if x.shape != y.shape:
         raise ModelError(f"{where}: adds {x.shape} and {y.shape}; the shapes must be equal")
     its = scale(params, "x_scale", where), integer(params, "x_zero", -128, 127, where)
-    expect(*its, x.quantisation.scale, x.quantisation.zero, where)
+    expect(*its, x.steps.scale, x.steps.zero, where)
     out = Quantisation(scale(params, "y_scale", where), integer(params, "y_zero", -128, 127, where))
     return builder.add(where, x, y, out)
 
 
-def _conv(builder: NetworkBuilder, x: Value, entry: dict, where: str) -> Value:
+def _conv(builder: NetworkBuilder, x: Value, entry: Fields, where: str) -> Value:
     conv = read_conv(entry, where)
     kernel = list(conv.weight.shape[2:])
     if kernel[0] != kernel[1]:

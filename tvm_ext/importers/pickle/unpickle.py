@@ -10,8 +10,9 @@ import pickle
 import pickletools
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -21,20 +22,8 @@ MAX_BYTES = 256 << 20  # unpacked; a zip that claims more is refused before it i
 MAX_DIMENSIONS = 8
 OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK"),
-    *(
-        "NONE",
-        "NEWTRUE",
-        "NEWFALSE",
-        "INT",
-        "LONG",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-    ),
+    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4"),
+    *("FLOAT", "BINFLOAT"),
     *("SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"),
     *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
     *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
@@ -55,7 +44,7 @@ def _encode(text: str, encoding: str) -> bytes:
 class _Dtype:
     """Stands for numpy.dtype: a number of 1, 2, 4 or 8 bytes."""
 
-    def __init__(self, code: str, *_: object) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         if code in ("O8", "O4", "O"):
             raise pickle.UnpicklingError("an array of objects")
         if not isinstance(code, str) or not re.fullmatch(r"b1|[iu][1248]|f[248]", code):
@@ -83,7 +72,8 @@ class _Array(np.ndarray):
             nbytes *= n
         if nbytes != len(data):
             raise pickle.UnpicklingError(f"an array of {nbytes} B with {len(data)} B of data")
-        super().__setstate__((1, shape, kind.dtype, bool(by_column), data))
+        order = cast(Any, bool(by_column))  # numpy's stub asks for its own bool, which the method refuses
+        super().__setstate__((1, shape, kind.dtype, order, data))
 
 
 def _reconstruct(kind: object, *_: object) -> np.ndarray:
@@ -94,8 +84,7 @@ def _reconstruct(kind: object, *_: object) -> np.ndarray:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    ADMITTED: ClassVar = {
-        ("numpy", "ndarray"): ARRAY_TYPE,
+    ADMITTED: ClassVar[dict[tuple[str, str], Callable[..., object]]] = {
         ("numpy", "dtype"): _Dtype,
         ("_codecs", "encode"): _encode,
         ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
@@ -103,11 +92,13 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         key = (module.replace("numpy._core", "numpy.core"), name)
+        if key == ("numpy", "ndarray"):
+            return ARRAY_TYPE
         if key not in self.ADMITTED:
             raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}; only numpy arrays are admitted")
         admitted = self.ADMITTED[key]
         # a pickle can set attributes of what it names (BUILD): it gets a function of its own
-        return admitted if admitted is ARRAY_TYPE else lambda *args: admitted(*args)
+        return lambda *args: admitted(*args)
 
 
 def _load(data: bytes) -> object:
@@ -116,7 +107,7 @@ def _load(data: bytes) -> object:
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name not in OPCODES:
             raise pickle.UnpicklingError(f"the pickle uses {opcode.name}; only dicts, lists, numbers and arrays may be")
-        if opcode.name in PUTS and not 0 <= int(argument) <= puts + 1:
+        if opcode.name in PUTS and not 0 <= int(argument or 0) <= puts + 1:
             raise pickle.UnpicklingError("the pickle's memo is numbered with gaps")
         puts += opcode.name in PUTS or opcode.name == "MEMOIZE"
     return _ArraysOnly(io.BytesIO(data)).load()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.heads import Head
+from mcutrain.tvm_ext.importers.base.heads import Head, finish
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
 from mcutrain.tvm_ext.importers.base.walk import walk
 from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Expr, Function, Module, Tuple, Var, children, postorder
@@ -45,7 +45,7 @@ def build(module: Module, name: str, where: object, classes: int | None, head: s
     try:
         output = reader.result(function.body)
         final = Head(head, classes, loss or _loss(function.body), logits == "raw")
-        return reader.network.finish(name, output, final)
+        return finish(reader.network, name, output, final)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
 
