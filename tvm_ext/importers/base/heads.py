@@ -77,6 +77,21 @@ def _check(x: Value, output: Value, head: Head) -> None:
         raise ModelError(f"raw logits have no meaning for the loss {head.loss}; use dequantized ones")
 
 
+def check_output(network: NetworkBuilder, output: Value, head: Head, image: str) -> None:
+    """Whether the network ends in what the head and its loss need. image: how the frontend writes the output's shape.
+
+    Raises ModelError."""
+    if head.kind == "model":
+        if not network.layers:
+            raise ModelError("holds no layer that can train; use the float head")
+        if head.classes not in (None, output.features):
+            raise ModelError(f"has {output.features} outputs, not {head.classes}; the float head makes a new one")
+        if head.loss == "cross_entropy" and output.order is None and output.shape[1] * output.shape[2] > 1:
+            raise ModelError(f"its output is {image}; use the loss mse or autoencoder")
+    if head.loss == "autoencoder" and (head.kind == "float" or output.features != network.input.features):
+        raise ModelError(f"no autoencoder: {network.input.features} inputs, {output.features} outputs")
+
+
 def _with_head(network: NetworkBuilder, output: Value, head: Head) -> tuple[relax.Var, float, int]:
     """The variable that holds the logits, and their scale and zero point for the loss."""
     last = _producer(network, output)

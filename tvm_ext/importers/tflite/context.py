@@ -1,9 +1,9 @@
-"""What the handlers of TFLite operators share: their operands, quantisations, clamps and paddings, checked."""
+"""The operands, quantisations, clamps and paddings of TFLite operators, checked: what their readers share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +13,14 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
 from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, Graph, Operator, Tensor
+from mcutrain.tvm_ext.importers.tflite.record import TfliteOperator
 
 LARGEST_WINDOW, LARGEST_STRIDE = 1 << 12, 1 << 12
 LARGEST_RATIO = 1 << 16  # of two scales between which integers are requantised; 2^8 already saturates every value
 ACTIVATIONS = {n: name for name, n in vars(tflite.ActivationFunctionType).items() if isinstance(n, int)}
 BOUNDS = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
 Padding = tuple[int, int, int, int]
+WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")  # options of all that slides
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ class Import:
         return self.values[step.inputs[index]]
 
     def image(self, step: Step, index: int = 0) -> Value:
-        """The same of an operator that needs to know where in the image an element stands."""
+        """The activation that reaches operand `index` of an operator that needs to know where in the image an element
+        stands."""
         x = self.value(step, index)
         if x.order is not None:
             raise ModelError(f"{step.name}: works on a flattened image; put it before the flatten")
         return x
 
     def constant(self, step: Step, index: int, dtypes: Sequence[str] = ("int32", "int64")) -> np.ndarray:
+        """The value of operand `index`, which must be a constant of one of these dtypes."""
         tensor = self.tensor(step, index)
         if not tensor.is_constant:
             raise ModelError(f"{step.name}: '{tensor.label}' must be a constant of the file; export with fixed shapes")
@@ -89,18 +93,28 @@ class Import:
         return tensor.array()
 
 
+Reader = Callable[[Import, Step], Value]
+Record = TfliteOperator[Reader]
+
+
 def flat(state: Import, x: Value) -> Value:
+    """x as a vector, in the order in which TFLite flattens."""
     return state.network.flatten(x, "HWC") if x.shape[1] * x.shape[2] > 1 else x
 
 
-def option(step: Step, key: str) -> int | float:
+def option(step: Step, key: str) -> int:
+    """A whole option, a number of an enumeration or a flag, by its name in the schema."""
+    return int(real_option(step, key))
+
+
+def real_option(step: Step, key: str) -> float:
     if key not in step.operator.options:
         raise ModelError(f"{step.name}: its options are missing in the file; convert the model anew")
     return step.operator.options[key]
 
 
 def quantisation(tensor: Tensor, name: str) -> Quantisation:
-    """Of an int8 activation: one scale and one zero point."""
+    """The quantisation of an int8 activation: one scale and one zero point."""
     if tensor.dtype != "int8":
         raise ModelError(
             f"{name}: '{tensor.label}' is {tensor.dtype}, activations are int8; convert with full-integer "
@@ -127,13 +141,13 @@ def _zero(zeros: np.ndarray, name: str) -> int:
 
 
 def check_ratio(numerator: float, denominator: float, name: str) -> None:
-    """Between two scales, so that no integer product of a requantisation leaves int32."""
+    """Raises ModelError for two scales between which an integer product of a requantisation can leave int32."""
     if numerator / denominator >= LARGEST_RATIO:
         raise ModelError(f"{name}: the scales {numerator:.3g} and {denominator:.3g} do not fit each other")
 
 
 def same(a: Quantisation, b: Quantisation, name: str) -> None:
-    """Of operators that pass integers through."""
+    """Raises ModelError where an operator that passes integers through would have to requantise them."""
     if a != b:
         raise ModelError(
             f"{name}: reads scale {a.scale:.6g}, zero point {a.zero} and writes {b.scale:.6g}, {b.zero}, "
@@ -159,11 +173,13 @@ def clamp(activation: str, out: Quantisation, name: str) -> tuple[int, int]:
 
 
 def fused_clamp(step: Step, out: Quantisation) -> tuple[int, int]:
+    """(lo, hi) of the int8 output under the activation that the operator's options name."""
     number = option(step, "FusedActivationFunction")
     return clamp(ACTIVATIONS.get(number, f"number {number}"), out, step.name)
 
 
 def strides(step: Step) -> tuple[int, int]:
+    """(vertical, horizontal)."""
     stride = (option(step, "StrideH"), option(step, "StrideW"))
     if not all(1 <= n <= LARGEST_STRIDE for n in stride):
         raise ModelError(f"{step.name}: stride {list(stride)}; from 1 to {LARGEST_STRIDE}")
@@ -171,7 +187,7 @@ def strides(step: Step) -> tuple[int, int]:
 
 
 def window_padding(state: Import, step: Step, x: Value, kernel: Sequence[int], stride: Sequence[int]) -> Padding:
-    """top, left, bottom, right: none, or SAME, whose odd one comes last; around that of a PAD that was taken over."""
+    """(top, left, bottom, right): none, or SAME, whose odd one comes last; around that of a PAD that was taken over."""
     if not all(1 <= k <= LARGEST_WINDOW for k in kernel):
         raise ModelError(f"{step.name}: a window of {list(kernel)}; from 1 to {LARGEST_WINDOW}")
     kind = option(step, "Padding")
@@ -187,7 +203,7 @@ def window_padding(state: Import, step: Step, x: Value, kernel: Sequence[int], s
 
 
 def check_shape(value: Value, tensor: Tensor, name: str) -> None:
-    """What an operator made against what the file says it makes."""
+    """Holds what an operator made against what the file says it makes. Raises ModelError."""
     size = math.prod(value.shape)
     if size > LARGEST_ACTIVATION:
         raise ModelError(f"{name}: makes {size} numbers; more than {LARGEST_ACTIVATION} fit no microcontroller")

@@ -4,34 +4,25 @@ schema; they trust the file, so every length and index is held against it here b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tflite
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.tflite.record import TfliteOperator
 
+R = TypeVar("R")
 MAX_BYTES = 64 << 20
 MAX_ITEMS = 1 << 14  # tensors, operators
 MAX_OPERANDS, MAX_RANK = 256, 8
 LARGEST_ACTIVATION = 1 << 24  # elements; no microcontroller holds more
 DTYPES = {number: name.lower() for name, number in vars(tflite.TensorType).items() if isinstance(number, int)}
 READABLE = ("int8", "int32", "int64", "float32")
-RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-_WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
-_DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
-OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "CONV_2D": ("Conv2DOptions", _DILATED),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _DILATED),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
-    "ADD": ("AddOptions", ("FusedActivationFunction",)),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth")),
-    "MAX_POOL_2D": ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth")),
-    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
-    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
-}
+Table = Mapping[str, TfliteOperator[R]]
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,10 @@ class Graph:
     outputs: tuple[int, ...]
 
 
-def read(path: str | Path) -> Graph:
-    """Raises ModelError for a file that is missing, too large, truncated, or none of TFLite's."""
+def read(path: str | Path, known: Table[R]) -> Graph:
+    """The graph of a file. known: the operators whose options are read.
+
+    Raises ModelError for a file that is missing, too large, truncated, or none of TFLite's."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -108,7 +101,7 @@ def read(path: str | Path) -> Graph:
     if data[4:8] != b"TFL3":
         raise ModelError(f"{path}: no TFLite model (its identifier TFL3 is missing); convert it anew")
     try:
-        return _graph(data)
+        return _graph(data, known)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # the accessors read wherever a damaged file points, and stumble over anything
@@ -116,7 +109,7 @@ def read(path: str | Path) -> Graph:
         raise ModelError(f"{path}: damaged or truncated ({text}); convert or download it anew") from None
 
 
-def _graph(data: bytes) -> Graph:
+def _graph(data: bytes, known: Table[R]) -> Graph:
     model = tflite.Model.GetRootAs(data, 0)
     if model.SubgraphsLength() < 1:
         raise ModelError("holds no graph; convert it anew")
@@ -125,7 +118,7 @@ def _graph(data: bytes) -> Graph:
     buffers = [model.Buffers(i) for i in range(_count(model.BuffersLength(), "buffers"))]
     tensors = tuple(_tensor(graph.Tensors(i), buffers) for i in range(_count(graph.TensorsLength(), "tensors")))
     count = _count(graph.OperatorsLength(), "operators")
-    operators = tuple(_operator(graph.Operators(i), codes, len(tensors)) for i in range(count))
+    operators = tuple(_operator(graph.Operators(i), codes, len(tensors), known) for i in range(count))
     read = Graph(
         tensors,
         operators,
@@ -144,7 +137,7 @@ def _count(length: int, what: str, limit: int = MAX_ITEMS) -> int:
     return length
 
 
-def _code(code: object) -> str:
+def _code(code: tflite.OperatorCode) -> str:
     """The name; a number above 127 stands in a field of its own."""
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     name = tflite.BUILTIN_OPCODE2NAME.get(number, f"operator {number}")
@@ -154,26 +147,24 @@ def _code(code: object) -> str:
     return name
 
 
-def _numbers(item: object, length: int, low: int, high: int) -> tuple[int, ...]:
+def _numbers(item: Callable[[int], int], length: int, low: int, high: int) -> tuple[int, ...]:
     numbers = tuple(item(i) for i in range(_count(length, "operands", MAX_OPERANDS)))
     if not all(low <= n < high for n in numbers):
         raise ModelError("a tensor number lies outside the file; convert the model anew")
     return numbers
 
 
-def _operator(operator: object, codes: list[str], tensors: int) -> Operator:
+def _operator(operator: tflite.Operator, codes: list[str], tensors: int, known: Table[R]) -> Operator:
     if operator.OpcodeIndex() >= len(codes):
         raise ModelError("an operator code lies outside the file; convert the model anew")
     op = codes[operator.OpcodeIndex()]
     inputs = _numbers(operator.Inputs, operator.InputsLength(), -1, tensors)
     outputs = _numbers(operator.Outputs, operator.OutputsLength(), 0, tensors)
-    if op in RESHAPES:  # the new shape is the output's own; how the file computes it does not matter
-        inputs = inputs[:1]
-    return Operator(op, inputs, outputs, _options(operator, op))
+    record = known.get(op, TfliteOperator(op))
+    return Operator(op, inputs[: record.operands], outputs, _options(operator, *record.options))
 
 
-def _options(operator: object, op: str) -> dict[str, int | float]:
-    kind, fields = OPTIONS.get(op, ("", ()))
+def _options(operator: tflite.Operator, kind: str, fields: tuple[str, ...]) -> dict[str, int | float]:
     table = operator.BuiltinOptions()
     if not fields or table is None or operator.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, kind):
         return {}
@@ -182,7 +173,7 @@ def _options(operator: object, op: str) -> dict[str, int | float]:
     return {field: getattr(options, field)() for field in fields}
 
 
-def _tensor(tensor: object, buffers: list) -> Tensor:
+def _tensor(tensor: tflite.Tensor, buffers: list[tflite.Buffer]) -> Tensor:
     if tensor.Buffer() >= len(buffers):
         raise ModelError("a buffer number lies outside the file; convert the model anew")
     buffer, quantised = buffers[tensor.Buffer()], tensor.Quantization()

@@ -11,46 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.planner.policy import LOSSES
-from mcutrain.tvm_ext.importers.base.heads import Head
+from mcutrain.tvm_ext.importers.base.heads import Head, check_output, finish, requested
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
+from mcutrain.tvm_ext.importers.base.operators import by_name, handlers, ways_out
 from mcutrain.tvm_ext.importers.base.walk import walk
-from mcutrain.tvm_ext.importers.tflite.context import Import, Step, check_shape, quantisation
-from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, RESHAPES, Graph, read
+from mcutrain.tvm_ext.importers.tflite import activations, ops, shapes
+from mcutrain.tvm_ext.importers.tflite.context import Import, Reader, Record, Step, check_shape, quantisation
+from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, Graph, Tensor, read
 from mcutrain.tvm_ext.importers.tflite.names import layer_names
-from mcutrain.tvm_ext.importers.tflite.ops import add, concatenation, conv2d, depthwise, fully_connected, quantize, relu
-from mcutrain.tvm_ext.importers.tflite.shapes import average_pool, max_pool, mean, pad, reshape
 from mcutrain.tvm_ext.model import Model
 
-HANDLERS: dict[str, Callable[[Import, Step], Value]] = {
-    "CONV_2D": conv2d,
-    "DEPTHWISE_CONV_2D": depthwise,
-    "FULLY_CONNECTED": fully_connected,
-    "ADD": add,
-    "CONCATENATION": concatenation,
-    "QUANTIZE": quantize,
-    **{name: relu(name) for name in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")},
-    "AVERAGE_POOL_2D": average_pool,
-    "MAX_POOL_2D": max_pool,
-    "MEAN": mean,
-    "PAD": pad,
-    "PADV2": pad,
-    **dict.fromkeys(RESHAPES, reshape),
-}
-AT_THE_END = "it is supported as the network's last operator alone, where the loss takes it over"
-WAYS_OUT = {
-    **dict.fromkeys(("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"), AT_THE_END),
-    **dict.fromkeys(("HARD_SWISH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "TANH"), "use RELU or RELU6"),
-    **dict.fromkeys(("SHAPE", "STRIDED_SLICE", "PACK"), "export with a fixed batch size of 1"),
-    "DEQUANTIZE": "float32 in the middle: convert with full-integer quantisation, int8 operators alone",
-    "MUL": "fold a scaling (batch normalisation) into the layer before",
-    "SUB": "fold a constant into the layer before",
-    "REDUCE_MAX": "use MAX_POOL_2D",
-    "SUM": "use MEAN",
-    "TRANSPOSE": "export in TFLite's own layout, NHWC",
-}
-ENDS = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX", "DEQUANTIZE", "QUANTIZE")
-HEADS, LOGITS = ("model", "float"), ("raw", "dequantized")
+OPERATORS: dict[str, Record] = by_name(ops.OPERATORS, activations.OPERATORS, shapes.OPERATORS)
 INT8 = "convert it with post-training full-integer quantisation (a representative dataset, int8 input and output)"
 
 
@@ -71,35 +42,32 @@ def load(
     binary_cross_entropy behind a LOGISTIC and cross_entropy else. softmax: inference keeps the SOFTMAX at the end.
 
     Raises one ModelError that names every operator that cannot be expressed, with its layer, why, and a way out."""
-    for what, value, known in (("head", head, HEADS), ("logits", logits, LOGITS), ("loss", loss, LOSSES)):
-        if value not in known and (value is not None or what == "head"):
-            raise ModelError(f"unknown {what} '{value}'; use {' or '.join(known)}")
-    if head == "float" and classes is None:
-        raise ModelError("a float head needs the number of its classes")
-    graph = read(path)
+    wanted = requested(head, classes, logits, loss)
+    graph = read(path, OPERATORS)
     try:
-        steps = [Step(name, op) for name, op in zip(layer_names(graph), graph.operators, strict=True)]
+        steps = [Step(name, op) for name, op in zip(layer_names(graph, OPERATORS), graph.operators, strict=True)]
         output, last = _logits(graph)
         state, rest = _begin(graph, steps, output)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    handlers = {op: _bound(handler, state) for op, handler in HANDLERS.items()}
-    walk(rest, state.values, handlers, path, WAYS_OUT, partial(_stand_in, state))
+    bound = handlers(OPERATORS, partial(_bound, state))
+    walk(rest, state.values, bound, path, ways_out(OPERATORS), partial(_stand_in, state))
     try:
-        loss = loss or ("binary_cross_entropy" if last == "LOGISTIC" else "cross_entropy")
-        if last in ("SOFTMAX", "LOGISTIC") and head == "model" and loss in ("mse", "autoencoder"):
-            raise ModelError(f"ends with a {last}, and the loss {loss} works on what stands before it")
+        if loss is None and last == "LOGISTIC":
+            wanted = replace(wanted, loss="binary_cross_entropy")
+        if last in ("SOFTMAX", "LOGISTIC") and head == "model" and wanted.loss in ("mse", "autoencoder"):
+            raise ModelError(f"ends with a {last}, and the loss {wanted.loss} works on what stands before it")
         if softmax and (last != "SOFTMAX" or head != "model" or logits == "raw"):
             raise ModelError("inference cannot end in a softmax: the file, or the new head, has none")
-        model = _finish(state, Path(path).stem, output, Head(head, classes, loss, logits == "raw"))
+        model = _finish(state, Path(path).stem, output, wanted)
         return replace(model, softmax=softmax)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
 
-def _bound(handler: Callable[[Import, Step], Value], state: Import) -> Callable[[Step], list[Value]]:
+def _bound(state: Import, reader: Reader) -> Callable[[Step], list[Value]]:
     def run(step: Step) -> list[Value]:
-        value = handler(state, step)
+        value = reader(state, step)
         if step.outputs[0] not in state.padding:  # else the image is still without the padding
             check_shape(value, state.output(step), step.name)
         return [value]
@@ -124,12 +92,13 @@ def _logits(graph: Graph) -> tuple[int, str]:
     for operator in reversed(graph.operators):
         if tensor not in operator.outputs:
             continue
-        if operator.op not in (*ENDS, *RESHAPES) or not operator.inputs or operator.inputs[0] < 0:
+        behind = OPERATORS[operator.op].behind if operator.op in OPERATORS else None
+        if behind is None or not operator.inputs or operator.inputs[0] < 0:
             break
         tensor = operator.inputs[0]
-        if operator.op in ENDS:  # what only reshapes the logits stays, unless one of these stands before it
+        if behind != "shape":  # what only reshapes the logits stays, unless another one stands before it
             output = tensor
-            last = last if operator.op.endswith("QUANTIZE") else operator.op
+            last = operator.op if behind == "loss" else last
             if operator.options.get("Beta", 1.0) != 1.0:
                 raise ModelError(f"a softmax with beta {operator.options['Beta']:.3g}; export it with beta 1")
     return output, last
@@ -163,7 +132,8 @@ def _input(graph: Graph, readers: dict[int, list[Step]], number: int) -> tuple[i
         (step,) = readers[number]
         tensor, ahead = graph.tensors[number], graph.tensors[step.outputs[0]]
         is_entry = step.op == "QUANTIZE" and tensor.dtype in ("float32", "uint8")
-        is_image = step.op in RESHAPES and len(tensor.shape) < 4 == len(ahead.shape) and tensor.size == ahead.size
+        is_reshape = step.op in OPERATORS and OPERATORS[step.op].behind == "shape"
+        is_image = is_reshape and len(tensor.shape) < 4 == len(ahead.shape) and tensor.size == ahead.size
         if not is_entry and not (is_image and _quantised_alike(tensor, ahead)):
             break
         number, taken = step.outputs[0], [*taken, step]
@@ -176,7 +146,7 @@ def _input(graph: Graph, readers: dict[int, list[Step]], number: int) -> tuple[i
     return number, [1] * (4 - len(shape)) + shape, taken
 
 
-def _quantised_alike(a: object, b: object) -> bool:
+def _quantised_alike(a: Tensor, b: Tensor) -> bool:
     return a.dtype != "int8" or (list(a.scales), list(a.zeros)) == (list(b.scales), list(b.zeros))
 
 
@@ -184,13 +154,5 @@ def _finish(state: Import, name: str, output: int, head: Head) -> Model:
     if output not in state.values:
         raise ModelError("nothing writes the output; convert the model anew")
     value = state.values[output]
-    if head.kind == "model":
-        if not state.network.layers:
-            raise ModelError("holds no layer that can train; use the float head")
-        if head.classes not in (None, value.features):
-            raise ModelError(f"has {value.features} outputs, not {head.classes}; the float head makes a new one")
-        if head.loss == "cross_entropy" and value.order is None and value.shape[1] * value.shape[2] > 1:
-            raise ModelError(f"its output is the image {value.shape}; use the loss mse or autoencoder")
-    if head.loss == "autoencoder" and (head.kind == "float" or value.features != state.network.input.features):
-        raise ModelError(f"no autoencoder: {state.network.input.features} inputs, {value.features} outputs")
-    return state.network.finish(name, value, head)
+    check_output(state.network, value, head, f"the image {value.shape}")
+    return finish(state.network, name, value, head)

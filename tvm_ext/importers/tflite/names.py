@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
-from mcutrain.tvm_ext.importers.tflite.file import Graph, Operator
+from mcutrain.tvm_ext.importers.tflite.file import Graph, Operator, R, Table
+from mcutrain.tvm_ext.importers.tflite.record import TfliteOperator
 
 # The end of a path where it says what is computed, not which layer it is; layers have the lower-case ones as names, too
 OPERATIONS = re.compile(
@@ -15,51 +16,38 @@ OPERATIONS = re.compile(
     r"|Pad|PadV2|Reshape|Softmax|Sigmoid|Squeeze|ExpandDims)(?:_?\d+)?"
 )
 LAST = re.compile(rf"{OPERATIONS.pattern}|(?:depthwise|convolution|add|concat)(?:_?\d+)?")
-# What a fused operator is told by: its bias, or its product
-OWN = re.compile(r"/(?:BiasAdd(?:_?\d+)?|BiasAdd/ReadVariableOp(?:/resource)?)$")
-PRODUCTS = {
-    "CONV_2D": re.compile(r"/(?:Conv2D|convolution)(?:_?\d+)?$"),
-    "DEPTHWISE_CONV_2D": re.compile(r"/(?:depthwise|Conv2D|convolution)(?:_?\d+)?$"),
-    "FULLY_CONNECTED": re.compile(r"/MatMul(?:_?\d+)?$"),
-    "ADD": re.compile(r"/(?:add|AddV2|Add)(?:_?\d+)?$"),
-}
+# What a fused operator is told by, before its product
+BIAS = re.compile(r"/(?:BiasAdd(?:_?\d+)?|BiasAdd/ReadVariableOp(?:/resource)?)$")
 ANONYMOUS = re.compile(r"^$|^(?:Identity|PartitionedCall|StatefulPartitionedCall|tensor|output|arith\.|tfl\.|\d)")
-KINDS = {
-    "CONV_2D": "conv2d",
-    "DEPTHWISE_CONV_2D": "depthwise_conv2d",
-    "FULLY_CONNECTED": "dense",
-    "AVERAGE_POOL_2D": "average_pooling2d",
-    "MAX_POOL_2D": "max_pooling2d",
-    "CONCATENATION": "concatenate",
-}
 LONGEST = 40  # characters; what does not fit loses its front
 
 
-def layer_names(graph: Graph) -> list[str]:
+def layer_names(graph: Graph, table: Table[R]) -> list[str]:
     """A short name for each operator, no two alike: what people called the layer, else the kind of operator."""
-    paths = [_path(graph, operator) for operator in graph.operators]
+    records = [table.get(operator.op, TfliteOperator(operator.op)) for operator in graph.operators]
+    paths = [_path(graph, operator, record) for operator, record in zip(graph.operators, records, strict=True)]
     known = [path for path in paths if path]
     prefix = _common([path[:-1] for path in known]) if len(known) > 1 else 0
     taken: set[str] = set()
     names = []
-    for operator, path in zip(graph.operators, paths, strict=True):
-        kind = KINDS.get(operator.op, re.sub(r"\W+", "_", operator.op.lower()))
+    for record, path in zip(records, paths, strict=True):
+        kind = record.word or re.sub(r"\W+", "_", record.name.lower())
         # a separator at the front is what is left of a cut name
         name = ".".join(path[prefix:])[-LONGEST:].strip("._-") if path else kind
         names.append(_unique(name or kind, taken))
     return names
 
 
-def _path(graph: Graph, operator: Operator) -> list[str]:
+def _path(graph: Graph, operator: Operator, record: TfliteOperator[R]) -> list[str]:
     """The parts of the layer's path, () where the tensors have no names of people."""
     tensors = [graph.tensors[n] for n in operator.outputs[:1]]
     texts = [part for t in tensors for part in t.name.split(";")]
     weights = [graph.tensors[n] for n in operator.inputs[1:] if n >= 0 and graph.tensors[n].is_constant]
     constants = [part for t in weights for part in t.name.split(";")]
     chosen = None
-    if operator.op in PRODUCTS:
-        product = PRODUCTS[operator.op]
-        chosen = next((t for t in texts if operator.op != "ADD" and OWN.search(t)), None)
+    if record.product:
+        product = re.compile(rf"/(?:{record.product})(?:_?\d+)?$")
+        chosen = next((t for t in texts if record.has_bias and BIAS.search(t)), None)
         chosen = chosen or next((t for t in constants + texts if product.search(t)), None)
     for text in [chosen] if chosen else texts[:1]:
         parts = [re.sub(r"[^\w.-]+", "_", p, flags=re.ASCII).strip("_") for p in text.split("/")]

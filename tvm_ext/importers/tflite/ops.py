@@ -1,21 +1,23 @@
-"""TFLite operators that compute: convolutions, sums, activations. Numbers as TFLite's reference kernels form them."""
+"""TFLite operators that compute: convolutions, fully connected layers, sums, concatenations. Numbers are formed as
+TFLite's reference kernels form them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.conv_params import ConvParams
+from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, Rounding
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.tflite.context import (
+    WINDOW,
     Import,
+    Padding,
+    Record,
     Step,
     check_ratio,
     checked_scale,
-    clamp,
     flat,
     fused_clamp,
     option,
@@ -25,14 +27,14 @@ from mcutrain.tvm_ext.importers.tflite.context import (
     window_padding,
 )
 
-ROUNDING = "tflite"
+ROUNDING: Rounding = "tflite"
 # The reference kernel of FULLY_CONNECTED rounds acc * (s_x * s_w / s_y) once, in float64; a 31-bit multiplier rounded
 # once differs from that by 2^-31 of the value, and in exact halves below zero
-DENSE_ROUNDING = "upward"
+DENSE_ROUNDING: Rounding = "upward"
 LIFT = 1 << 20  # of both operands of a sum, before they are scaled
 
 
-def conv2d(state: Import, step: Step) -> Value:
+def _conv2d(state: Import, step: Step) -> Value:
     x, weight = state.image(step), _weight(state, step, 4)
     if weight.shape[3] != x.shape[3]:
         raise ModelError(
@@ -42,8 +44,8 @@ def conv2d(state: Import, step: Step) -> Value:
     return _convolution(state, step, x, weight.transpose(0, 3, 1, 2), False, axis=0)
 
 
-def depthwise(state: Import, step: Step) -> Value:
-    """Over one input channel, whatever the number of filters, it is a dense convolution."""
+def _depthwise(state: Import, step: Step) -> Value:
+    """A depthwise convolution; over one input channel, whatever the number of filters, it is a dense one."""
     x, weight = state.image(step), _weight(state, step, 4)
     _, _, _, filters = weight.shape
     if weight.shape[0] != 1 or (filters != x.shape[3] and x.shape[3] != 1):
@@ -58,17 +60,18 @@ def _convolution(state: Import, step: Step, x: Value, weight: np.ndarray, is_dep
     if option(step, "DilationHFactor") != 1 or option(step, "DilationWFactor") != 1:
         raise ModelError(f"{step.name}: a dilated convolution; use dilation 1")
     kernel, stride = weight.shape[2:], strides(step)
-    padding = window_padding(state, step, x, kernel, stride)
+    padding: Padding = window_padding(state, step, x, kernel, stride)
     if any(p >= kernel[i % 2] for i, p in enumerate(padding)):  # a PAD was taken over that is wider than the window
         before = state.padding[step.inputs[0]]
         x = state.network.pad(f"{step.name}.pad", x, before)
-        padding = tuple(both - p for both, p in zip(padding, before, strict=True))
+        top, left, bottom, right = (both - p for both, p in zip(padding, before, strict=True))
+        padding = top, left, bottom, right
     conv = _params(state, step, x, weight, axis)
     return state.network.conv2d(step.name, x, replace(conv, stride=stride, padding=padding, depthwise=is_depthwise))
 
 
-def fully_connected(state: Import, step: Step) -> Value:
-    """Over all features; or, where its weight fits the channels alone, at each position by itself."""
+def _fully_connected(state: Import, step: Step) -> Value:
+    """A product over all features; or, where its weight fits the channels alone, at each position by itself."""
     if option(step, "WeightsFormat") != 0:
         raise ModelError(f"{step.name}: shuffled weights; convert with the default weights format")
     x, weight = state.value(step), _weight(state, step, 2)
@@ -107,8 +110,8 @@ def _params(state: Import, step: Step, x: Value, weight: np.ndarray, axis: int) 
         weight=weight,
         bias=_bias(state, step, filters),
         w_scales=np.broadcast_to(tensor.scales.astype(np.float32), (filters,)).copy(),
-        x_scale=x.quantisation.scale,
-        x_zero=x.quantisation.zero,
+        x_scale=x.steps.scale,
+        x_zero=x.steps.zero,
         y_scale=out.scale,
         y_zero=out.zero,
         lo=lo,
@@ -126,42 +129,33 @@ def _bias(state: Import, step: Step, filters: int) -> np.ndarray:
     return bias.reshape(-1).astype(np.int32)
 
 
-def add(state: Import, step: Step) -> Value:
+def _add(state: Import, step: Step) -> Value:
     a, b = state.value(step, 0), state.value(step, 1)
     out = quantisation(state.output(step), step.name)
-    scales = a.quantisation.scale, b.quantisation.scale
+    scales = a.steps.scale, b.steps.scale
     if 2 * max(scales) >= LIFT * out.scale:  # TFLite stops there, too
         raise ModelError(f"{step.name}: the scales {max(scales):.3g} and {out.scale:.3g} do not fit each other")
     lo, hi = fused_clamp(step, out)
     return state.network.add(step.name, a, b, out, ROUNDING, lo, hi)
 
 
-def relu(activation: str) -> Callable[[Import, Step], Value]:
-    """An activation that stands alone; of another quantisation than its input, perhaps."""
-
-    def handler(state: Import, step: Step) -> Value:
-        out = quantisation(state.output(step), step.name)
-        return _requantised(state, step, out, *clamp(activation, out, step.name), is_float_ratio=True)
-
-    return handler
-
-
-def quantize(state: Import, step: Step) -> Value:
+def _quantize(state: Import, step: Step) -> Value:
     """int8 to int8; from and to other types it stands at the ends, where it is taken off."""
-    return _requantised(state, step, quantisation(state.output(step), step.name), -128, 127)
+    return requantised(state, step, quantisation(state.output(step), step.name), -128, 127)
 
 
-def _requantised(state: Import, step: Step, out: Quantisation, lo: int, hi: int, is_float_ratio: bool = False) -> Value:
+def requantised(state: Import, step: Step, out: Quantisation, lo: int, hi: int, is_float_ratio: bool = False) -> Value:
+    """The operand of `step`, requantised and clamped. is_float_ratio: its kernel divides the scales in float32."""
     x = state.value(step)
-    own = x.quantisation
+    own = x.steps
     check_ratio(own.scale, out.scale, step.name)
-    if is_float_ratio and own != out:  # TFLite divides these scales in float32: own's is moved to the same quotient
+    if is_float_ratio and own != out:  # own's scale is moved to the same quotient
         ratio = float(np.float32(own.scale) / np.float32(out.scale))
         x = replace(x, quantisation=replace(own, scale=checked_scale(ratio * out.scale, step.name)))
     return state.network.requantise(step.name, x, out, ROUNDING, lo, hi)
 
 
-def concatenation(state: Import, step: Step) -> Value:
+def _concatenation(state: Import, step: Step) -> Value:
     axis, rank = option(step, "Axis"), len(state.output(step).shape)
     if rank < 2 or axis not in (-1, rank - 1):
         raise ModelError(f"{step.name}: joins along axis {axis}; only the last one, the channels, is supported")
@@ -172,7 +166,51 @@ def concatenation(state: Import, step: Step) -> Value:
         raise ModelError(f"{step.name}: joins nothing; convert the model anew")
     out = quantisation(state.output(step), step.name)
     for value in values:
-        same(value.quantisation, out, step.name)
+        same(value.steps, out, step.name)
     if any(v.shape[1:3] != values[0].shape[1:3] for v in values):
         raise ModelError(f"{step.name}: joins images of different sizes: {[v.shape[1:3] for v in values][:8]}")
     return state.network.concat(step.name, values)
+
+
+DILATED = (*WINDOW, "DilationHFactor", "DilationWFactor")
+OPERATORS = (
+    Record(
+        "CONV_2D",
+        _conv2d,
+        options=("Conv2DOptions", DILATED),
+        word="conv2d",
+        product="Conv2D|convolution",
+        has_bias=True,
+    ),
+    Record(
+        "DEPTHWISE_CONV_2D",
+        _depthwise,
+        options=("DepthwiseConv2DOptions", DILATED),
+        word="depthwise_conv2d",
+        product="depthwise|Conv2D|convolution",
+        has_bias=True,
+    ),
+    Record(
+        "FULLY_CONNECTED",
+        _fully_connected,
+        options=("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
+        word="dense",
+        product="MatMul",
+        has_bias=True,
+    ),
+    Record("ADD", _add, options=("AddOptions", ("FusedActivationFunction",)), product="add|AddV2|Add"),
+    Record(
+        "CONCATENATION",
+        _concatenation,
+        options=("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
+        word="concatenate",
+    ),
+    Record("QUANTIZE", _quantize, behind="type"),
+    Record(
+        "DEQUANTIZE",
+        way_out="float32 in the middle: convert with full-integer quantisation, int8 operators alone",
+        behind="type",
+    ),
+    Record("MUL", way_out="fold a scaling (batch normalisation) into the layer before"),
+    Record("SUB", way_out="fold a constant into the layer before"),
+)

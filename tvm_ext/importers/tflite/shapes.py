@@ -9,8 +9,10 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import Value, Window
 from mcutrain.tvm_ext.importers.tflite.context import (
+    WINDOW,
     Import,
     Padding,
+    Record,
     Step,
     check_ratio,
     flat,
@@ -29,17 +31,17 @@ LARGEST_SUM = 1 << 22  # int8 numbers less a zero point
 MEAN_ROUNDING = "tflite_mean"
 
 
-def average_pool(state: Import, step: Step) -> Value:
+def _average_pool(state: Import, step: Step) -> Value:
     x, out = state.image(step), quantisation(state.output(step), step.name)
-    same(x.quantisation, out, step.name)
+    same(x.steps, out, step.name)
     lo, hi = fused_clamp(step, out)
     return state.network.avg_pool(step.name, x, _window(state, step, x), out, ROUNDING, lo=lo, hi=hi)
 
 
-def max_pool(state: Import, step: Step) -> Value:
-    """With a clamp behind it where the activation is one."""
+def _max_pool(state: Import, step: Step) -> Value:
+    """A maximum, with a clamp behind it where the activation is one."""
     x, out = state.image(step), quantisation(state.output(step), step.name)
-    same(x.quantisation, out, step.name)
+    same(x.steps, out, step.name)
     y = state.network.max_pool(step.name, x, _window(state, step, x))
     lo, hi = fused_clamp(step, out)
     if (lo, hi) == (-128, 127):
@@ -61,23 +63,24 @@ def _check_sum(step: Step, kernel: tuple[int, int]) -> None:
         raise ModelError(f"{step.name}: a window of {list(kernel)}: the sum of its int8 numbers can leave int32")
 
 
-def mean(state: Import, step: Step) -> Value:
-    """Over height, width or both; an axis of length 1 may be left out."""
+def _mean(state: Import, step: Step) -> Value:
+    """A mean over height, width or both; an axis of length 1 may be left out."""
     x, rank = state.image(step), len(state.tensor(step, 0).shape)
     axes = {int(axis) + (rank if axis < 0 else 0) for axis in state.constant(step, 1, ("int32",)).reshape(-1)[:16]}
     if rank not in (3, 4) or not axes or not axes <= set(range(1, rank - 1)):
         raise ModelError(f"{step.name}: a mean over the axes {sorted(axes)}; only height and width are supported")
-    kernel = tuple(x.shape[i] if rank == 3 or i in axes else 1 for i in (1, 2))
+    height, width = (x.shape[i] if rank == 3 or i in axes else 1 for i in (1, 2))
+    kernel = height, width
     out = quantisation(state.output(step), step.name)
-    check_ratio(x.quantisation.scale, out.scale, step.name)
+    check_ratio(x.steps.scale, out.scale, step.name)
     _check_sum(step, kernel)
     return state.network.avg_pool(step.name, x, Window(kernel, kernel), out, MEAN_ROUNDING)
 
 
-def pad(state: Import, step: Step) -> Value:
-    """Taken over by the operator behind it where that pads with the same value."""
+def _pad(state: Import, step: Step) -> Value:
+    """A border, taken over by the operator behind it where that pads with the same value."""
     x, out = state.image(step), quantisation(state.output(step), step.name)
-    same(x.quantisation, out, step.name)
+    same(x.steps, out, step.name)
     padding = _paddings(state, step, x)
     value = out.zero
     if step.op == "PADV2":
@@ -106,10 +109,10 @@ def _paddings(state: Import, step: Step, x: Value) -> Padding:
     return top, left, bottom, right
 
 
-def reshape(state: Import, step: Step) -> Value:
+def _reshape(state: Import, step: Step) -> Value:
     """A flatten, or the same image under another rank. The shape is the output tensor's own."""
     x, tensor = state.value(step), state.output(step)
-    same(x.quantisation, quantisation(tensor, step.name), step.name)
+    same(x.steps, quantisation(tensor, step.name), step.name)
     shape = list(tensor.shape)
     if tensor.size != x.features or min(shape, default=1) < 1:
         raise ModelError(f"{step.name}: {x.features} elements as {shape}; export with a batch size of 1")
@@ -122,3 +125,20 @@ def reshape(state: Import, step: Step) -> Value:
     raise ModelError(
         f"{step.name}: {x.shape} as {shape}; only a flatten, or a shape that keeps height, width and channels"
     )
+
+
+POOL = ("Pool2DOptions", (*WINDOW, "FilterHeight", "FilterWidth"))
+FIXED = "export with a fixed batch size of 1"
+OPERATORS = (
+    Record("AVERAGE_POOL_2D", _average_pool, options=POOL, word="average_pooling2d"),
+    Record("MAX_POOL_2D", _max_pool, options=POOL, word="max_pooling2d"),
+    Record("MEAN", _mean),
+    Record("PAD", _pad),
+    Record("PADV2", _pad),
+    # the new shape is the output's own; how the file computes it does not matter
+    *(Record(name, _reshape, operands=1, behind="shape") for name in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")),
+    *(Record(name, way_out=FIXED) for name in ("SHAPE", "STRIDED_SLICE", "PACK")),
+    Record("REDUCE_MAX", way_out="use MAX_POOL_2D"),
+    Record("SUM", way_out="use MEAN"),
+    Record("TRANSPOSE", way_out="export in TFLite's own layout, NHWC"),
+)
