@@ -1,40 +1,39 @@
 """Operators on constants alone: shapes that exporters compute, weights that are quantised, transposed and reshaped in
-the graph. Results are never larger than a small bound or their largest operand."""
+the graph. Results are never larger than a small bound or their largest operand. A record's `fold` and `carry` are made
+of the functions here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.graph.context import Import, axis_of, integers, number
+from mcutrain.tvm_ext.importers.graph.context import Arrays, GraphOperator, Import, axis_of, integers, number
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.reals import Known, Weight, as_array
-from mcutrain.tvm_ext.importers.graph.shapes import target
 
 SMALL = 1 << 16
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}  # ONNX's numbers
 FLOAT16, BFLOAT16 = 10, 16
-WHOLE = ("Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze")  # move a weight and keep its integers
 
 
-def folded(state: Import, node: Node) -> Known | None:
+def folded(state: Import, node: Node, record: GraphOperator) -> Known | None:
     """The constant that a node gives, None where one of its operands is none."""
     operands = [state.known(node, i) for i in range(len(node.inputs))]
     if not operands or any(k is not None and as_array(k) is None for k in operands):
         return None
-    if node.op not in FOLDS:
+    if record.fold is None:
         return None
     arrays = [None if k is None else as_array(k) for k in operands]
     limit = max([SMALL, *(a.size for a in arrays if a is not None)])
     try:
-        if node.op in WHOLE and isinstance(operands[0], Weight):
-            return _moved(node, operands[0], arrays)
+        if record.carry is not None and isinstance(operands[0], Weight):
+            return record.carry(node, operands[0], arrays)
         with np.errstate(all="ignore"):
-            result = np.asarray(FOLDS[node.op](node, *arrays))
+            result = np.asarray(record.fold(node, *arrays))
     except ModelError:
         raise
     except (ValueError, TypeError, IndexError, OverflowError, MemoryError, AttributeError, KeyError):
@@ -80,40 +79,109 @@ def quantised(state: Import, node: Node, real: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.clip(steps + zeros, limits.min, limits.max)).astype(zero.dtype)
 
 
-def _moved(node: Node, weight: Weight, arrays: list[np.ndarray | None]) -> Known:
-    """A weight moved as a whole, its integers kept."""
-    if node.op == "Identity":
-        return weight
-    if node.op == "Transpose":
-        perm = integers(node, "perm") if "perm" in node.attrs else list(range(weight.ints.ndim))[::-1]
-        if sorted(perm) != list(range(weight.ints.ndim)):
-            raise ModelError(f"{node.name}: permutes a constant of {weight.ints.shape} by {perm}")
-        return replace(weight, ints=weight.ints.transpose(perm), axis=perm.index(weight.axis) if perm else 0)
-    shape = FOLDS[node.op](node, np.empty(weight.ints.shape, np.bool_), *arrays[1:]).shape
-    if weight.scale.size > 1 and (weight.axis != 0 or shape[:1] != weight.ints.shape[:1]):
-        raise ModelError(f"{node.name}: reshapes a weight that is quantised per channel; quantise it per tensor")
-    return replace(weight, ints=weight.ints.reshape(shape))
+# --------------------------------------------------------------------------- weights that keep their integers
+def carried(node: Node, weight: Weight, arrays: Arrays) -> Weight:
+    return weight
+
+
+def transposed(node: Node, weight: Weight, arrays: Arrays) -> Weight:
+    perm = integers(node, "perm") if "perm" in node.attrs else list(range(weight.ints.ndim))[::-1]
+    if sorted(perm) != list(range(weight.ints.ndim)):
+        raise ModelError(f"{node.name}: permutes a constant of {weight.ints.shape} by {perm}")
+    return replace(weight, ints=weight.ints.transpose(perm), axis=perm.index(weight.axis) if perm else 0)
+
+
+def reshaped(fold: Callable[..., np.ndarray]) -> Callable[[Node, Weight, Arrays], Weight]:
+    """The `carry` of an operator that reshapes as `fold` does."""
+
+    def carry(node: Node, weight: Weight, arrays: Arrays) -> Weight:
+        shape = fold(node, np.empty(weight.ints.shape, np.bool_), *arrays[1:]).shape
+        if weight.scale.size > 1 and (weight.axis != 0 or shape[:1] != weight.ints.shape[:1]):
+            raise ModelError(f"{node.name}: reshapes a weight that is quantised per channel; quantise it per tensor")
+        return replace(weight, ints=weight.ints.reshape(shape))
+
+    return carry
+
+
+# --------------------------------------------------------------------------- arrays
+def same(node: Node, x: np.ndarray, *_: np.ndarray) -> np.ndarray:
+    return x
+
+
+def broadcast(f: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    """The `fold` of arithmetic element by element."""
+
+    def fold(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if math.prod(np.broadcast_shapes(a.shape, b.shape)) > max(SMALL, a.size, b.size):
+            raise ModelError(f"{node.name}: makes a constant larger than its operands; export the model anew")
+        return f(a, b)
+
+    return fold
+
+
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.trunc(a / b).astype(a.dtype) if a.dtype.kind in "iu" else np.asarray(a / b)
+
+
+def cast(node: Node, x: np.ndarray) -> np.ndarray:
+    to = number(node, "to", 0)
+    dtype = "float32" if to in (FLOAT16, BFLOAT16) else DTYPES.get(int(to))
+    if dtype is None:
+        raise ModelError(f"{node.name}: casts a constant to a type that is not supported; use float32 or int64")
+    return x.astype(dtype)
+
+
+def target(node: Node, dims: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
+    """The dimensions that a Reshape to `wanted` gives: 0 copies, one -1 takes the rest."""
+    copies = not node.attrs.get("allowzero", 0)
+    out = [dims[i] if n == 0 and i < len(dims) and copies else n for i, n in enumerate(wanted)]
+    rest = math.prod(n for n in out if n != -1)
+    if out.count(-1) == 1 and rest > 0 and math.prod(dims) % rest == 0:
+        out[out.index(-1)] = math.prod(dims) // rest
+    if not out or min(out) < 1 or math.prod(out) != math.prod(dims):
+        raise ModelError(f"{node.name}: reshapes {tuple(dims)} to {list(wanted)}; export with a batch size of 1")
+    return tuple(out)
+
+
+def reshape(node: Node, x: np.ndarray, shape: np.ndarray | None = None) -> np.ndarray:
+    return x.reshape(target(node, x.shape, integers(node, "shape") if shape is None else shape.tolist()))
+
+
+def flatten(node: Node, x: np.ndarray) -> np.ndarray:
+    return x.reshape(math.prod(x.shape[: int(number(node, "axis", 1))]), -1)
+
+
+def unsqueeze(node: Node, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
+    return np.expand_dims(x, tuple(_axes(node, axes)))
+
+
+def squeeze(node: Node, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
+    return np.squeeze(x, tuple(_axes(node, axes)) or None)
+
+
+def transpose(node: Node, x: np.ndarray) -> np.ndarray:
+    return x.transpose(integers(node, "perm") if "perm" in node.attrs else None)
+
+
+def concatenate(node: Node, *x: np.ndarray) -> np.ndarray:
+    return np.concatenate(x, axis=integers(node, "axis")[0])
+
+
+def shape(node: Node, x: np.ndarray) -> np.ndarray:
+    return np.array(x.shape, np.int64)
 
 
 def _axes(node: Node, operand: np.ndarray | None) -> list[int]:
     return integers(node, "axes") if "axes" in node.attrs else [] if operand is None else [int(a) for a in operand]
 
 
-def _cast(node: Node, x: np.ndarray) -> np.ndarray:
-    to = node.attrs.get("to")
-    dtype = "float32" if to in (FLOAT16, BFLOAT16) else DTYPES.get(to)
-    if dtype is None:
-        raise ModelError(f"{node.name}: casts a constant to a type that is not supported; use float32 or int64")
-    return x.astype(dtype)
-
-
-def _slice(node: Node, x: np.ndarray, *operands: np.ndarray) -> np.ndarray:
+def _slice(node: Node, x: np.ndarray, *operands: np.ndarray | None) -> np.ndarray:
     keys = ("starts", "ends", "axes", "steps")
-    given = [integers(node, k) if k in node.attrs else None for k in keys]
+    given = [integers(node, k) if k in node.attrs else [] for k in keys]
     for i, operand in enumerate(operands):
         given[i] = given[i] if operand is None else [int(n) for n in operand]
     starts, ends, axes, steps = given
-    axes, steps = axes or range(len(starts)), steps or [1] * len(starts)
+    axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         x = x[(slice(None),) * axis_of(node, axis, x.ndim) + (slice(start, max(end, -(1 << 31)), step),)]
     return x
@@ -140,48 +208,20 @@ def _expanded(node: Node, x: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return np.broadcast_to(x, dims)
 
 
-def _broadcast(f: Callable) -> Callable:
-    def run(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        if math.prod(np.broadcast_shapes(a.shape, b.shape)) > max(SMALL, a.size, b.size):
-            raise ModelError(f"{node.name}: makes a constant larger than its operands; export the model anew")
-        return f(a, b)
-
-    return run
+def constants_alone(state: Import, node: Node) -> Known:
+    """The reader of what is computed from constants, and only from them."""
+    raise ModelError(f"{node.name}: is computed from activations; only from constants")
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.trunc(a / b).astype(a.dtype) if a.dtype.kind in "iu" else a / b
-
-
-def _unsqueeze(node: Node, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
-    return np.expand_dims(x, tuple(_axes(node, axes)))
-
-
-def _squeeze(node: Node, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
-    return np.squeeze(x, tuple(_axes(node, axes)) or None)
-
-
-FOLDS: dict[str, Callable[..., np.ndarray]] = {
-    "Identity": lambda n, x: x,
-    "Dropout": lambda n, x, *_: x,
-    "Cast": _cast,
-    "Shape": lambda n, x: np.array(x.shape, np.int64),
-    "Gather": _gather,
-    "Slice": _slice,
-    "Concat": lambda n, *x: np.concatenate(x, axis=integers(n, "axis")[0]),
-    "Unsqueeze": _unsqueeze,
-    "Squeeze": _squeeze,
-    "Reshape": lambda n, x, s=None: x.reshape(target(n, x.shape, integers(n, "shape") if s is None else s.tolist())),
-    "Flatten": lambda n, x: x.reshape(math.prod(x.shape[: n.attrs.get("axis", 1)]), -1),
-    "Transpose": lambda n, x: x.transpose(integers(n, "perm") if "perm" in n.attrs else None),
-    "ConstantOfShape": _filled,
-    "Expand": _expanded,
-    "Add": _broadcast(np.add),
-    "Sub": _broadcast(np.subtract),
-    "Mul": _broadcast(np.multiply),
-    "Div": _broadcast(_divide),
-    "Sqrt": lambda n, x: np.sqrt(x),
-    "Neg": lambda n, x: -x,
-    "Floor": lambda n, x: np.floor(x),
-    "ReduceProd": lambda n, x, *_: np.prod(x, keepdims=bool(n.attrs.get("keepdims", 1))),
-}
+OPERATORS = (
+    GraphOperator("Gather", constants_alone, fold=_gather),
+    GraphOperator("Slice", constants_alone, fold=_slice),
+    GraphOperator("ConstantOfShape", constants_alone, fold=_filled),
+    GraphOperator("Expand", constants_alone, fold=_expanded),
+    GraphOperator("Sqrt", constants_alone, fold=lambda _, x: np.sqrt(x)),
+    GraphOperator("Neg", constants_alone, fold=lambda _, x: -x),
+    GraphOperator("Floor", constants_alone, fold=lambda _, x: np.floor(x)),
+    GraphOperator(
+        "ReduceProd", constants_alone, fold=lambda n, x, *_: np.prod(x, keepdims=bool(number(n, "keepdims", 1)))
+    ),
+)

@@ -1,18 +1,20 @@
-"""A translation under way: what each tensor stands for so far, and how operators read their operands and attributes."""
+"""A translation under way: the values of its tensors so far, how operators read their operands and attributes, and the
+record of an operator."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
+from mcutrain.tvm_ext.importers.base.operators import Operator
 from mcutrain.tvm_ext.importers.graph.graph import LARGEST_ACTIVATION, Node
-from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, Stored, as_array, stored_real
+from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, Stored, Weight, as_array, stored_real
 
 LARGEST_ATTRIBUTE = 1 << 16  # of strides, pads and windows
 
@@ -70,7 +72,7 @@ class Import:
         return array
 
     def ints(self, node: Node, key: str, index: int, what: str) -> list[int] | None:
-        """What older operator sets have as an attribute and newer ones as an operand."""
+        """Integers that older operator sets have as an attribute and newer ones as an operand."""
         if key in node.attrs:
             return integers(node, key)
         array = self.optional(node, index, what)
@@ -85,13 +87,33 @@ class Import:
         return stored_real(self.network, value, layout)
 
     def settled(self, x: Real, node: Node) -> Real:
-        """What several operators read can no more be folded; in float32 it is computed as it stands, for all."""
+        """The result of `node`, which can no more be folded where several operators read it; in float32 it is computed
+        as it stands, for all."""
         check_size(math.prod(x.shape), node.name)
         if self.readers[node.outputs[0]] == 1:
             return x
         if x.is_quantised:
-            return replace(x, linear=None)
-        return replace(self.stored(x.make(None, -INF, INF, node.name), x.layout, node.name), linear=None)
+            return replace(x, rescaled=None)
+        return self.stored(x.make(None, -INF, INF, node.name), x.layout, node.name)
+
+
+Reader = Callable[[Import, Node], Known]
+Arrays = Sequence[np.ndarray | None]  # operands that are constants; None for one that is left out
+
+
+@dataclass(frozen=True)
+class GraphOperator(Operator[Reader]):
+    """fold: its result on constants alone, of the node and its operands. carry: the same of a weight that keeps its
+    integers, of the node, the weight and all operands. apart: the nodes and constants that it is taken apart into,
+    before the walk. has_weight: a layer, named after it. passes: behind the input, the input is still to be recognised;
+    behind the logits, they are. is_final: a loss takes it over at the network's end."""
+
+    fold: Callable[..., np.ndarray] | None = None
+    carry: Callable[[Node, Weight, Arrays], Weight] | None = None
+    apart: Callable[[Node, Mapping[str, np.ndarray]], tuple[list[Node], dict[str, np.ndarray]]] | None = None
+    has_weight: bool = False
+    passes: bool = False
+    is_final: bool = False
 
 
 def check_size(count: int, name: str) -> None:
@@ -100,11 +122,13 @@ def check_size(count: int, name: str) -> None:
 
 
 def integers(node: Node, key: str) -> list[int]:
+    """The attribute `key`, which the node has: one integer or a list of them."""
     value = node.attrs[key]
-    values = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(n, int | np.integer) for n in values):
+    values: Sequence[object] = value if isinstance(value, list | tuple) else [value]
+    found = [int(n) for n in values if isinstance(n, int | np.integer)]
+    if len(found) < len(values):
         raise ModelError(f"{node.name}: {key} holds something else than integers; export the model anew")
-    return [int(n) for n in values]
+    return found
 
 
 def whole(array: np.ndarray, node: Node, what: str) -> list[int]:
@@ -115,13 +139,15 @@ def whole(array: np.ndarray, node: Node, what: str) -> list[int]:
 
 
 def number(node: Node, key: str, default: float) -> float:
+    """The attribute `key`, or the default where the node has none."""
     value = node.attrs.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer) or math.isnan(value):
         raise ModelError(f"{node.name}: {key} is no number; export the model anew")
-    return value
+    return float(value)
 
 
 def bounded(node: Node, key: str, values: Sequence[int], low: int) -> Sequence[int]:
+    """The values of the attribute `key`, each of which must lie between `low` and a bound."""
     if not all(low <= n <= LARGEST_ATTRIBUTE for n in values):
         raise ModelError(f"{node.name}: {key} {list(values)}: from {low} to {LARGEST_ATTRIBUTE}")
     return values

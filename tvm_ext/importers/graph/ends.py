@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation
+from mcutrain.tvm_ext.importers.graph.constants import target
 from mcutrain.tvm_ext.importers.graph.context import Import, integers
 from mcutrain.tvm_ext.importers.graph.graph import LARGEST_ACTIVATION, Node, OpGraph, Tensor, needed
-from mcutrain.tvm_ext.importers.graph.reals import CANONICAL, Stored, alike, quantisation_of, stored_real
-from mcutrain.tvm_ext.importers.graph.shapes import target
+from mcutrain.tvm_ext.importers.graph.operators import OPERATORS
+from mcutrain.tvm_ext.importers.graph.reals import CANONICAL, Known, Stored, alike, quantisation_of, stored_real
 
-FINAL = ("Softmax", "LogSoftmax", "Sigmoid")
-RENAMES = ("Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Dropout")
-PASSES = ("QuantizeLinear", "DequantizeLinear", "Transpose", *RENAMES)
 TO_CHANNELS_FIRST = {(0, 3, 1, 2): "NHWC", (0, 2, 1): "NWC"}  # of a tensor with these axes
 
 
@@ -26,10 +24,13 @@ def without_final(graph: OpGraph) -> tuple[OpGraph, Node | None]:
     name, passed = graph.outputs[0], 0
     while name in made and passed <= len(graph.nodes):
         node, passed = made[name], passed + 1
-        if node.op in FINAL and node.inputs:
+        record = OPERATORS.get(node.op)
+        if record is None or not node.inputs:
+            break
+        if record.is_final:
             shorter = replace(graph, outputs=(node.inputs[0],))
             return replace(shorter, nodes=tuple(needed(shorter))), node
-        if node.op not in PASSES or not node.inputs:
+        if not record.passes:
             break
         name = node.inputs[0]
     return replace(graph, nodes=tuple(needed(graph))), None
@@ -60,7 +61,7 @@ def begin(graph: OpGraph) -> tuple[Import, list[Node]]:
         raise ModelError(f"an input of {list(given.dims)}; export with a batch size of 1, as (1, C, H, W) or (1, n)")
     network = NetworkBuilder(shape, quantisation)
     skipped = chain[: entry.passed]
-    values = dict(graph.constants)
+    values: dict[str, Known] = dict(graph.constants)
     is_int = entry.is_int and quantisation is not None
     real = stored_real(network, network.input, entry.layout)
     values[entry.tensor] = Stored(network.input, entry.layout) if is_int else real
@@ -72,14 +73,18 @@ def _chain(graph: OpGraph, name: str) -> list[Node]:
     chain: list[Node] = []
     while True:
         readers = [node for node in graph.nodes if name in node.inputs]
-        if len(readers) != 1 or readers[0].op not in PASSES or readers[0].inputs[0] != name or name in graph.outputs:
+        if len(readers) != 1 or name in graph.outputs:
             return chain
-        chain.append(readers[0])
-        name = readers[0].outputs[0]
+        (reader,) = readers
+        if reader.op not in OPERATORS or not OPERATORS[reader.op].passes or reader.inputs[0] != name:
+            return chain
+        chain.append(reader)
+        name = reader.outputs[0]
 
 
 def _quantisation(graph: OpGraph, given: Tensor, chain: list[Node]) -> Quantisation | None:
-    """Of the input, as its first QuantizeLinear (of an integer input: DequantizeLinear) says; None: float32."""
+    """The quantisation of the input as its first QuantizeLinear, of an integer input its first DequantizeLinear says;
+    None: float32."""
     is_int = given.dtype in ("int8", "uint8")
     wanted = "DequantizeLinear" if is_int else "QuantizeLinear"
     tensor = given.name
@@ -109,20 +114,19 @@ def _parameters(graph: OpGraph, node: Node, given: Tensor) -> Quantisation:
 
 
 def _entry(graph: OpGraph, given: Tensor, chain: list[Node]) -> _Entry:
-    """An input that is turned or reshaped to an image at once is that image."""
-    tensor, dims, is_int = given.name, given.dims, given.dtype in ("int8", "uint8")
-    passed = 0
+    """The place where the network begins: an input that is turned or reshaped to an image at once is that image."""
+    tensor, is_int = given.name, given.dtype in ("int8", "uint8")
+    dims: tuple[int, ...] | None = given.dims
+    entered, kept, passed = given.dims, is_int, 0
     for index, node in enumerate(chain):
         is_int = {"QuantizeLinear": True, "DequantizeLinear": False}.get(node.op, is_int)
         if node.op in ("Reshape", "Unsqueeze"):
-            dims = _renamed_dims(graph, node, dims)
+            dims = None if dims is None else _renamed_dims(graph, node, dims)
             if dims is None or not 3 <= len(dims) <= 4:
                 break
             tensor, passed, entered, kept = node.outputs[0], index + 1, dims, is_int
         elif node.op not in ("QuantizeLinear", "DequantizeLinear", "Identity", "Dropout"):
             break
-    if not passed:
-        entered, kept = given.dims, given.dtype in ("int8", "uint8")
     if len(entered) not in (2, 3, 4):
         raise ModelError(f"an input of {list(entered)}; export it as (1, C, H, W), (1, C, L) or (1, n)")
     for node in chain[passed:]:
@@ -137,10 +141,11 @@ def _entry(graph: OpGraph, given: Tensor, chain: list[Node]) -> _Entry:
 
 def _renamed_dims(graph: OpGraph, node: Node, dims: tuple[int, ...]) -> tuple[int, ...] | None:
     key = "shape" if node.op == "Reshape" else "axes"
-    given = node.attrs.get(key)
-    if given is None and len(node.inputs) > 1 and node.inputs[1] in graph.constants:
-        given = graph.constants[node.inputs[1]].reshape(-1)[:16].tolist()
-    if given is None or not all(isinstance(n, int) for n in given):
+    value = node.attrs.get(key)
+    if value is None and len(node.inputs) > 1 and node.inputs[1] in graph.constants:
+        value = graph.constants[node.inputs[1]].reshape(-1)[:16].tolist()
+    given = [n for n in value if isinstance(n, int)] if isinstance(value, list | tuple) else []
+    if not isinstance(value, list | tuple) or len(given) < len(value):
         return None
     if node.op == "Reshape":
         return target(node, dims, given)

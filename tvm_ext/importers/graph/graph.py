@@ -1,4 +1,4 @@
-"""A neutral operator graph in ONNX's vocabulary: what qdq.py translates, whatever file the operators stood in.
+"""A neutral operator graph in ONNX's vocabulary: what translate.py reads, whatever file the operators stood in.
 
 Operators, attributes and operand order are those of ONNX (the newest operator set: what may be an attribute or an
 operand there may be either here); tensors are NCHW outside. Nothing in here is ONNX's own type."""
@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 LARGEST_ACTIVATION = 1 << 24  # numbers; what holds more fits no microcontroller
 
-WITH_WEIGHT = ("Conv", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "QGemm")
-# What converters and quantisers add to a name
+# Converters and quantisers add these to a name
 SUFFIX = re.compile(r"(?:_quant(?:ized)?|_QuantizeLinear(?:_Input|_Output)?|_DequantizeLinear(?:_Output)?|QLinear)$")
 GENERATED = re.compile(r"^$|^(?:node_)?\d+$|^(?:onnx::|node_|val_|_inlfunc_)|^[A-Z]\w*?_\d+$")
 LONGEST = 40  # characters; what does not fit loses its front
@@ -69,13 +68,15 @@ def needed(graph: OpGraph) -> list[Node]:
     return kept[::-1]
 
 
-def layer_names(nodes: Sequence[Node]) -> list[str]:
+def layer_names(nodes: Sequence[Node], weighted: Collection[str]) -> list[str]:
     """A name for each node, no two alike: the module that its weight belongs to (`features.0`), else the node's own
-    (`/features/0/Conv` -> `features.0`), else the kind of operator."""
+    (`/features/0/Conv` -> `features.0`), else the kind of operator. weighted: operators that have a weight."""
     taken: Counter[str] = Counter()
     names = []
     for node in nodes:
-        name = (_module(node) or _cleaned(node) or _kind(node.op))[-LONGEST:].strip("._-") or _kind(node.op)
+        has_weight = node.op in weighted
+        module = _module(node) if has_weight else ""
+        name = (module or _cleaned(node, has_weight) or _kind(node.op))[-LONGEST:].strip("._-") or _kind(node.op)
         taken[name] += 1
         names.append(name if taken[name] == 1 else _numbered(name, taken))
     return names
@@ -94,9 +95,7 @@ def _kind(op: str) -> str:
 
 
 def _module(node: Node) -> str:
-    """`features.0` of a weight `features.0.weight_quantized`."""
-    if node.op not in WITH_WEIGHT:
-        return ""
+    """`features.0` for a weight `features.0.weight_quantized`."""
     for name in node.inputs[1:]:
         stripped, before = name, ""
         while stripped != before:
@@ -107,7 +106,7 @@ def _module(node: Node) -> str:
     return ""
 
 
-def _cleaned(node: Node) -> str:
+def _cleaned(node: Node, has_weight: bool) -> str:
     """A node's name as a path of modules, without the operator at its end where the path says which layer it is."""
     text = node.name
     for _ in range(4):  # several of them may follow each other
@@ -125,7 +124,7 @@ def _cleaned(node: Node) -> str:
     ends = rf"{op}(?:_\d+)?|Conv[12]D|(?:Gemm_)?MatMul|BiasAdd|Relu6?"
     is_operator = bool(parts) and re.fullmatch(ends, parts[-1]) is not None
     if len(parts) > 1 and is_operator:
-        if node.op in WITH_WEIGHT:
+        if has_weight:
             parts.pop()
         else:
             parts[-1] = parts[-1].lower()

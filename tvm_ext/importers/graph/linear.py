@@ -10,9 +10,9 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import BIAS_LIMIT, ConvParams, FloatConv
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
-from mcutrain.tvm_ext.importers.graph.context import Import, number
+from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, number
 from mcutrain.tvm_ext.importers.graph.graph import Node
-from mcutrain.tvm_ext.importers.graph.reals import INF, Real, Weight, as_array, check_ratio, once
+from mcutrain.tvm_ext.importers.graph.reals import INF, Real, Shape, Weight, as_array, check_ratio, once
 from mcutrain.tvm_ext.importers.graph.windows import output_shape, window_of
 
 SYMMETRIC = "quantise weights symmetrically (QInt8, zero point 0)"
@@ -46,14 +46,15 @@ class Linear:
         scales = np.where(factor == 0, self.w_scales, self.w_scales * np.abs(factor)).astype(np.float32)
         return replace(self, weight=weight, w_scales=scales, bias=bias, bias_ints=None)
 
-    def integers(self, x_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(weight int8, bias int32, float32 [O] scales of the weight). A channel whose bias is too large for units of
-        s_x * s_w, since its weights are next to nothing, gets a coarser scale."""
+    def integers(self, own_scales: np.ndarray, x_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(weight int8, bias int32, float32 [O] scales of the weight). own_scales: the layer's w_scales, which it must
+        have. A channel whose bias is too large for units of s_x * s_w, since its weights are next to nothing, gets a
+        coarser scale."""
         if self.bias_ints is not None:
-            return self.weight, self.bias_ints, self.w_scales
+            return self.weight, self.bias_ints, own_scales
         coarsest = (np.abs(self.bias) / (BIAS_LIMIT * x_scale)).astype(np.float32)
-        w_scales = np.maximum(self.w_scales, coarsest)
-        ratio = self.w_scales.astype(np.float64) / w_scales
+        w_scales = np.maximum(own_scales, coarsest)
+        ratio = own_scales.astype(np.float64) / w_scales
         weight = np.rint(self.weight * ratio.reshape(-1, *[1] * (self.weight.ndim - 1))).astype(np.int8)
         return weight, np.rint(self.bias / (x_scale * w_scales.astype(np.float64))).astype(np.int32), w_scales
 
@@ -61,9 +62,9 @@ class Linear:
         x = self.x.ints(self.name)
         if self.w_scales is None:
             raise ModelError(f"{self.name}: float32 weights on int8 activations; quantise the weights, too")
-        own = x.quantisation
+        own = x.steps
         check_ratio(own.scale * float(self.w_scales.max()), out, self.name)
-        weight, bias, w_scales = self.integers(own.scale)
+        weight, bias, w_scales = self.integers(self.w_scales, own.scale)
         conv = ConvParams(
             weight=weight,
             bias=bias,
@@ -96,21 +97,25 @@ class Linear:
         return state.network.float_conv2d(self.name, x, conv)
 
 
-def linear_real(state: Import, layer: Linear, layout: str, shape: tuple[int, int, int, int]) -> Real:
-    """What the layer makes, once its clamp and its quantisation are known."""
+def linear_real(state: Import, layer: Linear, layout: str, shape: Shape) -> Real:
+    """The layer's result, made once its clamp and its quantisation are known."""
+
+    def rescaled(x: Real, factor: np.ndarray, shift: np.ndarray) -> Real:
+        return linear_real(state, layer.scaled(factor, shift), x.layout, x.shape)
+
     if layer.x.is_quantised:
         make = once(layer.name, lambda q, lo, hi: layer.quantised(state, q, lo, hi))
-        return Real(layout, shape, make, True, None, layer)
+        return Real(layout, shape, make, True, None, rescaled)
 
     def make_float(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if q is not None:
             raise ModelError(f"{reader}: quantises what was computed in float32; quantise all operators, or none")
         return layer.floating(state, lo, hi)
 
-    return Real(layout, shape, make_float, False, None, layer)
+    return Real(layout, shape, make_float, False, None, rescaled)
 
 
-def conv(state: Import, node: Node) -> Real:
+def _conv(state: Import, node: Node) -> Real:
     """Conv: dense or depthwise, one or two spatial axes."""
     x = state.image(node)
     spatial = x.layout[2:]
@@ -138,7 +143,7 @@ def conv(state: Import, node: Node) -> Real:
     return linear_real(state, layer, x.layout, output_shape(x, window, out))
 
 
-def dense(state: Import, node: Node) -> Real:
+def _dense(state: Import, node: Node) -> Real:
     """Gemm, or MatMul with a constant: a fully connected layer."""
     x = state.real(node)
     if x.layout != "NC":
@@ -163,8 +168,8 @@ def affine(state: Import, node: Node, x: Real, index: int, factor: np.ndarray, s
     depthwise 1 x 1 convolution. index: x among the node's operands."""
     if not np.all(np.isfinite(factor)) or not np.all(np.isfinite(shift)):
         raise ModelError(f"{node.name}: a factor or shift that is not finite; train the model anew")
-    if x.linear is not None and state.is_only_reader(node, index):
-        return linear_real(state, x.linear.scaled(factor, shift), x.layout, x.shape)
+    if x.rescaled is not None and state.is_only_reader(node, index):
+        return x.rescaled(x, factor, shift)
     weight, w_scales = factor.reshape(-1, 1, 1, 1), None
     if x.is_quantised:
         weight, w_scales = np.sign(weight) * 127, np.where(factor == 0, 1, np.abs(factor)).astype(np.float32) / 127
@@ -215,3 +220,12 @@ def _bias(state: Import, node: Node, index: int, count: int, x: Real,
     unit = np.float64(x.own.scale) * w_scales.astype(np.float64)
     is_unit = np.all(np.abs(known.scale.astype(np.float64) - unit) <= 1e-5 * unit)
     return real, np.ascontiguousarray(known.ints.reshape(-1)) if is_unit else None
+
+
+OPERATORS = (
+    GraphOperator("Conv", _conv, has_weight=True),
+    GraphOperator("Gemm", _dense, has_weight=True),
+    GraphOperator("MatMul", _dense, has_weight=True),
+    GraphOperator("ConvTranspose", way_out="only Conv, at full or lower resolution"),
+    GraphOperator("FusedConv", way_out="give the file as it was before onnxruntime optimised it"),
+)

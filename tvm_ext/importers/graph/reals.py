@@ -1,4 +1,4 @@
-"""What a tensor of the graph stands for while it is translated. Real arithmetic between DequantizeLinear and
+"""The values of a graph's tensors while it is translated. Real arithmetic between DequantizeLinear and
 QuantizeLinear is not done where it stands: a `Real` knows how it is made once its quantisation and its clamp are known,
 since both belong into the integer operator that makes it."""
 
@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +14,10 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
 
-if TYPE_CHECKING:
-    from mcutrain.tvm_ext.importers.graph.linear import Linear
-
 INF = math.inf
 LARGEST_RATIO = 1 << 16  # of two scales between which is requantised; 2^8 already saturates every value
 CANONICAL = {1: "C", 2: "NC", 3: "NCW", 4: "NCHW"}
+Shape = tuple[int, int, int, int]  # (1, H, W, C)
 # (quantisation or None for float32, lo, hi as reals, name of the operator that asks) -> the activation
 Make = Callable[[Quantisation | None, float, float, str], Value]
 
@@ -47,7 +44,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Stored:
-    """An int8 tensor, between QuantizeLinear and DequantizeLinear. layout: as of a Real."""
+    """An int8 tensor, between QuantizeLinear and DequantizeLinear. layout: like a Real's."""
 
     value: Value
     layout: str
@@ -57,24 +54,26 @@ class Stored:
 class Real:
     """A real-valued activation. layout: the axis letters of the outer tensor, of which N is always 1 and a letter that
     is left out has size 1; rank 2 is a vector of features. shape: inside, (1, H, W, C). own: the quantisation in which
-    it stands already, if any. linear: the layer that makes it, where its result may still be scaled and shifted.
-    parts: what was joined along the channels to make it."""
+    it stands already, if any. rescaled: makes of it, of a factor and of a shift, float64 [C] each, what the layer that
+    makes it gives with them; None where no layer can take them over. parts: what was joined along the channels to make
+    it."""
 
     layout: str
-    shape: tuple[int, int, int, int]
+    shape: Shape
     make: Make
     is_quantised: bool
     own: Quantisation | None = None
-    linear: Linear | None = None
+    rescaled: Callable[[Real, np.ndarray, np.ndarray], Real] | None = None
     parts: tuple[Real, ...] = ()
 
-    def changed(self, **changes: object) -> Real:
-        """What another operator makes of it."""
-        return replace(self, **{"linear": None, "parts": (), **changes})
+    @property
+    def bare(self) -> Real:
+        """The same, without what is known of how it is made: where another operator's result begins."""
+        return replace(self, rescaled=None, parts=())
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Of the outer tensor."""
+        """The dimensions of the outer tensor."""
         if len(self.layout) <= 2:
             return (1, math.prod(self.shape))[-len(self.layout) :]
         return tuple(self.size(letter) for letter in self.layout)
@@ -83,7 +82,7 @@ class Real:
         return self.shape["NHWC".index(letter)]
 
     def ints(self, name: str) -> Value:
-        """As int8, in the quantisation in which it stands."""
+        """The activation as int8, in the quantisation in which it stands."""
         if self.own is None and self.is_quantised:
             raise ModelError(f"{name}: its input is not quantised; put a QuantizeLinear and a DequantizeLinear there")
         return self.make(self.own, -INF, INF, name)
@@ -113,7 +112,7 @@ def alike(a: Quantisation, b: Quantisation) -> bool:
 
 
 def check_ratio(numerator: float, out: Quantisation, name: str) -> None:
-    """Of what is requantised: numbers that many steps apart say nothing, and their products leave int32."""
+    """Raises ModelError for scales so far apart that numbers say nothing, and that their products leave int32."""
     if not numerator < LARGEST_RATIO * out.scale:
         raise ModelError(f"{name}: the scales {numerator:.3g} and {out.scale:.3g} do not fit each other; quantise anew")
 
@@ -124,8 +123,8 @@ def narrowed(lo: float, hi: float, outer_lo: float, outer_hi: float) -> tuple[fl
 
 
 def stored_real(network: NetworkBuilder, value: Value, layout: str) -> Real:
-    """What `value`, already there, stands for."""
-    made: dict[tuple, Value] = {}  # clamps and requantisations, for the next reader who asks for the same
+    """The real numbers of `value`, which is there already."""
+    made: dict[object, Value] = {}  # clamps and requantisations, for the next reader who asks for the same
 
     def make(q: Quantisation | None, lo: float, hi: float, name: str) -> Value:
         own = value.quantisation
@@ -146,41 +145,39 @@ def stored_real(network: NetworkBuilder, value: Value, layout: str) -> Real:
             made[key] = network.requantise(name, value, key[0], lo=limits[0], hi=limits[1])
         return made[key]
 
-    return Real(layout, tuple(value.shape), make, value.quantisation is not None, value.quantisation)
+    batch, height, width, channels = value.shape
+    return Real(layout, (batch, height, width, channels), make, value.quantisation is not None, value.quantisation)
 
 
 def once(name: str, emit: Callable[[Quantisation, int, int], Value]) -> Make:
     """Emits an int8 operator when it is first asked for; all readers must ask for the same."""
-    made: dict[tuple, Value] = {}
+    made: dict[object, Value] = {}
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if q is None:
             raise ModelError(f"{reader}: the result of {name} is not quantised; put a QuantizeLinear behind {name}")
-        key = (q, *int_range(q, lo, hi))
-        if made and key not in made:
+        limits = int_range(q, lo, hi)
+        if made and (q, limits) not in made:
             raise ModelError(f"{reader}: the result of {name} is quantised in two ways; quantise it once, behind it")
-        if key not in made:
-            made[key] = emit(*key)
-        return made[key]
+        if not made:
+            made[q, limits] = emit(q, *limits)
+        return made[q, limits]
 
     return make
 
 
-def lazy(x: Real, shape: tuple[int, int, int, int], layout: str, name: str, emit: Make | None = None, *,
-         commutes: Callable[[Value], Value] | None = None) -> Real:  # fmt: skip
-    """An int8 operator's result. commutes: it moves values without changing them, so that its operand takes the
-    quantisation of its result; otherwise emit makes it."""
-    if commutes is None:
-        return Real(layout, shape, emit, True)
+def commuting(x: Real, shape: Shape, layout: str, move: Callable[[Value], Value]) -> Real:
+    """The result of an int8 operator that moves values without changing them: its operand takes the quantisation of its
+    result."""
     made: dict[object, Value] = {}  # by the operand; the operator is emitted once for it
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         operand = x.make(q, lo, hi, reader)
         if operand.var not in made:
-            made[operand.var] = commutes(operand)
+            made[operand.var] = move(operand)
         return made[operand.var]
 
-    return x.changed(layout=layout, shape=shape, make=make)
+    return replace(x.bare, layout=layout, shape=shape, make=make)
 
 
 def quantisation_of(scale: np.ndarray | None, zero: np.ndarray | None, name: str) -> tuple[Quantisation, str]:

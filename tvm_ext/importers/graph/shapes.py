@@ -3,88 +3,83 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import Order, Quantisation, Value
-from mcutrain.tvm_ext.importers.graph.context import Import, axis_of, bounded, integers
+from mcutrain.tvm_ext.importers.graph import constants
+from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, axis_of, bounded, integers, number
 from mcutrain.tvm_ext.importers.graph.graph import Node
-from mcutrain.tvm_ext.importers.graph.reals import INF, Real, Stored, lazy, stored_real
+from mcutrain.tvm_ext.importers.graph.reals import INF, Real, Shape, Stored, commuting, stored_real
 
 ENDS = "put reshapes and transposes at the ends of the network alone"
 
 
-def moved(state: Import, node: Node, *arguments: object) -> Real | Stored:
-    """A reshape of an activation, whether it stands between QuantizeLinear and DequantizeLinear or outside."""
-    known = state.known(node, 0)
-    handler = HANDLERS[node.op]
-    if isinstance(known, Stored):
-        x = handler(state, node, stored_real(state.network, known.value, known.layout), *arguments)
-        return Stored(x.ints(node.name), x.layout)
-    return handler(state, node, state.real(node), *arguments)
+def _moved(move: Callable[[Import, Node, Real], Real]) -> Reader:
+    """The reader of an operator that moves an activation, whether it stands between QuantizeLinear and DequantizeLinear
+    or outside."""
+
+    def read(state: Import, node: Node) -> Real | Stored:
+        known = state.known(node, 0)
+        if isinstance(known, Stored):
+            x = move(state, node, stored_real(state.network, known.value, known.layout))
+            return Stored(x.ints(node.name), x.layout)
+        return move(state, node, state.real(node))
+
+    return read
 
 
-def reshape(state: Import, node: Node, x: Real) -> Real:
+def _reshape(state: Import, node: Node, x: Real) -> Real:
     wanted = state.ints(node, "shape", 1, "shape") or []
-    return reshaped(state, node, x, target(node, x.dims, wanted))
+    return _reshaped(state, node, x, constants.target(node, x.dims, wanted))
 
 
-def flatten(state: Import, node: Node, x: Real) -> Real:
-    axis = int(node.attrs.get("axis", 1))
+def _flatten(state: Import, node: Node, x: Real) -> Real:
+    axis = int(number(node, "axis", 1))
     if axis_of(node, axis, len(x.dims) + 1) != 1:
         raise ModelError(f"{node.name}: flattens from axis {axis}; only from 1, behind the batch")
-    return reshaped(state, node, x, (1, math.prod(x.dims)))
+    return _reshaped(state, node, x, (1, math.prod(x.dims)))
 
 
-def squeeze(state: Import, node: Node, x: Real) -> Real:
+def _squeeze(state: Import, node: Node, x: Real) -> Real:
     axes = state.ints(node, "axes", 1, "axes")
     rank = len(x.dims)
     gone = {axis_of(node, a, rank) for a in axes} if axes else {i for i, n in enumerate(x.dims) if n == 1 and i > 0}
     if any(x.dims[i] != 1 for i in gone):
         raise ModelError(f"{node.name}: removes axes of {x.dims} that are longer than 1; export the model anew")
-    return reshaped(state, node, x, tuple(n for i, n in enumerate(x.dims) if i not in gone))
+    return _reshaped(state, node, x, tuple(n for i, n in enumerate(x.dims) if i not in gone))
 
 
-def unsqueeze(state: Import, node: Node, x: Real) -> Real:
+def _unsqueeze(state: Import, node: Node, x: Real) -> Real:
     axes = state.ints(node, "axes", 1, "axes") or []
     rank = len(x.dims) + len(axes)
     new, dims = {axis_of(node, a, rank) for a in axes}, iter(x.dims)
     if len(new) != len(axes) or rank > 6:
         raise ModelError(f"{node.name}: axes {axes} for a tensor {x.dims}; export the model anew")
-    return reshaped(state, node, x, tuple(1 if i in new else next(dims) for i in range(rank)))
+    return _reshaped(state, node, x, tuple(1 if i in new else next(dims) for i in range(rank)))
 
 
-def target(node: Node, dims: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
-    """The dimensions that a Reshape to `wanted` gives: 0 copies, one -1 takes the rest."""
-    copies = not node.attrs.get("allowzero", 0)
-    out = [dims[i] if n == 0 and i < len(dims) and copies else n for i, n in enumerate(wanted)]
-    rest = math.prod(n for n in out if n != -1)
-    if out.count(-1) == 1 and rest > 0 and math.prod(dims) % rest == 0:
-        out[out.index(-1)] = math.prod(dims) // rest
-    if not out or min(out) < 1 or math.prod(out) != math.prod(dims):
-        raise ModelError(f"{node.name}: reshapes {tuple(dims)} to {list(wanted)}; export with a batch size of 1")
-    return tuple(out)
-
-
-def reshaped(state: Import, node: Node, x: Real, dims: tuple[int, ...]) -> Real:
+def _reshaped(state: Import, node: Node, x: Real, dims: tuple[int, ...]) -> Real:
     """x in other dimensions: the same axes with others of size 1 between them, or one vector."""
     if dims == x.dims:
         return x
     long = [letter for letter, n in zip(x.layout, x.dims, strict=True) if n > 1]
     is_vector = len(x.layout) <= 2
     if len(dims) <= 2 and math.prod(dims) == dims[-1]:
-        order = None if is_vector else _order(node, long)
         layout = "NC"[-len(dims) :]
         if x.shape[1] * x.shape[2] == 1 or is_vector:
-            return x.changed(layout=layout, linear=x.linear)
-        return _renamed(state, x, layout, order)
+            return replace(x, layout=layout, parts=())
+        return _renamed(state, x, layout, _order(node, long))
     if len(dims) > 4 or [n for n in dims if n > 1] != [n for n in x.dims if n > 1]:
         raise ModelError(f"{node.name}: reshapes {x.dims} to {dims}; only to (1, n), or by axes of size 1; {ENDS}")
     if is_vector and x.shape[1] * x.shape[2] > 1:
         raise ModelError(f"{node.name}: a vector made of an image gets axes again; {ENDS}")
     spare = [letter for letter in "NCHW" if letter not in long]
     letters = "".join(long.pop(0) if n > 1 else spare.pop(0) for n in dims)
-    return x.changed(layout=letters, linear=x.linear)
+    return replace(x, layout=letters, parts=())
 
 
 def _order(node: Node, long: Sequence[str]) -> Order:
@@ -98,10 +93,10 @@ def _renamed(state: Import, x: Real, layout: str, order: Order) -> Real:
     def make(q: Quantisation | None, lo: float, hi: float, name: str) -> Value:
         return state.network.flatten(x.make(q, lo, hi, name), order)
 
-    return x.changed(layout=layout, make=make)
+    return replace(x.bare, layout=layout, make=make)
 
 
-def transpose(state: Import, node: Node, x: Real) -> Real:
+def _transpose(state: Import, node: Node, x: Real) -> Real:
     perm = integers(node, "perm") if "perm" in node.attrs else list(range(len(x.dims)))[::-1]
     if sorted(perm) != list(range(len(x.dims))):
         raise ModelError(f"{node.name}: permutes a tensor {x.dims} by {perm}; export the model anew")
@@ -109,10 +104,10 @@ def transpose(state: Import, node: Node, x: Real) -> Real:
         return x
     if len(x.layout) <= 2:
         raise ModelError(f"{node.name}: transposes a vector; {ENDS}")
-    return x.changed(layout="".join(x.layout[i] for i in perm))
+    return replace(x.bare, layout="".join(x.layout[i] for i in perm))
 
 
-def same(state: Import, node: Node, x: Real) -> Real:
+def _same(state: Import, node: Node, x: Real) -> Real:
     """Identity, and Dropout outside training."""
     if node.op == "Dropout" and len(node.inputs) > 2 and node.inputs[2]:
         mode = state.optional(node, 2, "training_mode")
@@ -121,23 +116,12 @@ def same(state: Import, node: Node, x: Real) -> Real:
     return x
 
 
-HANDLERS = {
-    "Reshape": reshape,
-    "Flatten": flatten,
-    "Squeeze": squeeze,
-    "Unsqueeze": unsqueeze,
-    "Transpose": transpose,
-    "Dropout": same,
-    "Identity": same,
-}
-
-
-def concat(state: Import, node: Node) -> Real:
+def _concat(state: Import, node: Node) -> Real:
     values = [state.real(node, i) for i in range(len(node.inputs))]
     if not values:
         raise ModelError(f"{node.name}: joins nothing; export the model anew")
     first = values[0]
-    axis = axis_of(node, int(node.attrs.get("axis", 1)), len(first.dims))
+    axis = axis_of(node, int(number(node, "axis", 1)), len(first.dims))
     image = first.shape[:3]
     if first.layout[axis] != "C" or any(v.layout != first.layout or v.shape[:3] != image for v in values):
         shapes = ", ".join(str(v.dims) for v in values)
@@ -149,9 +133,9 @@ def concat(state: Import, node: Node) -> Real:
     return joined(state, node, values, first.layout, (*image, sum(v.shape[3] for v in values)))
 
 
-def joined(state: Import, node: Node, values: Sequence[Real], layout: str, shape: tuple[int, int, int, int]) -> Real:
-    """Along the channels; int8 values are requantised to what the result has."""
-    made: dict[tuple, Value] = {}
+def joined(state: Import, node: Node, values: Sequence[Real], layout: str, shape: Shape) -> Real:
+    """The values side by side along the channels; int8 values are requantised to what the result has."""
+    made: dict[object, Value] = {}
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if (q, lo, hi) not in made:
@@ -165,11 +149,18 @@ def joined(state: Import, node: Node, values: Sequence[Real], layout: str, shape
     return Real(layout, shape, make, True, own, parts=tuple(values))
 
 
-def pad(state: Import, node: Node) -> Real:
+def _shape(state: Import, node: Node) -> np.ndarray:
+    known = state.known(node, 0)
+    x = stored_real(state.network, known.value, known.layout) if isinstance(known, Stored) else state.real(node)
+    start, end = int(number(node, "start", 0)), int(number(node, "end", len(x.dims)))
+    return np.array(x.dims[start:end], np.int64)
+
+
+def _pad(state: Import, node: Node) -> Real:
     x = state.real(node)
     mode = node.attrs.get("mode", "constant")
     value = state.optional(node, 2, "value")
-    real = float(node.attrs.get("value", 0.0)) if value is None or value.size == 0 else float(value.reshape(-1)[0])
+    real = number(node, "value", 0.0) if value is None or value.size == 0 else float(value.reshape(-1)[0])
     if mode != "constant" or real != 0:
         raise ModelError(f"{node.name}: pads by {mode} {real:g}; only by constant 0")
     pads = state.ints(node, "pads", 1, "pads") or []
@@ -191,11 +182,44 @@ def pad(state: Import, node: Node) -> Real:
 
     if not x.is_quantised:
         return state.stored(padded(x.make(None, -INF, INF, node.name)), x.layout, node.name)
-    whole = lazy(x, shape, x.layout, node.name, commutes=padded)
+    whole = commuting(x, shape, x.layout, padded)
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if not lo <= 0 <= hi:
             raise ModelError(f"{reader}: clamps to [{lo:g}, {hi:g}] behind padding by 0; clamp before it")
         return whole.make(q, lo, hi, reader)
 
-    return whole.changed(make=make)
+    return replace(whole.bare, make=make)
+
+
+OPERATORS = (
+    GraphOperator(
+        "Reshape",
+        _moved(_reshape),
+        fold=constants.reshape,
+        carry=constants.reshaped(constants.reshape),
+        passes=True,
+    ),
+    GraphOperator(
+        "Squeeze",
+        _moved(_squeeze),
+        fold=constants.squeeze,
+        carry=constants.reshaped(constants.squeeze),
+        passes=True,
+    ),
+    GraphOperator(
+        "Unsqueeze",
+        _moved(_unsqueeze),
+        fold=constants.unsqueeze,
+        carry=constants.reshaped(constants.unsqueeze),
+        passes=True,
+    ),
+    GraphOperator("Flatten", _moved(_flatten), fold=constants.flatten, passes=True),
+    GraphOperator("Transpose", _moved(_transpose), fold=constants.transpose, carry=constants.transposed, passes=True),
+    GraphOperator("Identity", _moved(_same), fold=constants.same, carry=constants.carried, passes=True),
+    GraphOperator("Dropout", _moved(_same), fold=constants.same, passes=True),
+    GraphOperator("Concat", _concat, fold=constants.concatenate),
+    GraphOperator("Pad", _pad),
+    GraphOperator("Shape", _shape, fold=constants.shape),
+    GraphOperator("Resize", way_out="only layers that keep or lower the resolution"),
+)

@@ -1,6 +1,6 @@
 """ONNX -> dialect: int8 networks in QDQ form or of QLinear operators, and float32 ones.
 
-The file is read within bounds before anything is trusted, and becomes the neutral graph that qdq.py translates."""
+The file is read within bounds before anything is trusted; then it is the neutral graph that graph/translate.py reads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.planner.policy import LOSSES
-from mcutrain.tvm_ext.importers.base.heads import Head
-from mcutrain.tvm_ext.importers.graph.graph import Node, OpGraph, Tensor, layer_names
+from mcutrain.tvm_ext.importers.base.heads import requested
+from mcutrain.tvm_ext.importers.graph.graph import Node, OpGraph, Tensor
+from mcutrain.tvm_ext.importers.graph.operators import named
 from mcutrain.tvm_ext.importers.graph.translate import build
 from mcutrain.tvm_ext.model import Model
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 << 20
 MAX_NODES = 50_000
 DOMAINS = ("", "ai.onnx", "com.microsoft")
-HEADS, LOGITS = ("model", "float"), ("raw", "dequantized")
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "int64", "bool")
 INLINE = "call onnx.inliner.inline_local_functions on it"
 
@@ -46,13 +45,8 @@ def load(
     cross_entropy else. A Softmax or Sigmoid at the end is taken off: losses work on logits.
 
     Raises one ModelError that names every operator that cannot be expressed, with its layer, why, and a way out."""
-    for what, value, known in (("head", head, HEADS), ("logits", logits, LOGITS), ("loss", loss, LOSSES)):
-        if value not in known and (value is not None or what == "head"):
-            raise ModelError(f"unknown {what} '{value}'; use {' or '.join(known)}")
-    if head == "float" and classes is None:
-        raise ModelError("a float head needs the number of its classes")
-    graph = read(path)
-    return build(graph, Path(path).stem, path, Head(head, classes, raw_logits=logits == "raw"), loss)
+    wanted = requested(head, classes, logits, loss)
+    return build(read(path), Path(path).stem, path, wanted, loss)
 
 
 def read(path: str | Path) -> OpGraph:
@@ -103,8 +97,8 @@ def _texts(graph: onnx.GraphProto) -> Iterator[object]:
     for node in graph.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         yield from (attribute.name for attribute in node.attribute)
-    for named in (*graph.initializer, *graph.input, *graph.output):
-        yield named.name
+    for entry in (*graph.initializer, *graph.input, *graph.output):
+        yield entry.name
     for value in graph.input:
         yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
 
@@ -120,7 +114,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _check_tensor(tensor: onnx.TensorProto) -> None:
-    """That its bytes are in the file, and as many as its dimensions say."""
+    """Raises ModelError where its bytes are not in the file, or not as many as its dimensions say."""
     import onnx
 
     name = str(tensor.name)[-60:] or "a constant"
@@ -146,14 +140,13 @@ def _graph(model: onnx.ModelProto) -> OpGraph:
             raw.append(Node(proto.op_type[:60], name, tuple(proto.input), tuple(proto.output), attrs))
     inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
     sources = {node.outputs[0]: node for node in raw}
-    names = layer_names([_told_by_source(node, sources) for node in raw])
-    nodes = tuple(Node(n.op, name, n.inputs, n.outputs, n.attrs) for n, name in zip(raw, names, strict=True))
+    nodes = named(raw, [_told_by_source(node, sources) for node in raw])
     outputs = tuple(info.name for info in model.graph.output)
     return OpGraph(nodes, constants, inputs, outputs, lambda: _shapes(model))
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of the tensors whose sizes ONNX infers; an open batch is 1."""
+    """The dimensions of the tensors whose sizes ONNX infers; an open batch is 1."""
     import onnx
 
     try:
@@ -208,7 +201,7 @@ def _constant(proto: onnx.NodeProto) -> np.ndarray:
 
 
 def _attribute(attribute: onnx.AttributeProto) -> object:
-    """As plain Python; None for what no operator that is supported has (graphs, sparse tensors)."""
+    """The value in plain Python; None for what no operator that is supported has (graphs, sparse tensors)."""
     import onnx
 
     kinds = onnx.AttributeProto
@@ -226,19 +219,21 @@ def _input(info: onnx.ValueInfoProto) -> Tensor:
     import onnx
 
     name, kind = info.name[-60:], info.type.tensor_type
-    known = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
+    types = onnx.TensorProto
+    known: dict[int, str] = {types.FLOAT: "float32", types.INT8: "int8", types.UINT8: "uint8"}
     if not info.type.HasField("tensor_type") or not kind.HasField("shape"):
         raise ModelError(f"the input '{name}' has no shape; export with a fixed one")
     if kind.elem_type not in known:
         raise ModelError(f"the input '{name}' is {_type_name(kind.elem_type)}; must be float32, int8 or uint8")
-    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
-    if dims and not (isinstance(dims[0], int) and dims[0] > 0):
-        dims[0] = 1
-    if not all(isinstance(n, int) and n > 0 for n in dims):
-        shown = ", ".join(str(n)[:20] for n in dims[:8])
+    given = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
+    if given and not (isinstance(given[0], int) and given[0] > 0):
+        given[0] = 1
+    dims = tuple(n for n in given if isinstance(n, int) and n > 0)
+    if len(dims) < len(given):
+        shown = ", ".join(str(n)[:20] for n in given[:8])
         raise ModelError(f"the input '{name}' is ({shown}); export with fixed sizes, or fix them by "
                          "`python -m onnxruntime.tools.make_dynamic_shape_fixed`")  # fmt: skip
-    return Tensor(info.name, tuple(dims), known[kind.elem_type])
+    return Tensor(info.name, dims, known[kind.elem_type])
 
 
 def _type_name(number: int) -> str:

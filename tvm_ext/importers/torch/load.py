@@ -14,7 +14,8 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import LOSSES
 from mcutrain.tvm_ext.importers.base.heads import Head
-from mcutrain.tvm_ext.importers.graph.graph import Node, OpGraph, Tensor, layer_names
+from mcutrain.tvm_ext.importers.graph.graph import OpGraph, Tensor
+from mcutrain.tvm_ext.importers.graph.operators import named
 from mcutrain.tvm_ext.importers.graph.translate import build
 from mcutrain.tvm_ext.importers.torch import archive as torch_archive
 from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows
@@ -77,10 +78,9 @@ def graph_of(program: torch.export.ExportedProgram) -> OpGraph:
             refs[node.name] = Ref(node.name)
         elif node.op == "call_function":
             refs[node.name] = _called(rows, node, refs)
-    names = layer_names(rows.nodes)
-    nodes = tuple(Node(n.op, name, n.inputs, n.outputs, n.attrs) for n, name in zip(rows.nodes, names, strict=True))
     shapes = {node.name: _shape(node) for node in program.graph.nodes}
-    return OpGraph(nodes, rows.constants, tuple(tensors), tuple(_name(refs, name) for name in outputs), lambda: shapes)
+    ends = tuple(tensors), tuple(_name(refs, name) for name in outputs)
+    return OpGraph(named(rows.nodes), rows.constants, *ends, lambda: shapes)
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, np.ndarray]:
