@@ -1,6 +1,6 @@
 """ONNX -> dialect: int8 networks in QDQ form or of QLinear operators, and float32 ones.
 
-The file is read within bounds before anything is trusted; then it is the neutral graph that graph/translate.py reads."""
+The file is read within bounds before anything is trusted; what is read is the neutral graph of graph/translate.py."""
 
 from __future__ import annotations
 
