@@ -1,4 +1,4 @@
-"""The Relay AST: what every reader of Relay files gives, and what the conversion to Relax takes.
+"""The Relay AST: every reader of Relay files gives it, and both routes take it.
 
 Nodes compare by identity: a value that is used twice is one node with two users, as in the file. Let bindings are
 flattened (the bound name stays on the node as `name`), since Relay without references has no side effects. Every node
@@ -6,10 +6,13 @@ carries `at`, its place in the file as messages print it: "line 12" in text, "no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import numpy as np
+
+LARGEST_DIM = 2**31 - 1  # of a tensor
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Node:
     type: Type | None = None
     span: str = ""
     name: str = ""
+
+
+class About(TypedDict):
+    """What a reader knows of any node, by the names of Node's fields."""
+
+    at: str
+    type: Type | None
+    span: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +142,7 @@ class Module:
 
 
 def children(node: Expr) -> tuple[Expr, ...]:
-    """The nodes that this one uses directly, in order of evaluation; for a Function its body."""
+    """Return the nodes that this one uses directly, in order of evaluation; for a Function its body."""
     match node:
         case Call():
             return node.args if isinstance(node.op, str) else (node.op, *node.args)
@@ -147,7 +158,7 @@ def children(node: Expr) -> tuple[Expr, ...]:
 
 
 def postorder(root: Expr) -> Iterator[Expr]:
-    """Each node under root once, users after what they use. Without recursion: graphs are as deep as the network."""
+    """Yield each node under root once, users after what they use. Nothing recurses: graphs are as deep as networks."""
     seen: set[int] = set()
     stack = [(root, False)]
     while stack:
@@ -160,14 +171,15 @@ def postorder(root: Expr) -> Iterator[Expr]:
             stack.extend((child, False) for child in reversed(children(node)) if id(child) not in seen)
 
 
-def substitute(root: Expr, values: dict[Var | Constant, Expr]) -> Expr:
-    """root with these variables and constants replaced; what does not change is shared with root."""
+def substitute(root: Expr, pairs: Iterable[tuple[Expr, Expr]]) -> Expr:
+    """Replace variables and constants: the first of each pair by the second. What does not change stays shared."""
+    values = {id(old): new for old, new in pairs}
     new: dict[int, Expr] = {}
     for node in postorder(root):
         old = children(node)
         kids = tuple(new[id(c)] for c in old)
         if isinstance(node, Var | Constant):
-            new[id(node)] = values.get(node, node)
+            new[id(node)] = values.get(id(node), node)
         elif all(a is b for a, b in zip(old, kids, strict=True)):
             new[id(node)] = node
         else:
@@ -185,4 +197,6 @@ def _with_children(node: Expr, kids: tuple[Expr, ...]) -> Expr:
             return replace(node, value=kids[0])
         case If():
             return replace(node, cond=kids[0], then=kids[1], orelse=kids[2])
-    return replace(node, body=kids[0])
+        case Function():
+            return replace(node, body=kids[0])
+    return node

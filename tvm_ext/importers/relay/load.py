@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +22,7 @@ REMEDY = "give the others' values by --params FILE"
 def load(
     path: str | Path,
     classes: int | None = None,
-    head: str = "model",
+    head: Literal["model", "float"] = "model",
     logits: str | None = None,
     loss: str | None = None,
     params: str | Path | None = None,
@@ -49,14 +50,13 @@ def load(
 
 
 def _with_parameters(module: Module) -> tuple[Module, dict[str, np.ndarray]]:
-    """The module with its named constants as parameters again, since layers are called after their weights; and what
-    they hold."""
+    """Make named constants parameters again, since layers are called after their weights; and return what they hold."""
     main = module.functions.get("main")
     if main is None:
         return module, {}
     named = {n.name: n for n in postorder(main.body) if isinstance(n, Constant) and n.name}
     variables = {c: Var(name=name, at=c.at, type=c.type) for name, c in named.items()}
-    body = substitute(main.body, variables)
+    body = substitute(main.body, variables.items())
     whole = replace(main, params=(*main.params, *variables.values()), body=body)
     return replace(module, functions={**module.functions, "main": whole}), {n: c.value for n, c in named.items()}
 

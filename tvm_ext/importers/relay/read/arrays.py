@@ -1,4 +1,4 @@
-"""TVM's array blobs, their base64 form in JSON, and parameter files; every length is checked before it is used."""
+"""TVM's arrays as bytes, their base64 text in JSON, and parameter files; every length is checked before it is used."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import struct
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay.ast import LARGEST_DIM
 
 ARRAY_MAGIC, PARAMS_MAGIC = 0xDD5E40F096B4A13F, 0xF7E58D4F05049CB7
-LARGEST_DIM = 2**31 - 1
 MAX_RANK = 32
 # (type code, bits) -> numpy. A bool is unsigned with one bit, or code 6 with eight, and fills a byte either way.
 _BY_CODE = {(0, b): f"int{b}" for b in (8, 16, 32, 64)} | {(1, b): f"uint{b}" for b in (8, 16, 32, 64)}
@@ -21,7 +21,7 @@ DTYPES = frozenset(_BY_CODE.values())
 
 
 class _Bytes:
-    """A cursor over bytes that never reads past the end."""
+    """Walks over bytes and never reads past the end."""
 
     def __init__(self, data: bytes, where: str) -> None:
         self.data, self.where, self.pos = data, where, 0
@@ -40,7 +40,7 @@ class _Bytes:
 
 
 def from_base64(text: object, where: str) -> np.ndarray:
-    """One entry of a `b64ndarrays` list."""
+    """Read one entry of a `b64ndarrays` list."""
     if not isinstance(text, str):
         raise ModelError(f"{where}: is a {type(text).__name__}, expected a base64 string")
     try:
@@ -55,7 +55,7 @@ def from_base64(text: object, where: str) -> np.ndarray:
 
 
 def from_params(blob: bytes, where: str) -> dict[str, np.ndarray]:
-    """A parameter file (what tvm.runtime.save_param_dict wrote): name -> array, in the file's order."""
+    """Read a parameter file (tvm.runtime.save_param_dict wrote it): name -> array, in the file's order."""
     cursor = _Bytes(blob, where)
     (magic, _), (count,) = cursor.unpack("QQ", "the header"), cursor.unpack("Q", "the number of names")
     if magic != PARAMS_MAGIC:

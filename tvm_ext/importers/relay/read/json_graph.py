@@ -8,12 +8,12 @@ import re
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.relay.ast import FuncType, TensorType, TupleType, Type
-from mcutrain.tvm_ext.importers.relay.read.arrays import DTYPES, LARGEST_DIM, from_base64
+from mcutrain.tvm_ext.importers.relay.ast import LARGEST_DIM, FuncType, TensorType, TupleType, Type
+from mcutrain.tvm_ext.importers.relay.operators.base.fields import LARGEST_INT
+from mcutrain.tvm_ext.importers.relay.read.arrays import DTYPES, from_base64
 
 MAX_DEPTH = 50
 MAX_ITEMS = 1_000_000  # shared lists inside lists, and types inside types, can stand for more than any memory holds
-LARGEST_INT = 2**63 - 1
 _INT = re.compile(r"-?\d{1,19}")
 
 
@@ -41,7 +41,7 @@ class Graph:
         return ModelError(f"{self.source}, node {index}: {message}")
 
     def index(self, value: object, user: int) -> int:
-        """A reference to a node, checked. user: the node that holds it."""
+        """Check a reference to a node. user: the node that holds it."""
         number = self.integer(value, user, "a reference")
         if not 0 <= number < len(self.nodes):
             raise self.error(user, f"refers to node {number}, the file has nodes 0 to {len(self.nodes) - 1}")
@@ -74,11 +74,11 @@ class Graph:
         return attrs[key]
 
     def ref(self, index: int, key: str) -> int:
-        """The node that attribute `key` refers to."""
+        """Return the node that attribute `key` refers to."""
         return self.index(self.attr(index, key), index)
 
     def items(self, index: int, what: str = "a list") -> list[int]:
-        """The references of an Array, or [] for None."""
+        """List the references of an Array; [] for None."""
         if self.kind(index) not in ("Array", ""):
             raise self.error(index, f"is a {self.kind(index)}, expected {what} (Array)")
         data = self.nodes[index].get("data", [])
@@ -86,8 +86,8 @@ class Graph:
             raise self.error(index, "its data is no list")
         return [self.index(item, index) for item in data]
 
-    def pairs(self, index: int) -> list[tuple[object, int]]:
-        """The (key, value) of a Map: keys are strings, or references where the file has no key list."""
+    def pairs(self, index: int) -> list[tuple[str | int, int]]:
+        """List the (key, value) of a Map: keys are strings, or references where the file has no key list."""
         if self.kind(index) not in ("Map", ""):
             raise self.error(index, f"is a {self.kind(index)}, expected a Map")
         node = self.nodes[index]
@@ -95,11 +95,14 @@ class Graph:
         if not isinstance(data, list) or not isinstance(keys, list | None):
             raise self.error(index, "its keys or data are no lists")
         values = [self.index(item, index) for item in data]
+        names: list[str | int] = [*values[::2]]
         if keys is None:
-            keys, values = values[::2], values[1::2]
-        if len(keys) != len(values):
-            raise self.error(index, f"{len(keys)} keys but {len(values)} values")
-        return list(zip(keys, values, strict=True))
+            values = values[1::2]
+        else:
+            names = [key if isinstance(key, str) else self.index(key, index) for key in keys]
+        if len(names) != len(values):
+            raise self.error(index, f"{len(names)} keys but {len(values)} values")
+        return list(zip(names, values, strict=True))
 
     def string(self, index: int) -> str:
         text = (
@@ -112,7 +115,7 @@ class Graph:
         return text
 
     def array(self, value: object, user: int) -> np.ndarray:
-        """The array with this number in `b64ndarrays`."""
+        """Return the array with this number in `b64ndarrays`."""
         number = self.integer(value, user, "the number of an array")
         if not 0 <= number < len(self._encoded):
             raise self.error(user, f"refers to array {number}, the file has {len(self._encoded)}")
@@ -121,7 +124,7 @@ class Graph:
         return self._arrays[number]
 
     def value(self, index: int, depth: int = 0) -> object:
-        """A node as plain Python: numbers, strings, lists, dicts, None; a constant as its items."""
+        """Read a node as plain Python: numbers, strings, lists, dicts, None; a constant as its items."""
         kind = self.kind(index)
         self._items += 1
         if depth > MAX_DEPTH or self._items > MAX_ITEMS:
@@ -151,7 +154,7 @@ class Graph:
             raise self.error(user, f"{what} is {str(value)[:40]!r}, expected a number") from None
 
     def type(self, index: int, depth: int = 0) -> Type | None:
-        """The type that a node says; None for none and for kinds that are no types of tensors."""
+        """Read the type that a node says; None for none and for kinds that are no types of tensors."""
         if depth > MAX_DEPTH:
             raise self.error(index, f"a type nested more than {MAX_DEPTH} deep, or in a cycle")
         if index not in self._types:
@@ -168,13 +171,19 @@ class Graph:
                 raise self.error(index, f"dtype {str(dtype)[:40]!r} is none of {', '.join(sorted(DTYPES))}")
             return TensorType(tuple(self._dim(i, index) for i in self.items(self.ref(index, "shape"))), dtype)
         if kind == "TupleType":
-            fields = [self.type(i, depth + 1) for i in self.items(self.ref(index, "fields"))]
-            return None if None in fields else TupleType(tuple(fields))
+            fields = self._type_list(self.ref(index, "fields"), depth)
+            return None if fields is None else TupleType(fields)
         if kind == "FuncType":
-            params = [self.type(i, depth + 1) for i in self.items(self.ref(index, "arg_types"))]
+            params = self._type_list(self.ref(index, "arg_types"), depth)
             ret = self.type(self.ref(index, "ret_type"), depth + 1)
-            return None if None in params or ret is None else FuncType(tuple(params), ret)
+            return None if params is None or ret is None else FuncType(params, ret)
         return None
+
+    def _type_list(self, index: int, depth: int) -> tuple[Type, ...] | None:
+        """Read the types of an Array; None where one of them is none of tensors."""
+        found = [self.type(i, depth + 1) for i in self.items(index)]
+        known = tuple(t for t in found if t is not None)
+        return known if len(known) == len(found) else None
 
     def _dim(self, index: int, user: int) -> int | None:
         if self.kind(index) != "IntImm":
@@ -186,7 +195,7 @@ class Graph:
 
 
 def count_types(found: Type | None) -> int:
-    """The tensors of a type; what shares parts is small in memory and can be large in print."""
+    """Count the tensors of a type; what shares parts is small in memory and can be large in print."""
     sizes: dict[int, int] = {}
 
     def count(part: Type | None) -> int:

@@ -47,16 +47,18 @@ class Tokens:
     first_line: int
 
     def line(self, pos: int) -> int:
-        """The line of an offset."""
+        """Return the line of an offset."""
         return self.first_line + bisect.bisect_left(self.breaks, pos)
 
 
 def tokenize(text: str, source: str, first_line: int = 1) -> Tokens:
-    """Linear in len(text). Raises ModelError with the line of what no token begins with."""
+    """Cut the text into tokens, in time linear in its length.
+
+    Raises ModelError with the line of what no token begins with."""
     out = Tokens([], {}, None, [m.start() for m in re.finditer("\n", text)], first_line)
     tokens, pos = out.tokens, 0
     while match := _TOKEN.match(text, pos):
-        kind = match.lastgroup
+        kind = match.lastgroup or "end"
         start, pos = match.span(kind)
         if kind == "comment":
             if pos - start == 1:
@@ -78,7 +80,7 @@ def tokenize(text: str, source: str, first_line: int = 1) -> Tokens:
 
 
 def _comment_end(text: str, pos: int, where: str) -> int:
-    """The position after a comment, which may hold others."""
+    """Find the position after a comment, which may hold others."""
     depth = 0
     for edge in _COMMENT_EDGE.finditer(text, pos):
         depth += 1 if edge.group() == "/*" else -1
@@ -98,5 +100,5 @@ def _unknown(text: str, pos: int) -> str:
 
 
 def unquote(text: str) -> str:
-    """The value of a string token."""
+    """Return the value of a string token."""
     return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m.group(1), m.group()), text[1:-1], flags=re.DOTALL)

@@ -11,13 +11,13 @@ from mcutrain.planner.errors import ModelError
 
 LARGEST_MEMBER = 256 << 20
 MAX_MEMBERS = 100_000
-# What stands for a file's bytes: given a member's name, its bytes, or None where there is no such member.
+# Given a member's name it returns the member's bytes, or None where there is no such member.
 Reader = Callable[[str], bytes | None]
 
 
 def read(path: Path, name: str | None = None) -> tuple[str, bytes | None, str]:
-    """(Relay text, parameter file or None, what to call the text in messages) of model `name`; with one model in the
-    library the name may be None. Nothing is written to disk. Raises ModelError."""
+    """Return (Relay text, parameter file or None, what to call the text in messages) of model `name`; with one model in
+    the library the name may be None. Nothing is written to disk. Raises ModelError."""
     return _pick(_folder(path), path, name) if path.is_dir() else _from_tar(path, name)
 
 
@@ -36,7 +36,8 @@ def _from_tar(path: Path, name: str | None) -> tuple[str, bytes | None, str]:
                 if found is None:
                     return None
                 _check_size(found.size, path, wanted)
-                return tar.extractfile(found).read()
+                file = tar.extractfile(found)
+                return file.read() if file else None
 
             return _pick(member_bytes, path, name)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
@@ -84,10 +85,11 @@ def _pick(member: Reader, path: Path, name: str | None) -> tuple[str, bytes | No
 
 
 def _names(metadata: object, path: Path) -> list[str]:
-    """The models of a library: the keys of `modules`, or `model_name` in versions before there were several."""
+    """List the models of a library: the keys of `modules`, or `model_name` in versions before there were several."""
     found = metadata if isinstance(metadata, dict) else {}
-    names = list(found["modules"]) if isinstance(found.get("modules"), dict) else [found.get("model_name")]
-    if not names or not all(isinstance(n, str) and n for n in names):
+    listed = list(found["modules"]) if isinstance(found.get("modules"), dict) else [found.get("model_name")]
+    names = [n for n in listed if isinstance(n, str) and n]
+    if not names or len(names) != len(listed):
         raise ModelError(f"{path}: metadata.json has neither 'modules' nor 'model_name': not a Model Library Format")
     if bad := [n for n in names if "/" in n or "\0" in n or n in (".", "..")]:
         raise ModelError(f"{path}: metadata.json names a model {bad[0][:40]!r}, which is no file name")

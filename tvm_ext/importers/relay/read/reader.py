@@ -1,4 +1,4 @@
-"""The way in: any Relay file, picked by its content, with its parameters bound -> Module."""
+"""The way in: any Relay file, told by its content -> Module, its parameters bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.relay.ast import Constant, Expr, Module, TensorType, Var, substitute
+from mcutrain.tvm_ext.importers.relay.ast import Constant, Module, TensorType, Var, substitute
 from mcutrain.tvm_ext.importers.relay.read import mlf, saved_json, text
 from mcutrain.tvm_ext.importers.relay.read.arrays import from_params
 
@@ -63,7 +63,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def bind(module: Module, values: dict[str, np.ndarray], where: str) -> Module:
-    """module with these parameters of "main" as constants that keep their names. where: the values' origin."""
+    """Replace these parameters of "main" by constants that keep their names. where: the values' origin."""
     if "main" not in module.functions:
         raise ModelError(f"{module.source}: no function @main whose parameters could be bound")
     main = module.functions["main"]
@@ -75,14 +75,14 @@ def bind(module: Module, values: dict[str, np.ndarray], where: str) -> Module:
             + (f" (nor {len(strangers) - 1} more)" if len(strangers) > 1 else "")
             + f"; its parameters are {', '.join(params) or 'none'}"
         )
-    bound: dict[Var, Expr] = {}
+    bound: dict[Var, Constant] = {}
     for name, value in values.items():
         var, found = params[name], TensorType(value.shape, str(value.dtype))
         if isinstance(var.type, TensorType) and not _fits(found, var.type):
             raise ModelError(f"{where}: '{name}' is {found}, the parameter at {module.source}, {var.at} is {var.type}")
         bound[var] = Constant(value, at=var.at, type=var.type, span=var.span, name=name)
     kept = tuple(p for p in main.params if p not in bound)
-    new = replace(main, params=kept, body=substitute(main.body, bound), type=None)
+    new = replace(main, params=kept, body=substitute(main.body, bound.items()), type=None)
     return replace(module, functions=module.functions | {"main": new})
 
 

@@ -7,23 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcutrain.tvm_ext.importers.relay.ast import (
-    Call,
-    Constant,
-    Expr,
-    Function,
-    GlobalVar,
-    If,
-    Module,
-    Tuple,
-    TupleGetItem,
-    Var,
-)
-from mcutrain.tvm_ext.importers.relay.read.attrs import OPS, complete
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.ast import About, Call, Constant, Expr, Function, Module, Type, Var
+from mcutrain.tvm_ext.importers.relay.operators.table import OPERATORS, complete
 from mcutrain.tvm_ext.importers.relay.read.json_graph import Graph
 
 # What each kind of expression is made of: attributes that refer to expressions, and attributes that list them.
-_PARTS = {
+_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "relay.Var": ((), ()),
     "relay.Constant": ((), ()),
     "GlobalVar": ((), ()),
@@ -37,7 +27,7 @@ _PARTS = {
 
 
 def parse(text: str, source: str) -> Module:
-    """A module, or a function as its "main". Raises ModelError with the node's number."""
+    """Read a module, or a function as its "main". Raises ModelError with the node's number."""
     graph = Graph(text, source)
     reader = _Reader(graph)
     kind = graph.kind(graph.root)
@@ -56,7 +46,7 @@ def parse(text: str, source: str) -> Module:
 
 
 def metadata_constants(text: str, source: str) -> list[np.ndarray]:
-    """The constants of a metadata section, in order: what meta[relay.Constant][i] stands for."""
+    """Read the constants of a metadata section, in order: meta[relay.Constant][i] stands for the one at i."""
     graph = Graph(text, source)
     for key, value in graph.pairs(graph.root):
         if key == "relay.Constant":
@@ -65,7 +55,7 @@ def metadata_constants(text: str, source: str) -> list[np.ndarray]:
 
 
 class _Reader:
-    """Nodes -> expressions, each node once; the walk keeps its own stack, since networks are deep."""
+    """Makes expressions of nodes, each once; the walk keeps its own stack, since networks are deep."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -83,7 +73,7 @@ class _Reader:
                 self._name_parameters(i)
 
     def _name_parameters(self, function: int) -> None:
-        """x, x becomes x, x1, as the text printer does it."""
+        """Tell parameters of one name apart: x, x becomes x, x1, as the text printer does it."""
         seen: Counter[str] = Counter()
         taken: set[str] = set()
         for i in self.graph.items(self.graph.ref(function, "params")):
@@ -140,36 +130,37 @@ class _Reader:
 
     def _make(self, index: int) -> Expr:
         graph, made = self.graph, self.made
-        about = {"at": f"node {index}", "type": self._checked_type(index), "span": self._span(index)}
+        about: About = {"at": f"node {index}", "type": self._checked_type(index), "span": self._span(index)}
         match graph.kind(index):
             case "relay.Var":
                 return self._var(index, about)
             case "relay.Constant":
                 return Constant(graph.array(graph.attr(index, "data"), index), **about)
             case "GlobalVar":
-                return GlobalVar(name=graph.string(graph.ref(index, "name_hint")), at=about["at"])
+                return ast.GlobalVar(name=graph.string(graph.ref(index, "name_hint")), at=about["at"])
             case "relay.Call":
                 return self._call(index, about)
             case "relay.Tuple":
-                return Tuple(tuple(made[i] for i in graph.items(graph.ref(index, "fields"))), **about)
+                return ast.Tuple(tuple(made[i] for i in graph.items(graph.ref(index, "fields"))), **about)
             case "relay.TupleGetItem":
                 position = graph.integer(graph.attr(index, "index"), index, "index")
-                return TupleGetItem(made[graph.ref(index, "tuple_value")], position, **about)
+                return ast.TupleGetItem(made[graph.ref(index, "tuple_value")], position, **about)
             case "relay.If":
-                return If(*(made[graph.ref(index, k)] for k in _PARTS["relay.If"][0]), **about)
+                cond, then, orelse = (made[graph.ref(index, k)] for k in _PARTS["relay.If"][0])
+                return ast.If(cond, then, orelse, **about)
             case "relay.Let":
                 return made[graph.ref(index, "body")]
         return self._function(index, about)
 
-    def _var(self, index: int, about: dict) -> Expr:
+    def _var(self, index: int, about: About) -> Expr:
         if index not in self.bound:
-            annotation = self.graph.type(self.graph.ref(index, "type_annotation"))
-            return Var(**about | {"type": annotation or about["type"]}, name=self.names.get(index) or self._hint(index))
+            about["type"] = self.graph.type(self.graph.ref(index, "type_annotation")) or about["type"]
+            return Var(**about, name=self.names.get(index) or self._hint(index))
         value = self.made[self.bound[index]]
         is_alias = self.graph.kind(self.bound[index]) in ("relay.Var", "relay.Let")
         return value if is_alias else replace(value, name=self._hint(index))
 
-    def _call(self, index: int, about: dict) -> Call:
+    def _call(self, index: int, about: About) -> Call:
         graph = self.graph
         callee = graph.ref(index, "op")
         args = tuple(self.made[i] for i in graph.items(graph.ref(index, "args")))
@@ -180,37 +171,38 @@ class _Reader:
         return Call(op, args, complete(op, attrs, f"{graph.source}, node {index}"), **about)
 
     def _attrs(self, op: str, holder: int) -> dict[str, object]:
-        """The attributes as the op's fields say; of an unknown op, the strings of the file."""
-        graph, fields, found = self.graph, OPS.get(op, {}), {}
+        """Read the attributes as the op's fields say; of an unknown op, the strings of the file."""
+        graph, found = self.graph, dict[str, object]()
+        fields = OPERATORS[op].attributes if op in OPERATORS else {}
         for key, value in graph.attrs(holder).items():
-            kind = fields[key].kind if key in fields else "string"
-            what = f"attribute '{key}'"
-            if kind.startswith("ref "):
+            field, what = fields.get(key), f"attribute '{key}'"
+            if field is not None and field.is_reference:
                 found[key] = graph.value(graph.index(value, holder))
-            elif kind in ("int", "bool"):
+            elif field is not None and field.kind in ("int", "bool"):
                 found[key] = graph.integer(value, holder, what)
-            elif kind == "float":
+            elif field is not None and field.kind == "float":
                 found[key] = graph.number(value, holder, what)
             else:
                 found[key] = value
         return found
 
-    def _function(self, index: int, about: dict) -> Function:
+    def _function(self, index: int, about: About) -> Function:
         graph, made = self.graph, self.made
-        params = tuple(made[i] for i in graph.items(graph.ref(index, "params")))
-        if not all(isinstance(p, Var) for p in params):
+        parts = [made[i] for i in graph.items(graph.ref(index, "params"))]
+        params = tuple(p for p in parts if isinstance(p, Var))
+        if len(params) != len(parts):
             raise graph.error(index, "a parameter is no free variable")
         holder = graph.ref(index, "attrs")
         attrs = graph.value(graph.ref(holder, "__dict__")) if graph.kind(holder) == "DictAttrs" else {}
         ret = graph.type(graph.ref(index, "ret_type"))
         return Function(params, made[graph.ref(index, "body")], ret, attrs if isinstance(attrs, dict) else {}, **about)
 
-    def _checked_type(self, index: int):
+    def _checked_type(self, index: int) -> Type | None:
         attrs = self.graph.attrs(index)
         return self.graph.type(self.graph.ref(index, "_checked_type_")) if "_checked_type_" in attrs else None
 
     def _span(self, index: int) -> str:
-        """name:line:column, as the text printer writes it."""
+        """Write name:line:column, as the text printer does."""
         graph, attrs = self.graph, self.graph.attrs(index)
         span = graph.ref(index, "span") if "span" in attrs else 0
         if graph.kind(span) not in ("Span", "relay.Span"):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Function, Module, postorder
+from mcutrain.tvm_ext.importers.relay.read.cursor import Cursor, printable
 from mcutrain.tvm_ext.importers.relay.read.lexer import tokenize
 from mcutrain.tvm_ext.importers.relay.read.saved_json import metadata_constants
 from mcutrain.tvm_ext.importers.relay.read.text_expressions import State, block_body, function
-from mcutrain.tvm_ext.importers.relay.read.text_types import Cursor, printable
 
 VERSION = "0.0.5"
 
 
 def parse(text: str, source: str) -> Module:
-    """The functions of a text in graph form or let form; a bare `fn (...) {...}`, or an expression of free variables,
-    is "main". Raises ModelError with the line."""
+    """Read the functions of a text in graph form or let form; a bare `fn (...) {...}`, or an expression of free
+    variables, is "main". Raises ModelError with the line."""
     tokens = tokenize(text, source)
     constants = None
     if tokens.metadata is not None:
@@ -54,7 +54,7 @@ def _version(c: Cursor) -> None:
 
 
 def _bare(s: State) -> Function:
-    """An expression without def: a function, or a value of free variables, which become the parameters."""
+    """Read an expression without def: a function, or a value of free variables, which become the parameters."""
     at, body = s.c.at, block_body(s)
     if s.c.token.kind != "end":
         raise s.c.error(f"expected the end of the file, found {s.c.shown()}")
@@ -64,7 +64,7 @@ def _bare(s: State) -> Function:
 
 
 def _warnings(functions: dict[str, Function]) -> tuple[str, ...]:
-    """Text keeps six digits of a scale: what is requantised with it may differ from the model's by one."""
+    """Warn that text keeps six digits of a scale: what is requantised with it may differ from the model's by one."""
     nodes = [n for f in functions.values() for n in postorder(f)]
     calls = [n for n in nodes if isinstance(n, Call) and isinstance(n.op, str) and n.op.startswith("qnn.")]
     scales = [

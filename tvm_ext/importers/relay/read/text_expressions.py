@@ -1,25 +1,16 @@
-"""Expressions of Relay text: blocks with their bindings, calls, functions, if, literals; recursive descent."""
+"""The expressions of Relay text: blocks with their bindings, calls, functions, if, literals; recursive descent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from mcutrain.tvm_ext.importers.relay.ast import (
-    Call,
-    Constant,
-    Expr,
-    Function,
-    GlobalVar,
-    If,
-    Tuple,
-    TupleGetItem,
-    Type,
-    Var,
-)
+from mcutrain.tvm_ext.importers.relay import ast
+from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Expr, Function, TupleGetItem, Type, Var
+from mcutrain.tvm_ext.importers.relay.operators.table import complete
 from mcutrain.tvm_ext.importers.relay.read import text_types
-from mcutrain.tvm_ext.importers.relay.read.attrs import complete
+from mcutrain.tvm_ext.importers.relay.read.cursor import Cursor
 from mcutrain.tvm_ext.importers.relay.read.lexer import unquote
-from mcutrain.tvm_ext.importers.relay.read.text_types import Cursor, attribute_value, parse_type
+from mcutrain.tvm_ext.importers.relay.read.text_types import attribute_value, parse_type
 
 _REFUSED = ("match", "ref", "ref_read", "ref_write", "type", "extern")
 
@@ -43,7 +34,7 @@ class State:
         return next((scope[name] for scope in reversed(self.scopes) if name in scope), None)
 
     def note(self) -> tuple[Type | None, str]:
-        """(type, span) of the comment behind the last token."""
+        """Return (type, span) of the comment behind the last token."""
         c, note = self.c, self.c.note()
         if not note:
             return None, ""
@@ -51,14 +42,14 @@ class State:
             self.notes[note] = text_types.read_note(note, c.source, c.all.line(c.token.pos))
         return self.notes[note]
 
-    def about(self, at: str) -> dict[str, object]:
-        """at, and the type and span that the comment behind the last token gives: what every node takes."""
+    def about(self, at: str) -> ast.About:
+        """Join the place with the type and span that the comment behind the last token gives."""
         found, span = self.note()
         return {"at": at, "type": found, "span": span}
 
 
 def function(s: State) -> Function:
-    """(params, attributes) -> T { body }, behind `def @name` or `fn`."""
+    """Read (params, attributes) -> T { body }, behind `def @name` or `fn`."""
     c, at = s.c, s.c.at
     if c.sees("["):
         raise c.error("functions with type parameters are not supported; specialise the function before export")
@@ -85,7 +76,7 @@ def function(s: State) -> Function:
 
 
 def parameter(s: State, before: list[Var]) -> Var:
-    """%x: T, of a function or a free_var line."""
+    """Read %x: T, of a function or a free_var line."""
     c, at, name = s.c, s.c.at, s.c.next().text
     declared = parse_type(c) if c.accept(":") else None
     noted, span = s.note()
@@ -97,7 +88,7 @@ def parameter(s: State, before: list[Var]) -> Var:
 
 
 def _block(s: State) -> Expr:
-    """{ bindings; value } in a scope of its own."""
+    """Read { bindings; value } in a scope of its own."""
     s.c.expect("{", "before a body")
     s.c.enter()
     s.scopes.append({})
@@ -109,7 +100,7 @@ def _block(s: State) -> Expr:
 
 
 def block_body(s: State) -> Expr:
-    """bindings; value"""
+    """Read bindings; value."""
     c = s.c
     while True:
         if c.accept("let"):
@@ -126,7 +117,7 @@ def block_body(s: State) -> Expr:
 
 
 def _binding(s: State, is_let: bool) -> None:
-    """%x: T = value; a let's name goes to the node that it makes. %0 of the graph form names nothing."""
+    """Read %x: T = value; a let's name goes to the node that it makes. %0 of the graph form names nothing."""
     c = s.c
     if c.token.kind != "var":
         raise c.error(f"expected a variable after let, found {c.shown()}")
@@ -146,7 +137,7 @@ def _expr(s: State) -> Expr:
     c.enter()
     value = _primary(s)
     while True:
-        if c.sees("(") and not isinstance(value, Constant | Tuple):
+        if c.sees("(") and not isinstance(value, Constant | ast.Tuple):
             value = _call(s, value, c.at)
         elif c.token.kind == "projection":
             at = c.at
@@ -165,7 +156,7 @@ def _primary(s: State) -> Expr:
         return Constant(text_types.scalar(value, dtype), is_literal=True, **s.about(at))
     if token.kind == "global":
         c.next()
-        return GlobalVar(name=token.text, at=at)
+        return ast.GlobalVar(name=token.text, at=at)
     if c.accept("("):
         return _parenthesis(s, at)
     if c.sees("{"):
@@ -176,7 +167,7 @@ def _primary(s: State) -> Expr:
 
 
 def _word(s: State, at: str) -> Expr:
-    """An expression that begins with a word: True, False, meta, fn, if, or an operator's call."""
+    """Read an expression that begins with a word: True, False, meta, fn, if, or an operator's call."""
     c, word = s.c, s.c.token.text
     if word == "meta":
         return Constant(text_types.meta_constant(c, *text_types.meta_reference(c)), **s.about(at))
@@ -194,22 +185,23 @@ def _word(s: State, at: str) -> Expr:
     return _call(s, word, at)
 
 
-def _if(s: State, at: str) -> If:
+def _if(s: State, at: str) -> ast.If:
     s.c.expect("(", "after if")
     cond = _expr(s)
     s.c.expect(")", "after the condition")
     then = _block(s)
     s.c.expect("else", "after the first branch of if")
-    return If(cond, then, _block(s), **s.about(at))
+    return ast.If(cond, then, _block(s), **s.about(at))
 
 
 def _variable(s: State) -> Expr:
-    """%x, or %x.0 where no variable has that whole name."""
+    """Read %x, or %x.0 where no variable has that whole name."""
     token = s.c.next()
-    base, fields = token.text, []
+    base = token.text
+    fields: list[int] = []
     while (value := s.lookup(base)) is None and base.rpartition(".")[2].isdecimal() and "." in base:
-        base, _, index = base.rpartition(".")
-        fields.insert(0, int(index[:9]))
+        base, _, field = base.rpartition(".")
+        fields.insert(0, int(field[:9]))
     if value is None:
         raise s.c.error(f"%{token.text} is not defined before it is used", token)
     for index in fields[:-1]:
@@ -218,7 +210,7 @@ def _variable(s: State) -> Expr:
 
 
 def _parenthesis(s: State, at: str) -> Expr:
-    """(), (a,), (a, b), or (a), which is a; the printer also puts lets into parentheses."""
+    """Read (), (a,), (a, b), or (a), which is a; the printer also puts lets into parentheses."""
     c = s.c
     fields: list[Expr] = []
     while not c.accept(")"):
@@ -228,7 +220,7 @@ def _parenthesis(s: State, at: str) -> Expr:
             if len(fields) == 1:
                 return fields[0]
             break
-    return Tuple(tuple(fields), **s.about(at))
+    return ast.Tuple(tuple(fields), **s.about(at))
 
 
 def _call(s: State, op: str | Expr, at: str) -> Call:

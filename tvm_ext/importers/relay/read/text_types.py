@@ -1,4 +1,4 @@
-"""The token cursor of the text parser, with types and attribute values: what needs no scope to be read."""
+"""Types, numbers and attribute values of Relay text: they need no scope to be read."""
 
 from __future__ import annotations
 
@@ -7,86 +7,17 @@ import re
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.relay.ast import FuncType, TensorType, TupleType, Type
-from mcutrain.tvm_ext.importers.relay.read.arrays import DTYPES, LARGEST_DIM
-from mcutrain.tvm_ext.importers.relay.read.lexer import Token, Tokens, tokenize, unquote
+from mcutrain.tvm_ext.importers.relay.ast import LARGEST_DIM, FuncType, TensorType, TupleType, Type
+from mcutrain.tvm_ext.importers.relay.read.arrays import DTYPES
+from mcutrain.tvm_ext.importers.relay.read.cursor import Cursor, printable
+from mcutrain.tvm_ext.importers.relay.read.lexer import tokenize, unquote
 
-MAX_DEPTH = 100
 _NUMBER = re.compile(r"(-?(?:inf|nan|[\d.]+(?:[eE][+-]?\d+)?))(f(?:16|32|64)?|[iu]\d+)?")
 _WORDS = {"True": True, "False": False, "None": None}
 
 
-def printable(text: str) -> str:
-    """The beginning of a piece of the file for a message: one line that a terminal can show."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text[:40].split()))
-
-
-class Cursor:
-    """Walks over tokens; every error names the file and the line. Nesting is bounded by MAX_DEPTH."""
-
-    def __init__(self, tokens: Tokens, source: str, constants: list[np.ndarray] | None = None) -> None:
-        """constants: what meta[relay.Constant][i] stands for, None without a metadata section."""
-        self.all, self.source, self.constants = tokens, source, constants
-        self.tokens = tokens.tokens
-        self.index = 0
-        self.depth = 0
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.index]
-
-    @property
-    def at(self) -> str:
-        return self.place(self.tokens[self.index])
-
-    def place(self, token: Token) -> str:
-        return f"line {self.all.line(token.pos)}"
-
-    def error(self, message: str, token: Token | None = None) -> ModelError:
-        """token: where, if not at the token under the cursor."""
-        return ModelError(f"{self.source}, {self.place(token or self.token)}: {message}")
-
-    def next(self) -> Token:
-        token = self.token
-        if token.kind != "end":
-            self.index += 1
-        return token
-
-    def sees(self, text: str, ahead: int = 0) -> bool:
-        """Whether the token is this mark or word (and no string or variable of that spelling)."""
-        token = self.tokens[self.index + ahead]
-        return token.text == text and token.kind in ("mark", "name")
-
-    def accept(self, text: str) -> bool:
-        token = self.tokens[self.index]
-        if token.text == text and token.kind in ("mark", "name"):
-            self.index += 1
-            return True
-        return False
-
-    def expect(self, text: str, context: str) -> None:
-        if not self.accept(text):
-            raise self.error(f"expected '{text}' {context}, found {self.shown()}")
-
-    def shown(self) -> str:
-        return "the end of the text: truncated?" if self.token.kind == "end" else f"'{printable(self.token.text)}'"
-
-    def note(self) -> str:
-        """The ty= or span= comment behind the token that was read last, or ""."""
-        return self.all.notes.get(self.index - 1, "")
-
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise self.error(f"nested more than {MAX_DEPTH} deep; bind inner expressions to %0, %1, ...")
-
-    def leave(self) -> None:
-        self.depth -= 1
-
-
 def parse_type(c: Cursor) -> Type:
-    """Tensor[(1, 3), float32], float32, (T, T), fn (T) -> T."""
+    """Read a type: Tensor[(1, 3), float32], float32, (T, T), fn (T) -> T."""
     c.enter()
     try:
         if c.accept("Tensor"):
@@ -106,8 +37,8 @@ def parse_type(c: Cursor) -> Type:
 
 
 def _types(c: Cursor) -> tuple[Type, ...]:
-    """The rest of (T, T)."""
-    found = []
+    """Read the rest of (T, T)."""
+    found: list[Type] = []
     while not c.accept(")"):
         found.append(parse_type(c))
         if not c.accept(","):
@@ -139,17 +70,20 @@ def _tensor(c: Cursor) -> TensorType:
 
 
 def number(c: Cursor) -> tuple[int | float, str]:
-    """(value, dtype) of the number under the cursor: 7 is int32 (int64 where it needs it), 2.5f float32."""
+    """Read (value, dtype) of the number under the cursor: 7 is int32 (int64 where it needs it), 2.5f float32."""
     token = c.next()
-    digits, suffix = _NUMBER.fullmatch(token.text).groups()
+    match = _NUMBER.fullmatch(token.text)
+    if match is None:
+        raise c.error(f"expected a number, found '{printable(token.text)}'", token)
+    digits, suffix = match[1], match[2] or ""
     is_float = "." in digits or "e" in digits.lower() or digits.lstrip("-") in ("inf", "nan")
-    if (suffix or "").startswith("f") or (is_float and suffix is None):
-        return float(digits), f"float{(suffix or 'f')[1:] or 32}"
+    if suffix.startswith("f") or (is_float and not suffix):
+        return float(digits), f"float{suffix[1:] or 32}"
     if is_float:
         raise c.error(f"'{token.text}' is a fraction with an integer's suffix", token)
     value = int(digits) if len(digits) <= 20 else 2**64
     dtype = ("u" if suffix[0] == "u" else "") + f"int{suffix[1:]}" if suffix else "int32"
-    if suffix is None and not -(2**31) <= value < 2**31:
+    if not suffix and not -(2**31) <= value < 2**31:
         dtype = "int64"
     info = np.iinfo(dtype)
     if not info.min <= value <= info.max:
@@ -158,7 +92,7 @@ def number(c: Cursor) -> tuple[int | float, str]:
 
 
 def attribute_value(c: Cursor) -> object:
-    """A number, string, list, tuple (as a list), map, True, False or None; "meta[K][i]" for what is no constant."""
+    """Read a number, string, list, tuple (as a list), map, True, False, None; "meta[K][i]" for what is no constant."""
     c.enter()
     try:
         token = c.token
@@ -181,8 +115,8 @@ def attribute_value(c: Cursor) -> object:
         c.leave()
 
 
-def _values(c: Cursor, closing: str) -> list:
-    found = []
+def _values(c: Cursor, closing: str) -> list[object]:
+    found: list[object] = []
     while not c.accept(closing):
         found.append(attribute_value(c))
         if not c.accept(","):
@@ -191,8 +125,8 @@ def _values(c: Cursor, closing: str) -> list:
     return found
 
 
-def _map(c: Cursor) -> dict:
-    found = {}
+def _map(c: Cursor) -> dict[str, object]:
+    found: dict[str, object] = {}
     while not c.accept("}"):
         if c.token.kind != "string":
             raise c.error(f"expected a string as the key of a map, found {c.shown()}")
@@ -206,7 +140,7 @@ def _map(c: Cursor) -> dict:
 
 
 def meta_reference(c: Cursor) -> tuple[str, int]:
-    """(kind, index) of meta[kind][index]."""
+    """Read (kind, index) of meta[kind][index]."""
     c.expect("meta", "")
     c.expect("[", "after meta")
     kind = c.next().text
@@ -220,7 +154,7 @@ def meta_reference(c: Cursor) -> tuple[str, int]:
 
 
 def meta_constant(c: Cursor, kind: str, index: int) -> np.ndarray:
-    """The array of meta[relay.Constant][index]."""
+    """Return the array of meta[relay.Constant][index]."""
     named = f"meta[{kind}][{index}]"
     if kind != "relay.Constant":
         raise c.error(f"{named} is no constant; only relay.Constant can be a value")
@@ -240,13 +174,13 @@ def _meta_attribute(c: Cursor) -> object:
 
 
 def scalar(value: float, dtype: str) -> np.ndarray:
-    """A scalar array; what float16 and float32 cannot hold becomes infinite, as in C."""
+    """Make a scalar array; what float16 and float32 cannot hold becomes infinite, as in C."""
     with np.errstate(over="ignore"):
         return np.array(value, dtype) if math.isfinite(value) else np.full((), value, dtype)
 
 
 def read_note(note: str, source: str, line: int) -> tuple[Type | None, str]:
-    """(type, span) of a comment such as `ty=Tensor[(1, 2), float32] span=conv:0:0`."""
+    """Read (type, span) of a comment such as `ty=Tensor[(1, 2), float32] span=conv:0:0`."""
     head, _, span = note.partition("span=")
     head, found = head.strip().removeprefix("ty="), None
     if head:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import keyword
 import re
 from collections import Counter
@@ -12,39 +11,12 @@ from tvm import relax
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.relay.ast import Call, Expr, Module, TensorType, TupleType, Type, Var, postorder
-from mcutrain.tvm_ext.importers.relay.real import conv as ops_conv
-from mcutrain.tvm_ext.importers.relay.real import elementwise as ops_elementwise
-from mcutrain.tvm_ext.importers.relay.real import norm as ops_norm
-from mcutrain.tvm_ext.importers.relay.real import pool as ops_pool
-from mcutrain.tvm_ext.importers.relay.real import qnn as ops_qnn
-from mcutrain.tvm_ext.importers.relay.real import reduce as ops_reduce
-from mcutrain.tvm_ext.importers.relay.real import shape as ops_shape
-from mcutrain.tvm_ext.importers.relay.real.context import Conversion
+from mcutrain.tvm_ext.importers.relay.operators.table import OPERATORS, way_out
 from mcutrain.tvm_ext.importers.relay.real.evaluate import Evaluator, reason
-
-OPS: dict[str, Conversion] = {}
-for _ops in (ops_elementwise, ops_conv, ops_pool, ops_norm, ops_reduce, ops_shape, ops_qnn):
-    OPS |= _ops.TABLE
-_ARITY = {name: inspect.signature(f) for name, f in OPS.items()}
-# What to do about an operator, by the beginning of its name.
-_WAYS_OUT = (
-    ("vision.", "cut the network before it and do this step on the host"),
-    ("nn.conv1d", "express it as nn.conv2d with one dimension of size 1"),
-    ("nn.conv3d", "only two-dimensional convolutions are supported"),
-    ("nn.contrib_", "save the module before TVM changes layouts (as the frontend gives it)"),
-    ("dyn.", "fix all shapes before export (relay.transform.DynamicToStatic)"),
-    ("shape_of", "fix all shapes before export (relay.transform.DynamicToStatic, FoldConstant)"),
-    ("vm.", "save the module before TVM lowers it (as the frontend gives it)"),
-    ("memory.", "save the module before TVM lowers it (as the frontend gives it)"),
-    ("on_device", "save the module before TVM plans devices (as the frontend gives it)"),
-    ("fast_", "save the module without the FastMath pass"),
-    ("qnn.", "quantise with qnn.conv2d, dense, add, subtract, mul, concatenate, quantize, dequantize, requantize"),
-)
-_WAY_OUT = "replace it with supported operators before export, or cut the network there"
 
 
 def to_relax(module: Module) -> tvm.IRModule:
-    """One Relax function, "main", that computes what @main of the module does; calls of other functions are inlined.
+    """Make one Relax function, "main", that computes what @main of the module does; calls of others are inlined.
 
     Its parameters are those of @main, in order, and parameters of the file that no array was bound to stay; the
     attribute "relay_names" maps each Relax name to the name in the file. Values are called as the file calls them (let
@@ -61,7 +33,7 @@ def to_relax(module: Module) -> tvm.IRModule:
     names = _Names()
     params = {p: relax.Var(names.unique(p.name), _type(p, module.source)) for p in main.params}
     builder = relax.BlockBuilder()
-    evaluator = Evaluator(module, builder, names.unique, OPS, _ARITY)
+    evaluator = Evaluator(module, builder, names.unique)
     try:
         with builder.function("main", list(params.values())):
             with builder.dataflow():
@@ -77,15 +49,14 @@ def to_relax(module: Module) -> tvm.IRModule:
 
 
 def _refuse_unsupported(source: str, nodes: list[Expr]) -> None:
-    calls = [n for n in nodes if isinstance(n, Call) and isinstance(n.op, str) and n.op not in OPS]
+    calls = [(n.op, n.at) for n in nodes if isinstance(n, Call) and isinstance(n.op, str) and n.op not in OPERATORS]
     if not calls:
         return
-    count = Counter(c.op for c in calls)
-    first = {c.op: c.at for c in reversed(calls)}
-    ways = {name: next((w for p, w in _WAYS_OUT if name.startswith(p)), _WAY_OUT) for name in count}
+    count = Counter(name for name, _ in calls)
+    first = dict(reversed(calls))
     more = {name: f" and {n - 1} more" if n > 1 else "" for name, n in count.items()}
     shown = {name: " ".join(name.split())[:80] for name in count}
-    lines = [f"{shown[name]} ({first[name]}{more[name]}): {ways[name]}" for name in count]
+    lines = [f"{shown[name]} ({first[name]}{more[name]}): {way_out(name)}" for name in count]
     what = "an operator that is" if len(lines) == 1 else f"{len(lines)} operators that are"
     raise ModelError(f"{source}: uses {what} not supported: {'; '.join(lines)}")
 
@@ -109,7 +80,7 @@ def _relax_type(found: Type, where: str) -> relax.Type:
 
 
 class _Names:
-    """Valid Relax names, each once."""
+    """Gives valid Relax names, each once."""
 
     def __init__(self) -> None:
         self.used: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What every operator's conversion works with: emitting Relax under the layer's name, constants, shapes, refusals."""
+"""The context of a conversion to Relax: it emits under the layer's name, reads constants and shapes, and refuses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tvm.ir import GenericConst
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.relay.real.values import Pack, Tensor, Value, dtype_of, shape_of
+from mcutrain.tvm_ext.importers.relay.operators.base.values import Pack, Tensor, Value, dtype_of, shape_of
 
 LARGEST_CONSTANT = 1 << 26  # elements that a conversion may compute itself
 
@@ -38,40 +38,40 @@ class Context:
         return x if dtype_of(x) == dtype else self(op.astype(x, dtype))
 
     def axis(self, x: Tensor, axis: int, extra: int = 0) -> int:
-        """axis in [0, rank + extra), from a negative one, too."""
+        """Return the axis in [0, rank + extra); a negative one counts from the back."""
         rank = len(shape_of(x)) + extra
         if not -rank <= axis < rank:
             raise self.fail(f"axis {axis} is outside a tensor of {rank} dimensions")
         return axis % rank
 
     def numbers(self, x: Value, what: str) -> np.ndarray:
-        """The value of an argument that must be a constant."""
+        """Return the value of an argument that must be a constant."""
         if not isinstance(x, GenericConst):
             raise self.fail(f"{what} must be a constant; bind the parameters, or fold constants before export")
         return x.value.numpy()
 
     def pair(self, values: object, what: str, least: int = 1) -> tuple[int, int]:
-        """Two integers (one serves for both) of at least `least`."""
+        """Read two integers (one serves for both) of at least `least`."""
         found = values * 2 if isinstance(values, list) and len(values) == 1 else values
         if not isinstance(found, list) or len(found) != 2 or not all(type(v) is int and v >= least for v in found):
             raise self.fail(f"{what} is {str(values)[:40]}, expected two integers of {least} or more")
         return found[0], found[1]
 
     def padding(self, values: object) -> tuple[int, int, int, int]:
-        """top, left, bottom, right out of one, two (height, width) or four numbers."""
-        by_length = {1: lambda p: p * 4, 2: lambda p: p * 2, 4: lambda p: p}
-        if not isinstance(values, list) or len(values) not in by_length or not all(_is_pad(v) for v in values):
+        """Read top, left, bottom, right out of one, two (height, width) or four numbers."""
+        if not isinstance(values, list) or len(values) not in (1, 2, 4) or not all(_is_pad(v) for v in values):
             raise self.fail(f"padding is {str(values)[:40]}, expected one, two or four integers from 0 to 65535")
-        return tuple(by_length[len(values)](values))
+        top, left, bottom, right = values * (4 // len(values))
+        return top, left, bottom, right
 
     def tensors(self, x: Value, what: str = "the argument") -> list[Tensor]:
-        """The fields of a tuple of tensors."""
+        """Return the fields of a tuple of tensors."""
         if not isinstance(x, Pack) or x.depth != 1:
             raise self.fail(f"{what} must be a tuple of tensors")
         return list(x.fields)
 
     def along(self, vector: np.ndarray, axis: int, rank: int) -> np.ndarray:
-        """A vector (or scalar) in a shape that broadcasts along `axis` of a tensor of `rank` dimensions."""
+        """Give a vector (or scalar) the shape that broadcasts along `axis` of a tensor of `rank` dimensions."""
         if vector.ndim > 1:
             raise self.fail(f"a vector is needed, found shape {list(vector.shape)}")
         return vector if vector.ndim == 0 else vector.reshape([-1] + [1] * (rank - 1 - axis))
@@ -79,7 +79,3 @@ class Context:
 
 def _is_pad(value: object) -> bool:
     return type(value) is int and 0 <= value < 1 << 16
-
-
-# A conversion: (context, the call's arguments, the call's attributes by keyword) -> its value.
-Conversion = Callable[..., relax.Expr | Value]

@@ -1,4 +1,4 @@
-"""Relay's reductions, losses and softmax in Relax."""
+"""Relay's reductions and losses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import math
 from tvm import relax
 from tvm.relax import op
 
-from mcutrain.tvm_ext.importers.relay.real.context import Context, Conversion
-from mcutrain.tvm_ext.importers.relay.real.values import Tensor, constant, dtype_of, is_integer, shape_of
+from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
+from mcutrain.tvm_ext.importers.relay.operators.base.fields import LIST_OR_NONE, NO
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, is_integer, shape_of
 
 
-def axes_of(c: Context, x: Tensor, axis: list | None, exclude: bool) -> list[int]:
-    """The axes that are reduced: those given, or all others with exclude; none given means all."""
+def axes_of(c: Context, x: Tensor, axis: list[int] | None, exclude: bool) -> list[int]:
+    """Return the axes that are reduced: those given, or all others with exclude; none given means all."""
     rank = len(shape_of(x))
     if axis is None or (not axis and not exclude):
         return list(range(rank))
@@ -23,7 +25,7 @@ def axes_of(c: Context, x: Tensor, axis: list | None, exclude: bool) -> list[int
 
 
 def mean_over(c: Context, x: Tensor, axes: list[int], keepdims: bool) -> relax.Expr:
-    """The mean; of integers, their sum (in int64, so that it cannot wrap) divided with truncation, in their dtype."""
+    """Average x; integers by their sum (in int64, so that it cannot wrap) divided with truncation, in their dtype."""
     if not is_integer(x):
         return op.mean(x, axes, keepdims)
     count = math.prod(shape_of(x)[a] for a in axes)
@@ -32,22 +34,22 @@ def mean_over(c: Context, x: Tensor, axes: list[int], keepdims: bool) -> relax.E
 
 
 def _reduction(function: Conversion) -> Conversion:
-    def convert(c: Context, x: Tensor, *, axis: list | None, keepdims: bool, exclude: bool) -> relax.Expr:
+    def convert(c: Context, x: Tensor, *, axis: list[int] | None, keepdims: bool, exclude: bool) -> relax.Expr:
         axes = axes_of(c, x, axis, exclude)
         return function(x, axes, keepdims) if axes else x
 
     return convert
 
 
-def mean(c: Context, x: Tensor, *, axis: list | None, keepdims: bool, exclude: bool) -> relax.Expr:
+def mean(c: Context, x: Tensor, *, axis: list[int] | None, keepdims: bool, exclude: bool) -> relax.Expr:
     axes = axes_of(c, x, axis, exclude)
     return mean_over(c, x, axes, keepdims) if axes else x
 
 
 def variance(
-    c: Context, x: Tensor, center: Tensor, *, axis, keepdims: bool, exclude: bool, unbiased: bool
+    c: Context, x: Tensor, center: Tensor, *, axis: list[int] | None, keepdims: bool, exclude: bool, unbiased: bool
 ) -> relax.Expr:
-    """The mean of squared distances from `center`, which the file gives."""
+    """Average squared distances from `center`, which the file gives."""
     axes = axes_of(c, x, axis, exclude)
     count = math.prod(shape_of(x)[a] for a in axes) - unbiased
     if count < 1:
@@ -58,8 +60,11 @@ def variance(
 
 
 def _arg(function: Conversion) -> Conversion:
-    def convert(c: Context, x: Tensor, *, axis, keepdims: bool, exclude: bool, select_last_index: bool) -> relax.Expr:
-        """The first index of the extremum, int32."""
+    """Make the conversion that finds the first index of the extremum, int32."""
+
+    def convert(
+        c: Context, x: Tensor, *, axis: list[int] | None, keepdims: bool, exclude: bool, select_last_index: bool
+    ) -> relax.Expr:
         axes = axes_of(c, x, axis, exclude)
         if select_last_index:
             raise c.fail("select_last_index is not supported; only the first index of equal ones is")
@@ -71,23 +76,15 @@ def _arg(function: Conversion) -> Conversion:
 
 
 def _truth(function: Conversion) -> Conversion:
-    def convert(c: Context, x: Tensor, *, axis: list | None, keepdims: bool, exclude: bool) -> relax.Expr:
+    def convert(c: Context, x: Tensor, *, axis: list[int] | None, keepdims: bool, exclude: bool) -> relax.Expr:
         flags = c.cast(c.cast(x, "bool"), "int8")
         return op.astype(c(function(flags, axes_of(c, x, axis, exclude), keepdims)), "bool")
 
     return convert
 
 
-def softmax(c: Context, x: Tensor, *, axis: int) -> relax.Expr:
-    return op.nn.softmax(x, c.axis(x, axis))
-
-
-def log_softmax(c: Context, x: Tensor, *, axis: int) -> relax.Expr:
-    return op.nn.log_softmax(x, c.axis(x, axis))
-
-
 def cross_entropy_with_logits(c: Context, x: Tensor, y: Tensor) -> relax.Expr:
-    """-sum(x * y) / batch, x being log probabilities and y the wanted ones, both [batch, classes]."""
+    """Compute -sum(x * y) / batch, x being log probabilities and y the wanted ones, both [batch, classes]."""
     if len(shape_of(x)) != 2 or shape_of(x) != shape_of(y) or shape_of(x)[0] < 1:
         raise c.fail(
             f"predictions {list(shape_of(x))} and labels {list(shape_of(y))}: expected two equal [batch, classes]"
@@ -100,19 +97,19 @@ def cross_entropy(c: Context, x: Tensor, y: Tensor) -> relax.Expr:
     return cross_entropy_with_logits(c, c(op.log(x)), y)
 
 
-TABLE: dict[str, Conversion] = {
-    "sum": _reduction(op.sum),
-    "max": _reduction(op.max),
-    "min": _reduction(op.min),
-    "prod": _reduction(op.prod),
-    "mean": mean,
-    "variance": variance,
-    "argmax": _arg(op.argmax),
-    "argmin": _arg(op.argmin),
-    "all": _truth(op.min),
-    "any": _truth(op.max),
-    "nn.softmax": softmax,
-    "nn.log_softmax": log_softmax,
-    "nn.cross_entropy_with_logits": cross_entropy_with_logits,
-    "nn.cross_entropy": cross_entropy,
-}
+REDUCE = {"axis": LIST_OR_NONE, "keepdims": NO, "exclude": NO}
+ARG_REDUCE = REDUCE | {"select_last_index": NO}
+OPERATORS = (
+    Operator("sum", _reduction(op.sum), attributes=REDUCE),
+    Operator("max", _reduction(op.max), attributes=REDUCE),
+    Operator("min", _reduction(op.min), attributes=REDUCE),
+    Operator("prod", _reduction(op.prod), attributes=REDUCE),
+    Operator("mean", mean, attributes=REDUCE),
+    Operator("all", _truth(op.min), attributes=REDUCE),
+    Operator("any", _truth(op.max), attributes=REDUCE),
+    Operator("variance", variance, attributes=REDUCE | {"unbiased": NO}),
+    Operator("argmax", _arg(op.argmax), attributes=ARG_REDUCE),
+    Operator("argmin", _arg(op.argmin), attributes=ARG_REDUCE),
+    Operator("nn.cross_entropy_with_logits", cross_entropy_with_logits),
+    Operator("nn.cross_entropy", cross_entropy),
+)

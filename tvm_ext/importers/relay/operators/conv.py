@@ -1,36 +1,96 @@
-"""Relay's convolutions and matrix products in Relax, for floats and for integers with a wider accumulator."""
+"""Relay's convolutions and matrix products, for floats and for integers with a wider accumulator."""
 
 from __future__ import annotations
+
+from typing import TypedDict, Unpack
 
 from tvm import relax
 from tvm.relax import op
 
-from mcutrain.tvm_ext.importers.relay.real.context import Context, Conversion
-from mcutrain.tvm_ext.importers.relay.real.values import Tensor, dtype_of, shape_of
+from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
+from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
+    DTYPE,
+    INT_OR_NONE,
+    LAYOUT,
+    LIST_OR_NONE,
+    NO,
+    NO_LAYOUT,
+    integer,
+    listed,
+    reference,
+    string,
+)
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, shape_of
 
-_DATA_LAYOUTS = ("NCHW", "NHWC")
+DATA_LAYOUTS = ("NCHW", "NHWC")
+CONV = {
+    "strides": listed(1, 1),
+    "padding": listed(0, 0),
+    "dilation": listed(1, 1),
+    "groups": integer(1),
+    "channels": INT_OR_NONE,
+    "kernel_size": LIST_OR_NONE,
+    "data_layout": LAYOUT,
+    "kernel_layout": reference("string", "OIHW"),
+    "out_layout": NO_LAYOUT,
+    "out_dtype": DTYPE,
+}
+CONV_TRANSPOSE = CONV | {
+    "output_padding": listed(0, 0),
+    "data_layout": string("NCHW"),
+    "kernel_layout": string("IOHW"),
+    "out_layout": string(""),
+}
+DENSE = {"units": INT_OR_NONE, "out_dtype": DTYPE}
+BATCH_MATMUL = {"out_dtype": DTYPE, "transpose_a": NO, "transpose_b": NO}
+
+
+class ConvAttributes(TypedDict):
+    """The values of the attributes CONV."""
+
+    strides: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int
+    channels: int | None
+    kernel_size: list[int] | None
+    data_layout: str
+    kernel_layout: str
+    out_layout: str
+    out_dtype: str | None
+
+
+class ConvTransposeAttributes(ConvAttributes):
+    output_padding: list[int]
 
 
 def widen(c: Context, x: Tensor, w: Tensor, out_dtype: str | None) -> tuple[Tensor, Tensor]:
-    """Both operands in the dtype of the result, so that products are summed in it."""
+    """Cast both operands to the dtype of the result, so that products are summed in it."""
     out_dtype = out_dtype or dtype_of(x)
     return c.cast(x, out_dtype), c.cast(w, out_dtype)
 
 
 def check_layouts(c: Context, data_layout: str, out_layout: str, kernel_layout: str = "OIHW") -> None:
-    if data_layout not in _DATA_LAYOUTS or out_layout not in ("", data_layout):
-        raise c.fail(f"layout {data_layout} -> {out_layout or data_layout}: expected one of {', '.join(_DATA_LAYOUTS)}")
+    if data_layout not in DATA_LAYOUTS or out_layout not in ("", data_layout):
+        raise c.fail(f"layout {data_layout} -> {out_layout or data_layout}: expected one of {', '.join(DATA_LAYOUTS)}")
     if sorted(kernel_layout) != sorted("OIHW"):
         raise c.fail(
             f"kernel layout {kernel_layout}: expected OIHW, HWIO or HWOI; save the model before layouts change"
         )
 
 
-def as_oihw(c: Context, x: Tensor, weight: Tensor, kernel_layout: str, channel_axis: int, groups: int) -> Tensor:
-    """The weight as OIHW with I the channels of one group. A depthwise weight of Relay has O = the input's channels and
-    I = the multiplier: its output channel c * multiplier + j is weight[c, j]."""
+def check_ranks(c: Context, x: Tensor, weight: Tensor) -> None:
     if len(shape_of(weight)) != 4 or len(shape_of(x)) != 4:
         raise c.fail(f"data {list(shape_of(x))} and weight {list(shape_of(weight))}: both need four dimensions")
+
+
+def as_oihw(c: Context, x: Tensor, weight: Tensor, kernel_layout: str, channel_axis: int, groups: int) -> Tensor:
+    """Transpose the weight to OIHW with I the channels of one group.
+
+    A depthwise weight of Relay has O = the input's channels and I = the multiplier: its output channel
+    c * multiplier + j is weight[c, j]."""
+    check_ranks(c, x, weight)
     if kernel_layout != "OIHW":
         weight = c(op.permute_dims(weight, [kernel_layout.index(d) for d in "OIHW"]))
     o, i, h, w = shape_of(weight)
@@ -39,7 +99,7 @@ def as_oihw(c: Context, x: Tensor, weight: Tensor, kernel_layout: str, channel_a
     return weight
 
 
-def conv2d(c: Context, x: Tensor, weight: Tensor, **a: object) -> relax.Expr:
+def conv2d(c: Context, x: Tensor, weight: Tensor, **a: Unpack[ConvAttributes]) -> relax.Expr:
     check_layouts(c, a["data_layout"], a["out_layout"], a["kernel_layout"])
     channel_axis, groups = a["data_layout"].index("C"), a["groups"]
     if not 1 <= groups <= 1 << 20:
@@ -56,13 +116,12 @@ def conv2d(c: Context, x: Tensor, weight: Tensor, **a: object) -> relax.Expr:
     return op.nn.conv2d(x, weight, strides, padding, dilation, groups, a["data_layout"], "OIHW", a["data_layout"])
 
 
-def conv2d_transpose(c: Context, x: Tensor, weight: Tensor, **a: object) -> relax.Expr:
-    """In NCHW; the weight has the input's channels first."""
+def conv2d_transpose(c: Context, x: Tensor, weight: Tensor, **a: Unpack[ConvTransposeAttributes]) -> relax.Expr:
+    """Relax computes it in NCHW; the weight has the input's channels first."""
     check_layouts(c, a["data_layout"], a["out_layout"], a["kernel_layout"])
     if a["kernel_layout"] == "OIHW":
         raise c.fail("kernel layout OIHW means different things in different TVM versions; say IOHW")
-    if len(shape_of(weight)) != 4 or len(shape_of(x)) != 4:
-        raise c.fail(f"data {list(shape_of(x))} and weight {list(shape_of(weight))}: both need four dimensions")
+    check_ranks(c, x, weight)
     is_nhwc = a["data_layout"] == "NHWC"
     x, weight = widen(c, x, weight, a["out_dtype"])
     x = c(op.permute_dims(x, [0, 3, 1, 2])) if is_nhwc else x
@@ -77,7 +136,7 @@ def conv2d_transpose(c: Context, x: Tensor, weight: Tensor, **a: object) -> rela
 
 
 def dense(c: Context, x: Tensor, weight: Tensor, *, units: int | None, out_dtype: str | None) -> relax.Expr:
-    """x times the transposed weight [units, inputs]."""
+    """Multiply x by the transposed weight [units, inputs]."""
     return matmul(c, x, weight, units=units, out_dtype=out_dtype, transpose_a=False, transpose_b=True)
 
 
@@ -91,7 +150,7 @@ def matmul(
     transpose_b: bool,
     units: int | None = None,
 ) -> relax.Expr:
-    """A product over the last axes, batched over the ones before."""
+    """Multiply over the last axes, batched over the ones before."""
     x, y = widen(c, x, y, out_dtype)
     if min(len(shape_of(x)), len(shape_of(y))) < 2:
         raise c.fail(f"operands {list(shape_of(x))} and {list(shape_of(y))}: both need two dimensions or more")
@@ -107,10 +166,10 @@ def _swapped(c: Context, x: Tensor) -> Tensor:
     return c(op.permute_dims(x, [*range(rank - 2), rank - 1, rank - 2]))
 
 
-TABLE: dict[str, Conversion] = {
-    "nn.conv2d": conv2d,
-    "nn.conv2d_transpose": conv2d_transpose,
-    "nn.dense": dense,
-    "nn.matmul": matmul,
-    "nn.batch_matmul": matmul,
-}
+OPERATORS = (
+    Operator("nn.conv2d", conv2d, attributes=CONV),
+    Operator("nn.conv2d_transpose", conv2d_transpose, attributes=CONV_TRANSPOSE),
+    Operator("nn.dense", dense, attributes=DENSE),
+    Operator("nn.matmul", matmul, attributes=DENSE | BATCH_MATMUL),
+    Operator("nn.batch_matmul", matmul, attributes=BATCH_MATMUL),
+)

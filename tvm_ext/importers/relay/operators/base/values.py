@@ -1,9 +1,10 @@
-"""Relax values of Relay expressions: tensors and tuples of them, their types, constants."""
+"""The Relax values of Relay expressions: tensors and tuples of them, their types, constants."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from tvm import relax
@@ -11,7 +12,7 @@ from tvm.ir import GenericConst
 
 from mcutrain.tvm_ext.importers.relay.ast import Function, TensorType, TupleType, Type
 
-Tensor = relax.Var | GenericConst
+Tensor: TypeAlias = relax.Var | GenericConst
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Pack:
     depth: int
 
 
-Value = Tensor | Pack
+Value: TypeAlias = Tensor | Pack
 
 
 def pack(fields: Sequence[Value]) -> Pack:
@@ -33,7 +34,7 @@ def pack(fields: Sequence[Value]) -> Pack:
 
 
 def constant(value: np.ndarray | float, dtype: str | None = None) -> GenericConst:
-    """A Relax constant of exactly this dtype (or the array's own)."""
+    """Make a Relax constant of exactly this dtype (or the array's own)."""
     array = np.asarray(value, dtype)
     return relax.const(array, str(array.dtype))
 
@@ -51,7 +52,7 @@ def is_integer(x: Tensor) -> bool:
 
 
 def unpack(builder: relax.BlockBuilder, var: relax.Var, unique: Callable[[str], str] = str) -> Value:
-    """A tuple variable as the tuple of its fields."""
+    """Return a tuple variable as the tuple of its fields."""
     if not isinstance(var.ty, relax.TupleType):
         return var
     parts = [relax.TupleGetItem(var, i) for i in range(len(var.ty.fields))]
@@ -61,11 +62,13 @@ def unpack(builder: relax.BlockBuilder, var: relax.Var, unique: Callable[[str], 
 
 
 def fits(said: Type, value: Value | Function) -> bool:
+    """Say whether a value is of the type that the file says; a function is taken as it is."""
     if isinstance(value, Function):
         return True
     if isinstance(value, Pack):
-        same = isinstance(said, TupleType) and len(said.fields) == len(value.fields)
-        return same and all(fits(s, v) for s, v in zip(said.fields, value.fields, strict=True))
+        if not isinstance(said, TupleType) or len(said.fields) != len(value.fields):
+            return False
+        return all(fits(s, v) for s, v in zip(said.fields, value.fields, strict=True))
     if not isinstance(said, TensorType) or said.dtype != dtype_of(value) or len(said.shape) != len(shape_of(value)):
         return False
     return all(s is None or s == d for s, d in zip(said.shape, shape_of(value), strict=True))

@@ -1,0 +1,91 @@
+"""Relay's activation functions, clamps, softmax and dropout."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from tvm import relax
+from tvm.relax import op
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay.ast import Call
+from mcutrain.tvm_ext.importers.relay.operators.arithmetic import same, unary
+from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
+from mcutrain.tvm_ext.importers.relay.operators.base.fields import integer, real
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, Wide, quantisation_of
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, is_integer
+
+
+# ---------------------------------------------------------------------- ordinary Relax
+def clip(c: Context, x: Tensor, *, a_min: float, a_max: float) -> relax.Expr:
+    """Clamp x. On integers the bounds lose their fraction, as a cast does, and saturate."""
+    if math.isnan(a_min) or math.isnan(a_max):
+        raise c.fail("a bound is not a number")
+    if not is_integer(x):
+        return op.clip(x, a_min, a_max)
+    info = np.iinfo(dtype_of(x))
+    low, high = (int(min(max(b, float(info.min)), float(info.max))) for b in (a_min, a_max))
+    return op.clip(x, max(low, info.min), min(high, info.max))
+
+
+def leaky_relu(c: Context, x: Tensor, *, alpha: float) -> relax.Expr:
+    return op.nn.leakyrelu(x, alpha)
+
+
+def prelu(c: Context, x: Tensor, alpha: Tensor, *, axis: int) -> relax.Expr:
+    return op.nn.prelu(x, alpha, c.axis(x, axis))
+
+
+def softmax(c: Context, x: Tensor, *, axis: int) -> relax.Expr:
+    return op.nn.softmax(x, c.axis(x, axis))
+
+
+def log_softmax(c: Context, x: Tensor, *, axis: int) -> relax.Expr:
+    return op.nn.log_softmax(x, c.axis(x, axis))
+
+
+def dropout(c: Context, x: Tensor, *, rate: float) -> tuple[Tensor, Tensor]:
+    """At inference nothing is dropped."""
+    return x, c(op.ones_like(x))
+
+
+# ---------------------------------------------------------------------- integer networks
+def clip_int8(reader: Reader, name: str, call: Call, *, a_min: float, a_max: float) -> Known:
+    """The bounds join the requantisation before, where nobody else reads it."""
+    low, high = (int(np.clip(float(bound), -128, 127)) for bound in (a_min, a_max))
+    known = reader.known(call.args[0])
+    if isinstance(known, Sums) and known.is_requantised and reader.is_only_user(call.args[0]):
+        layer = known.layer
+        return replace(known, layer=replace(layer, lo=max(layer.lo, low), hi=min(layer.hi, high)))
+    value = reader.result(call.args[0])
+    if (low, high) == (-128, 127):
+        return value
+    return reader.network.requantise(name, value, quantisation_of(value), lo=low, hi=high)
+
+
+def relu_int8(reader: Reader, name: str, call: Call) -> Known:
+    return clip_int8(reader, name, call, a_min=0, a_max=127)
+
+
+def take_off(reader: Reader, name: str, call: Call, **_: object) -> Known:
+    """A softmax or sigmoid ends the network: the loss works on what stands before it."""
+    known = reader.known(call.args[0])
+    if not isinstance(known, Wide) or not known.is_real:
+        raise ModelError("works on integers; dequantize before it")
+    return known
+
+
+OPERATORS = (
+    Operator("clip", clip, clip_int8, {"a_min": real(), "a_max": real()}),
+    Operator("nn.relu", unary(op.nn.relu), relu_int8),
+    Operator("nn.leaky_relu", leaky_relu, attributes={"alpha": real(0.25)}),
+    Operator("nn.prelu", prelu, attributes={"axis": integer(1)}),
+    Operator("sigmoid", unary(op.sigmoid), take_off),
+    Operator("tanh", unary(op.tanh)),
+    Operator("nn.softmax", softmax, take_off, {"axis": integer(-1)}),
+    Operator("nn.log_softmax", log_softmax, attributes={"axis": integer(-1)}),
+    Operator("nn.dropout", dropout, same, {"rate": real(0.5)}),
+)

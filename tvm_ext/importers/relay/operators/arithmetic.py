@@ -1,0 +1,127 @@
+"""Relay's arithmetic, comparisons and casts, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from tvm import relax
+from tvm.relax import op
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.relay.ast import Call, Constant
+from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
+from mcutrain.tvm_ext.importers.relay.operators.base.fields import DTYPE_GIVEN, integer
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, Wide
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, shape_of
+
+
+# ---------------------------------------------------------------------- ordinary Relax
+def round_half_away(c: Context, x: Tensor) -> relax.Expr:
+    """Relay rounds halves away from zero, Relax to even. Exact: what trunc leaves of a float is a float."""
+    if not dtype_of(x).startswith("float"):
+        raise c.fail(f"{dtype_of(x)} needs no rounding; remove it")
+    whole = c(op.trunc(x))
+    half = constant(0.5, dtype_of(x))
+    is_up = c(op.greater_equal(c(op.abs(c(op.subtract(x, whole)))), half))
+    return op.add(whole, op.where(is_up, op.sign(x), constant(0, dtype_of(x))))
+
+
+def negative(c: Context, x: Tensor) -> relax.Expr:
+    if dtype_of(x).startswith("uint"):
+        return op.subtract(constant(0, dtype_of(x)), x)
+    return op.negative(x)
+
+
+def cast(c: Context, x: Tensor, *, dtype: str) -> relax.Expr:
+    return op.astype(x, dtype)
+
+
+def cast_like(c: Context, x: Tensor, like: Tensor) -> relax.Expr:
+    return op.astype(x, dtype_of(like))
+
+
+def where(c: Context, condition: Tensor, x: Tensor, y: Tensor) -> relax.Expr:
+    return op.where(c.cast(condition, "bool"), x, y)
+
+
+def bias_add(c: Context, x: Tensor, bias: Tensor, *, axis: int) -> relax.Expr:
+    axis, shape = c.axis(x, axis), shape_of(bias)
+    if len(shape) != 1 or shape[0] != shape_of(x)[axis]:
+        raise c.fail(f"a bias of shape {list(shape)} does not fit axis {axis} of {list(shape_of(x))}")
+    behind = len(shape_of(x)) - 1 - axis
+    return op.add(x, op.reshape(bias, [shape[0]] + [1] * behind) if behind else bias)
+
+
+def identity(c: Context, x: Tensor) -> relax.Expr:
+    return x
+
+
+def unary(function: Callable[[Tensor], relax.Expr]) -> Conversion:
+    """Make the conversion of an operator of one operand that Relax has, too."""
+
+    def convert(c: Context, x: Tensor) -> relax.Expr:
+        return function(x)
+
+    return convert
+
+
+def binary(function: Callable[[Tensor, Tensor], relax.Expr]) -> Conversion:
+    """Make the conversion of an operator of two operands that Relax has, too."""
+
+    def convert(c: Context, x: Tensor, y: Tensor) -> relax.Expr:
+        return function(x, y)
+
+    return convert
+
+
+# ---------------------------------------------------------------------- integer networks
+def add_bias(reader: Reader, name: str, call: Call, *, axis: int = 1) -> Known:
+    """A constant joins the int32 sums of the layer before as its bias."""
+    sums = next((k for k in map(reader.known, call.args) if isinstance(k, Sums)), None)
+    value = next((a.value for a in call.args if isinstance(a, Constant)), None)
+    if sums is None or sums.is_requantised or value is None or not reader.is_only_user(call.args[0]):
+        raise ModelError("adds something else than a constant to the int32 sums of one layer; use qnn.add")
+    if value.size not in (1, len(sums.layer.bias)):
+        raise ModelError(f"a bias of {value.shape} for {len(sums.layer.bias)} filters")
+    return replace(sums, layer=replace(sums.layer, bias=sums.layer.bias + value.astype(np.int32).reshape(-1)))
+
+
+def cast_int8(reader: Reader, name: str, call: Call, *, dtype: str) -> Known:
+    if dtype not in ("int8", "int32"):
+        raise ModelError(f"casts to {dtype}; only int32 around an average pool, and back")
+    value = reader.result(call.args[0])
+    return value if dtype == "int8" else Wide(value)
+
+
+def same(reader: Reader, name: str, call: Call, **_: object) -> Known:
+    """The operator changes nothing."""
+    return reader.known(call.args[0])
+
+
+_UNARY = (
+    "abs exp log sqrt rsqrt floor ceil trunc sign erf sin cos tan asin acos atan sinh cosh logical_not bitwise_not "
+    "isnan isinf isfinite zeros_like ones_like"
+)
+_BINARY = (
+    "subtract multiply power maximum minimum equal not_equal less less_equal greater greater_equal logical_and "
+    "logical_or logical_xor bitwise_and bitwise_or bitwise_xor left_shift right_shift full_like collapse_sum_like"
+)
+# Integer division and mod truncate toward zero in Relay, and Relax's divide and mod do, too.
+_DIVISIONS = "divide mod floor_divide floor_mod"
+OPERATORS = (
+    *(Operator(name, unary(getattr(op, name))) for name in _UNARY.split()),
+    *(Operator(name, binary(getattr(op, name))) for name in _BINARY.split()),
+    *(Operator(name, binary(getattr(op, name)), divides=True) for name in _DIVISIONS.split()),
+    Operator("add", binary(op.add), add_bias),
+    Operator("nn.bias_add", bias_add, add_bias, {"axis": integer(1)}),
+    Operator("negative", negative),
+    Operator("round", round_half_away),
+    Operator("cast", cast, cast_int8, {"dtype": DTYPE_GIVEN}),
+    Operator("cast_like", cast_like),
+    Operator("where", where),
+    Operator("copy", identity),
+    Operator("annotation.stop_fusion", identity, same),
+)
