@@ -19,7 +19,8 @@ LEAST_COSINE = 0.999
 
 def run(progress: Progress, tables: list[Table]) -> list[Bar]:
     """Runs each MLPerf Tiny model under two schemes: 20 inferences on host and core, gradients, 5 steps on the core."""
-    rows, wrong, cosines, fits, same = [], 0, [], True, True
+    rows, wrong, fits, same = [], 0, True, True
+    cosines: list[float] = []
     for name, case in CASES.items():
         progress(f"MLPerf Tiny: {name}")
         path = DATA / "mlperf_tiny" / f"{case.file}.tflite"

@@ -3,6 +3,8 @@ them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import mcutrain
 from benchmarks.bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, Table, at_least, at_most, equal, network
 from mcutrain.firmware.verification import verify
@@ -39,7 +41,7 @@ REFERENCE_ENGINE = {
 }  # fmt: skip
 
 
-def measure(name: str, board: str, steps: int, progress: Progress, scheme: str = "49kb", **options: object) -> dict:
+def measure(name: str, board: str, steps: int, progress: Progress, scheme: str = "49kb", **options: Any) -> dict:
     """Compiles a network's scheme with a float head for `board`, runs it there and returns verify()'s measurement."""
     progress(f"{name} {scheme} on {board}: compile, build, run {steps} steps")
     model = mcutrain.load(network(name), INPUT_SIZE, CLASSES)

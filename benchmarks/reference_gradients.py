@@ -29,8 +29,8 @@ def run(progress: Progress) -> list[Bar]:
 def _case(name: str, scheme: str, file: str) -> list[Bar]:
     model = mcutrain.load(network(name), INPUT_SIZE, CLASSES, head="int8-slice")
     # gradients do not depend on the plan; `full` is far from any microcontroller's memory
-    options = {"budget": "64MB", "seconds": 1.0}
-    artifact = mcutrain.compile(model, scheme, out=OUT / f"gradients-{name}-{scheme}", **options)
+    out = OUT / f"gradients-{name}-{scheme}"
+    artifact = mcutrain.compile(model, scheme, out=out, budget="64MB", seconds=1.0)
     twin = mcutrain.host(artifact.directory)
     image = np.load(REFERENCE / "input_hwc_int8.npy")
     with np.load(REFERENCE / f"{file}.npz") as stored:
@@ -53,7 +53,7 @@ def worst_error(model, gradients: dict[str, np.ndarray], expected: dict[str, np.
         layer, kind = name.rsplit(".", 1)
         key = f"{names[layer]}.{kind}"
         reference = expected[key]
-        largest = max(float(np.abs(reference).max()), np.finfo(np.float32).tiny)
+        largest = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
         worst = max(worst, float(np.abs(gradient.reshape(reference.shape) - reference).max()) / largest)
         compared.add(key)
     missing = [k for k, v in expected.items() if k not in compared and k not in ("out", "loss") and np.any(v)]
@@ -63,7 +63,8 @@ def worst_error(model, gradients: dict[str, np.ndarray], expected: dict[str, np.
 def reference_names(model) -> dict[str, str]:
     """Maps layer names to the reference's: 0 first conv, 1.{block}.conv.{0,1,2} as far as the block has them, 4 the
     head."""
-    names, seen = {"first_conv": "0", "classifier": "4"}, {}
+    names = {"first_conv": "0", "classifier": "4"}
+    seen: dict[str, int] = {}
     for layer in model.layers:
         if layer.name.startswith("blocks."):
             block = layer.name.split(".")[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mcutrain.planner.model import ChannelForm, Graph, Op, Overlap, RowAccess, Tensor
+from mcutrain.planner.model import ChannelForm, Graph, Kind, Op, Overlap, RowAccess, Tensor
 
 FLOAT, STAGES, FIRST_SIDE, FIRST_CHANNELS, EXPANSION = 4, 5, 64, 8, 4
 BLOCK = 4  # channels of one block in a run over channels
@@ -40,7 +40,7 @@ class _Step:
     ops: list[Op] = field(default_factory=list)
     updates: list[Op] = field(default_factory=list)
 
-    def tensor(self, name: str, nbytes: int, kind: str = "activation") -> str:
+    def tensor(self, name: str, nbytes: int, kind: Kind = "activation") -> str:
         self.tensors.append(Tensor(name, nbytes, 4, kind))
         return name
 
@@ -87,7 +87,7 @@ def _rows(conv: _Conv, tensor: str, *, transposed: bool = False) -> RowAccess:
 
 
 def _forward(step: _Step, conv: _Conv, masked: bool) -> None:
-    outputs = (step.tensor(conv.name, conv.elements(1)),)
+    outputs: tuple[str, ...] = (step.tensor(conv.name, conv.elements(1)),)
     if masked:
         outputs += (step.tensor(f"{conv.name}:mask", -(-conv.elements(1) // 8)),)
     scratch = step.tensor(f"{conv.name}:scratch", FLOAT * conv.window**2 * BLOCK, "scratch")
@@ -126,7 +126,10 @@ def _backward_conv(step: _Step, conv: _Conv, top: str, updates_weight: bool) -> 
     step.op(f"{name}:mask_scale", (top, f"{name}:mask"), (acc,), 0, rows=side, reads=masked, by_channel=(form,))
     x = step.tensor(f"{name}:g_x", FLOAT * conv.elements(0), "gradient")
     reads = (_rows(conv, acc, transposed=True),)
-    forms = (ChannelForm(blocks_in), ChannelForm(blocks_out, (acc,), accumulates=True))
+    forms: tuple[ChannelForm, ...] = (
+        ChannelForm(blocks_in),
+        ChannelForm(blocks_out, (acc,), accumulates=True),
+    )
     if conv.depthwise:
         forms = (ChannelForm(blocks_out, (acc,)),)
     distance = None if conv.depthwise else max(0, FLOAT * (conv.elements(0) - conv.elements(1))) + FLOAT * BLOCK
@@ -147,8 +150,8 @@ def _parameter(
     """Adds the gradient of one parameter, a sum over rows, and the update that takes it."""
     gradient = step.tensor(f"{state}:g", nbytes, "gradient")
     reads = (RowAccess(read[0], conv.sides[1]),)
-    more = {"rows": conv.sides[1], "reads": reads, "accumulates": True, "by_channel": forms}
-    step.op(f"{state}:grad", read, (gradient,), **more)
+    rows = conv.sides[1]
+    step.op(f"{state}:grad", read, (gradient,), rows=rows, reads=reads, accumulates=True, by_channel=forms)
     whole = forms[:1] if not forms[0].accumulates else ()
     taken = tuple(ChannelForm(form.blocks, (gradient,)) for form in whole)
     step.updates.append(Op(f"{state}:sgd", (state, gradient), (), mutates=(state,), by_channel=taken))

@@ -9,6 +9,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import mcutrain
 from benchmarks.bars import CLASSES, INPUT_SIZE, Progress, Table, network
@@ -17,6 +19,7 @@ from mcutrain import pipeline, planner
 from mcutrain.planner import Plan
 from mcutrain.planner.errors import McutrainError
 
+T = TypeVar("T")
 BLOCKS = (9, 18, 43, 86, 172)  # about 100, 200, 500, 1,000 and 2,000 ops
 SCHEMES = ("49kb", "74kb", "99kb", "124kb", "148kb", "full", "last_k=5", "bias_only")
 NETWORK, BUDGET = "mcunet-5fps", "2MB"
@@ -31,7 +34,7 @@ def run(progress: Progress, *, quick: bool = False) -> list[dict]:
     for blocks in BLOCKS[:3] if quick else BLOCKS:
         graph = training_step(blocks)
         progress(f"{blocks} blocks, {len(graph.ops)} ops")
-        row, plan = _timed(lambda graph=graph: planner.plan(graph, stream=True))
+        row, plan = _timed(partial(planner.plan, graph, stream=True))
         rows.append(_row(f"{blocks} blocks", row, len(graph.ops), len(graph.tensors), plan))
     return rows + (_batch(progress) if network(NETWORK).is_file() else [])
 
@@ -49,14 +52,14 @@ def _batch(progress: Progress) -> list[dict]:
     rows = []
     for scheme in SCHEMES:
         progress(f"{NETWORK} {scheme}")
-        row, planned = _timed(lambda scheme=scheme: mcutrain.plan(model, scheme=scheme, budget=BUDGET))
-        graph = planned.lowered.train_step.graph
+        row, planned = _timed(partial(mcutrain.plan, model, scheme=scheme, budget=BUDGET))
+        graph = (planned.lowered.train_step or planned.lowered.infer).graph
         rows.append(_row(f"{NETWORK} {scheme}", row, len(graph.ops), len(graph.tensors), planned.plan))
     sums = {key: sum(row[key] for row in rows) for key in ("ops", "tensors", "cpu_seconds", "wall_seconds")}
     return [*rows, dict.fromkeys(COLUMNS) | {"what": f"all {len(rows)} schemes"} | sums]
 
 
-def _timed(work: Callable[[], object]) -> tuple[dict, object]:
+def _timed(work: Callable[[], T]) -> tuple[dict, T]:
     cpu, wall = _cpu_seconds(), time.monotonic()
     result = work()
     return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.monotonic() - wall}, result

@@ -13,6 +13,7 @@ from mcutrain.planner import Graph
 from mcutrain.planner.graph import problem
 from mcutrain.planner.stream.choose import choose
 from mcutrain.planner.stream.rewrite import eager, with_streams
+from mcutrain.tvm_ext.model import Model
 
 SCHEMES = (("mcunet-5fps", "49kb"), ("mcunet-5fps", "148kb"), ("mcunet-5fps", "inference"))
 SWITCHES = {  # title of a row: techniques that are off
@@ -57,7 +58,7 @@ def table(progress: Progress) -> Table:
 
 def height(graph: Graph, off: tuple[str, ...]) -> int:
     """Returns the bytes of arena of the best plan without the techniques in `off`."""
-    ops = graph.ops
+    ops = list(graph.ops)
     if "rows" in off:
         ops = [replace(op, rows=0, reads=(), accumulates=False) for op in ops]
     if "channels" in off:
@@ -75,6 +76,6 @@ def _height(graph: Graph, off: tuple[str, ...]) -> int:
     return planner.plan(graph, seconds=WORK_SECONDS).height
 
 
-def _graph(model: object, scheme: str) -> Graph:
+def _graph(model: Model, scheme: str) -> Graph:
     lowered = mcutrain.plan(model, scheme, "2MB", stream=False, seconds=0).lowered
     return (lowered.train_step or lowered.infer).graph

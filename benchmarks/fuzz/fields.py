@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,11 +39,12 @@ def onnx_fields(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         slots = _slots(model)
         numbers = [slot for slot in slots if slot[1].type not in (slot[1].TYPE_STRING, slot[1].TYPE_MESSAGE)]
-        _change(*rng.choice(numbers if rng.random() < 0.6 else slots), slots, rng)
+        message, field = rng.choice(numbers if rng.random() < 0.6 else slots)
+        _change(message, field, slots, rng)
     return model.SerializeToString()
 
 
-def _slots(message: object) -> list:
+def _slots(message: Any) -> list[tuple[Any, Any]]:
     """Lists (message, field) of all that are set."""
     found = []
     for field, value in message.ListFields():
@@ -53,7 +55,7 @@ def _slots(message: object) -> list:
     return found
 
 
-def _change(message: object, field: object, slots: list, rng: random.Random) -> None:
+def _change(message: Any, field: Any, slots: list[tuple[Any, Any]], rng: random.Random) -> None:
     value, is_message = getattr(message, field.name), field.type == field.TYPE_MESSAGE
     if field.is_repeated:
         at = rng.randrange(len(value))
@@ -72,7 +74,7 @@ def _change(message: object, field: object, slots: list, rng: random.Random) -> 
         setattr(message, field.name, _other(field, value, slots, rng))
 
 
-def _other(field: object, value: object, slots: list, rng: random.Random) -> object:
+def _other(field: Any, value: Any, slots: list[tuple[Any, Any]], rng: random.Random) -> object:
     if isinstance(value, bytes):
         return damaged(value, rng) if value else b"\xff"
     if isinstance(value, float):
@@ -89,7 +91,7 @@ def _other(field: object, value: object, slots: list, rng: random.Random) -> obj
 
 
 # --------------------------------------------------------------------------- a network as dicts, lists and arrays
-def tree(root: object, rng: random.Random) -> object:
+def tree(root: Any, rng: random.Random) -> object:
     """Returns a copy with one to three values replaced, taken out, or put elsewhere."""
     for _ in range(rng.choice((1, 1, 2, 3))):
         places = list(_places(root, ()))
@@ -98,18 +100,18 @@ def tree(root: object, rng: random.Random) -> object:
     return root
 
 
-def _places(node: object, path: tuple) -> list:
+def _places(node: Any, path: tuple) -> list[tuple]:
     keys = node.keys() if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
     return [found for key in keys for found in ((*path, key), *_places(node[key], (*path, key)))]
 
 
-def _at(root: object, path: tuple) -> object:
+def _at(root: Any, path: tuple) -> Any:
     for key in path:
         root = root[key]
     return root
 
 
-def _put(node: object, path: tuple, value: object) -> object:
+def _put(node: Any, path: tuple, value: object) -> object:
     if not path:
         return value
     copy = node.copy()
@@ -122,10 +124,9 @@ def _put(node: object, path: tuple, value: object) -> object:
 
 def _value(old: object, other: object, rng: random.Random) -> object:
     """Chooses what stands in the place of `old`; Ellipsis means that it is taken out."""
-    common = (..., None, other, True, "text", "\x1b[31m", [], {}, (), b"x", [old], np.float64("nan"))
     if isinstance(old, np.ndarray) and rng.random() < 0.8:
         return rng.choice(ARRAYS)(old)
     if isinstance(old, int | float | tuple) and rng.random() < 0.8:
         near = (old + 1, old - 1, old * 1.5) if isinstance(old, int | float) else ()
         return rng.choice((0, -1, 1, 2, 255, 1 << 31, 1 << 4000, 1e-45, 1e308, float("nan"), float("-inf"), *near))
-    return rng.choice(common)
+    return rng.choice((..., None, other, True, "text", "\x1b[31m", [], {}, (), b"x", [old], np.float64("nan")))

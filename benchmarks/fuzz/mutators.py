@@ -112,7 +112,12 @@ def text(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.05:
         return damaged(data, rng)
     arrays: list[str] = []
-    content = re.sub(ARRAY, lambda m: arrays.append(m.group(1)) or f'"ARRAY{len(arrays) - 1}"', data.decode())
+
+    def kept(match: re.Match[str]) -> str:
+        arrays.append(match.group(1))
+        return f'"ARRAY{len(arrays) - 1}"'
+
+    content = re.sub(ARRAY, kept, data.decode())
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         content = rng.choice(TEXT)(content or " ", rng)
     if arrays and rng.random() < 0.2:

@@ -65,9 +65,11 @@ class Worker:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         path = self.folder / name
         path.write_bytes(content)
-        self.process.stdin.write(f"{path}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        to, back = self.process.stdin, self.process.stdout
+        assert to is not None and back is not None  # they are pipes
+        to.write(f"{path}\n")
+        to.flush()
+        line = back.readline()
         if not line:  # whatever ends the worker itself is no less a failure of this file
             status = self.process.wait()
             self._start()
@@ -76,8 +78,7 @@ class Worker:
         return Verdict(name, *(told[key] for key in ("outcome", "why", "cpu_seconds", "nbytes", "peak")))
 
     def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()  # closes its input, which ends it
         shutil.rmtree(self.folder)
 
 
@@ -106,7 +107,8 @@ def examine(files: Sequence[Seed | Mutant]) -> Iterator[Verdict]:
 def fuzz(seeds: dict[str, list[Seed]], count: int, keep: Path, progress: Progress) -> dict[str, list[Verdict]]:
     """Returns verdicts by format: of the undamaged seeds that are to be imported, under the name "seeds", and of
     `count` mutants of each format. keep: folder for the mutants that fail."""
-    files = {"seeds": [s for group in seeds.values() for s in group if s.is_readable]}
+    undamaged = [s for group in seeds.values() for s in group if s.is_readable]
+    files: dict[str, Sequence[Seed | Mutant]] = {"seeds": undamaged}
     files |= {kind: mutants(group, count) for kind, group in seeds.items()}
     verdicts = examine([file for group in files.values() for file in group])
     found: dict[str, list[Verdict]] = {}

@@ -10,9 +10,10 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks.fuzz.fields import onnx_fields, tree
 from benchmarks.fuzz.mutators import damaged, text
@@ -154,7 +155,7 @@ def _pickle(name: str, network: dict) -> Seed:
     return Seed("pickle", name, {ENTRY: pickle.dumps(network, 2)}, network)
 
 
-def _plain(node: object) -> object:
+def _plain(node: Any) -> Any:
     """Returns the same with arrays of numpy's own class, which can be pickled."""
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
@@ -166,13 +167,15 @@ def _plain(node: object) -> object:
 def _onnx(name: str, is_quantised: bool) -> Seed:
     """Makes a network of convolution, depthwise convolution, residual add, pools and a dense layer; float32, or int8
     between QDQ pairs."""
-    rng, nodes, constants = np.random.RandomState(0), [], []
+    rng = np.random.RandomState(0)
+    nodes: list[NodeProto] = []
+    constants: list[TensorProto] = []
 
     def const(value: object, dtype: str = "float32") -> str:
         constants.append(numpy_helper.from_array(np.asarray(value, dtype), f"c{len(constants)}"))
         return constants[-1].name
 
-    def op(kind: str, *inputs: str, **attrs: object) -> str:
+    def op(kind: str, *inputs: str, **attrs: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [f"t{len(nodes)}"], name=f"/{kind}_{len(nodes)}", **attrs))
         return nodes[-1].output[0]
 
