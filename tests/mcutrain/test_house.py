@@ -1,0 +1,87 @@
+"""Counts what keeps the repository readable: folders, files, circles between modules, findings that are silenced."""
+
+from __future__ import annotations
+
+import os
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grimp
+import networkx as nx
+
+REPO = Path(__file__).resolve().parents[2]
+PRODUCT = ("planner", "tvm_ext", "mcutrain", "benchmarks", "examples")
+NOT_OURS = {"out", "build", "dist", "demo_out", "__pycache__"}
+FILES_OF_A_FOLDER, LINES_OF_A_FILE, IGNORES = 16, 250, 20
+# Exceptions, by name: each must be needed, so that a list can only shrink.
+FULL_FOLDERS = {"tvm_ext/kernels"}
+LONG_FILES = {
+    "mcutrain/cli/main.py",
+    "mcutrain/report/figures.py",
+    "mcutrain/report/text.py",
+    "tvm_ext/importers/base/network.py",
+    "tvm_ext/importers/relax/ops.py",
+    "tvm_ext/importers/relay/integer/ops.py",
+    "tvm_ext/importers/relay/read/text_expressions.py",
+    "tvm_ext/importers/relay/read/text_types.py",
+    "tvm_ext/importers/relay/real/evaluate.py",
+}
+CIRCLES = {
+    "mcutrain.tvm_ext.importers.base.heads",
+    "mcutrain.tvm_ext.importers.graph.context",
+    "mcutrain.tvm_ext.importers.relax.load",
+    "mcutrain.tvm_ext.importers.relay.integer.network",
+}
+
+
+def python_files(*tops: str) -> Iterator[Path]:
+    """Yields Python files below the folders, relative to the repository; links are not followed."""
+    for top in tops:
+        for folder, names, files in os.walk(REPO / top):
+            names[:] = [n for n in names if n not in NOT_OURS and not n.startswith(".")]
+            yield from (Path(folder, f).relative_to(REPO) for f in files if f.endswith(".py"))
+
+
+def test_no_folder_holds_more_files_than_a_person_can_survey() -> None:
+    counts = Counter(path.parent.as_posix() for path in python_files("."))
+    assert len(counts) > 40
+    assert {folder for folder, files in counts.items() if files > FILES_OF_A_FOLDER} == FULL_FOLDERS
+
+
+def test_product_files_are_short() -> None:
+    lines = {path.as_posix(): len((REPO / path).read_text("utf-8").splitlines()) for path in python_files(*PRODUCT)}
+    assert len(lines) > 200
+    assert {path for path, count in lines.items() if count > LINES_OF_A_FILE} == LONG_FILES
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports in functions and for type checkers alone count, too."""
+    graph = grimp.build_graph("mcutrain", exclude_type_checking_imports=False, cache_dir=None)
+    imports = nx.DiGraph((a, b) for a in graph.modules for b in graph.find_modules_directly_imported_by(a))
+    assert len(imports) > 150
+    circles = [sorted(members) for members in nx.strongly_connected_components(imports) if len(members) > 1]
+    assert {members[0] for members in circles} == CIRCLES, circles
+
+
+def test_findings_of_mypy_are_silenced_rarely_and_with_a_reason() -> None:
+    comments = []
+    for path in python_files(*PRODUCT):
+        with tokenize.open(REPO / path) as file:
+            tokens = [t for t in tokenize.generate_tokens(file.readline) if t.type == tokenize.COMMENT]
+        silenced = [t for t in tokens if re.match(r"#\s*(type:\s*ignore|mypy:)", t.string)]
+        comments += [f"{path}:{t.start[0]}: {t.string}" for t in silenced]
+    assert len(comments) <= IGNORES
+    for comment in comments:
+        assert re.search(r": # type: ignore\[[a-z, -]+\]  # \w+", comment), f"{comment}: name code and reason"
+    settings = (REPO / "pyproject.toml").read_text("utf-8")
+    assert "ignore_errors" not in settings and "disable_error_code" not in settings
+
+
+def test_people_commit_what_lint_accepts() -> None:
+    recipe = (REPO / "Makefile").read_text("utf-8").split("\nlint:\n")[1].split("\n\n")[0]
+    hooks = (REPO / ".pre-commit-config.yaml").read_text("utf-8")
+    tools = re.findall(r"\$\(VENV\)/bin/([\w-]+)", recipe)
+    assert len(tools) >= 7 and tools == re.findall(r"entry: \.venv/bin/([\w-]+)", hooks)
