@@ -1,4 +1,4 @@
-"""What an importer returns: the forward graph in the integer dialect, its parameters, and what the policy needs."""
+"""The value that an importer returns: the forward graph in the dialect, its parameters, and what the policy needs."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class _Parameter:
     is_array: bool
 
     def declaration(self, is_written: bool) -> str:
-        """What a kernel only reads is const."""
+        """C of the parameter; a kernel sees as const what it only reads."""
         ctype = f"{C_TYPES[self.dtype]}*" if self.is_array else C_TYPES[self.dtype]
         return f"{ctype} {self.name}" if is_written or not self.is_array else f"const {ctype} {self.name}"
 
@@ -107,7 +107,7 @@ def _raw_pointers(
 
 
 def _printed_body(func: tirx.PrimFunc, name: str, parameters: list[_Parameter], arrays: set[str]) -> str:
-    """What TVM prints between the braces of the function. arrays: names of its local arrays.
+    """The text that TVM prints between the braces of the function. arrays: names of its local arrays.
 
     TVM hands out C as text alone: a module with its preamble, a prototype and the definition, in which a local array
     has `_ptr` behind its name. All that is taken for granted of this text stands here, and anything else is an

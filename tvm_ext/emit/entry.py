@@ -19,7 +19,7 @@ UNITS = {"rows": "rows", "channels": "blocks"}  # of a ring, by the axis of its 
 
 @dataclass(frozen=True)
 class Context:
-    """What all entry points of a model share. kernel_names: of `kernels`, in C."""
+    """All entry points of a model share it. kernel_names: of `kernels`, in C."""
 
     prefix: str
     kernels: Sequence[Kernel]

@@ -1,4 +1,4 @@
-"""What the outside sees of an emitted model: its public functions, their header, and mcu_model.h."""
+"""An emitted model as the outside sees it: its public functions, their header, and mcu_model.h."""
 
 from __future__ import annotations
 

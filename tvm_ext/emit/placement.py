@@ -1,4 +1,4 @@
-"""Where the tensors of each entry point lie, and the order of its calls, from the plan."""
+"""The places of each entry point's tensors, and the order of its calls, from the plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one entry point's tensors lie (byte offsets into the shared arena) and the order of its calls."""
+    """The places of one entry point's tensors (byte offsets into the shared arena) and the order of its calls."""
 
     step: Step
     groups: tuple[Group, ...]
@@ -29,7 +29,7 @@ class Placement:
 
     @property
     def loss_offset(self) -> int:
-        """Where a training step leaves the loss."""
+        """The place in which a training step leaves the loss."""
         assert self.step.loss is not None, "only a training step has a loss"
         return self.offsets[self.step.loss]
 

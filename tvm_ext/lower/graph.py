@@ -93,8 +93,8 @@ class Lowered:
 
     def over(self, change: Callable[[Call], Call]) -> Lowered:
         """Both entry points with every call changed."""
-        train_step = None if self.train_step is None else self.train_step.over(change)
-        return replace(self, infer=self.infer.over(change), train_step=train_step)
+        infer = self.infer.over(change)  # first: kernels are numbered in the order in which they are asked for
+        return replace(self, infer=infer, train_step=self.train_step and self.train_step.over(change))
 
 
 def lower(training: Training) -> Lowered:
@@ -118,7 +118,8 @@ def lower(training: Training) -> Lowered:
 
 
 def _state_names(training: Training) -> set[str]:
-    """What train_step overwrites: trained tensors, optimiser state, the step counter, and the rates beside them."""
+    """The tensors that train_step overwrites, which are trained tensors, optimiser state and the step counter, and the
+    rates beside them."""
     if not training.parameters:
         return set()
     return {p.variable for p in training.parameters} | training.optimiser | {COUNTER, RATES}
@@ -232,6 +233,6 @@ class _Lowering:
 
 
 def _row_access(inputs: list[str], access: tuple[int, ...]) -> RowAccess:
-    """How a call reads the rows of one of its inputs; access: a row of Kernel.reads."""
+    """The rows of an input that a call reads; access: one of Kernel.reads."""
     operand, rows, stride, window, padding, *transposed = access
     return RowAccess(inputs[operand], rows, stride, window, padding, bool(transposed and transposed[0]))

@@ -1,5 +1,5 @@
-"""Which variant of a kernel runs, where there are several with the same results: chosen from instruction counts that
-were measured on the emulator and are kept, so that a compile measures nothing and two compiles agree.
+"""The choice among a kernel's variants, which have the same results: by instruction counts that were measured on the
+emulator and are kept, so that a compile measures nothing and two compiles agree.
 
 Counts are those of one call over all rows."""
 
@@ -48,8 +48,8 @@ def variants(call: Call) -> Mapping[str, Variant]:
 
 
 def key(call: Call) -> str:
-    """What a kernel's instructions depend on, as text: op (one with a mask is another op), shapes, geometry, and how it
-    requantises where that is not to even or not over all of int8."""
+    """All that a kernel's instructions depend on, as text: op (one with a mask is another op), shapes, geometry, and
+    the requantisation where that is not to even or not over all of int8."""
     attrs = {name: call.attrs[name] for name in IDENTITY if call.attrs.get(name)}
     if call.attrs.get("rounding", "even") != "even":
         attrs["rounding"] = call.attrs["rounding"]
@@ -69,7 +69,7 @@ def candidates(lowered: Lowered) -> dict[str, list[Call]]:
 
 
 def flash_allowance(lowered: Lowered, flash_bytes: int) -> int:
-    """What a flash of this size leaves for wide weights: less constants, initial values and CODE_BYTES."""
+    """The bytes that a flash of this size leaves for wide weights: less constants, initial values and CODE_BYTES."""
     tables = {table.tobytes() for kernel in lowered.kernels for table in kernel.tables}
     arrays = [*lowered.constants.values(), *filter(np.any, lowered.state.values())]
     return max(0, flash_bytes - sum(a.nbytes for a in arrays) - sum(map(len, tables)) - CODE_BYTES)

@@ -15,7 +15,7 @@ Number = Any  # what an Algebra computes with: arrays of float64, or expressions
 
 
 class Algebra(Protocol):
-    """What the functions are made of, beside + - * /."""
+    """The functions are made of these, beside + - * /."""
 
     def exp(self, x: Number) -> Number: ...
 

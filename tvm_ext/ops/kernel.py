@@ -1,4 +1,4 @@
-"""What an op's kernel is to the planner and the emitter, and in which variants it can be asked for."""
+"""An op's kernel as the planner and the emitter know it, and the variants that it can be asked for."""
 
 from __future__ import annotations
 

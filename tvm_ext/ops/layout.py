@@ -95,7 +95,7 @@ def crop(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
 def _cut(
     shape: list[int], attrs: Attrs, variant: Variant, run: tuple[int, int], begin: int, source: np.ndarray, top: int
 ) -> Kernel:
-    """Of every run[1] elements the run[0] from `begin` on; source: where each is read. top: rows that are left out."""
+    """Takes of every run[1] elements the run[0] from `begin` on. source: where each is read; top: rows left out."""
     _, rows, _, _ = shape
     _, height, width, channels = attrs["shape"]
     (taken, period), row = run, width * channels
@@ -112,7 +112,7 @@ def _cut(
 
 
 def _distance(shape: list[int], read: np.ndarray, written: np.ndarray, dtype: str) -> int:
-    """Of the output over an input of `shape`, whose element read[i] goes to written[i]; both ascend."""
+    """The distance of the output over an input of `shape`, whose element read[i] goes to written[i]; both ascend."""
     still_read, before = read.ravel().copy(), written.ravel()
     if before[0] == 0:
         still_read[0] = np.prod(shape)  # it is read before anything is written

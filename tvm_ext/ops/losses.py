@@ -25,7 +25,7 @@ def _logit(logits: tirx.Buffer, index: Index, attrs: Attrs) -> tirx.Expr:
 
 
 def _step(attrs: Attrs) -> float:
-    """What one unit of the stored output is worth."""
+    """The worth of one unit of the stored output."""
     return 1.0 if attrs["dtype"] == "float32" else attrs["scale"]
 
 

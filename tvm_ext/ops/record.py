@@ -1,4 +1,4 @@
-"""What an op of the dialect is: one frozen record, which registration, training, lowering and reports read."""
+"""An op of the dialect is one frozen record, which registration, training, lowering and reports read."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ VariantRule = Callable[[Shapes, Attrs], Mapping[str, Variant]]
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """How an op that rounds "even" computes by integers alone. rounding: the one to take. multipliers: int32 values of
-    one more operand, None for none."""
+    """The way in which an op that rounds "even" computes by integers alone. rounding: the one to take. multipliers:
+    int32 values of one more operand, None for none."""
 
     rounding: str
     multipliers: np.ndarray | None = None
@@ -37,18 +37,19 @@ IntegerRule = Callable[[list[np.ndarray | None], Attrs], IntegerForm]
 
 @dataclass(frozen=True)
 class Companion:
-    """What a forward op can keep for its gradient, as its second output. name: what the kept tensor is called behind
-    the layer. infer: its type from the type of the op's result."""
+    """A forward op can keep it for its gradient, as a second output. name: the kept tensor is called so behind the
+    layer. infer: its type from the type of the op's result."""
 
     name: str
     infer: Callable[[relax.Type], relax.Type]
 
     def alone(self, op: str) -> str:
-        """The Relax op that stands for the companion alone, which a gradient rule asks for."""
+        """The Relax op that stands for the companion alone, which a gradient rule asks for: `qconv2d_mask`,
+        `max_pool_index`."""
         return f"{op}_{self.name}"
 
     def both(self, op: str) -> str:
-        """The Relax op that makes result and companion, which is what runs."""
+        """The Relax op that makes result and companion, which is what runs: `qconv2d_with_mask`."""
         return f"{op}_with_{self.name}"
 
 

@@ -1,4 +1,4 @@
-"""How kernels requantise, clamp, and keep a bit of a clamp's mask."""
+"""Parts of kernels that requantise, clamp, and keep a bit of a clamp's mask."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ FAMILIES: tuple[ModuleType, ...] = (
 
 
 class Part(Enum):
-    """What of an op a Relax op stands for."""
+    """A Relax op stands for an op's result, for its companion, or for both."""
 
     RESULT = "result"
     COMPANION = "companion"

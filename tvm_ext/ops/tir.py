@@ -1,4 +1,4 @@
-"""What kernels are written with: a function frame, named loops, exact floats, addresses of ring rows."""
+"""The vocabulary that kernels are written in: a function frame, named loops, exact floats, addresses of ring rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Frame:
 
 
 def ring_row(row: tirx.Expr, ring: int) -> tirx.Expr:
-    """Where `row` lies: row r of a ring of n rows is in slot r mod n; a ring of 0 is the whole tensor."""
+    """Row r of a ring of n rows lies in slot r mod n; a ring of 0 is the whole tensor."""
     return T.truncmod(row, T.int32(ring)) if ring else row
 
 

@@ -1,4 +1,4 @@
-"""Which gradients can be taken: every op between what trains and the loss must have a rule."""
+"""A check before gradients are taken: every op between what trains and the loss must have a rule."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def has_slots(old: relax.Call) -> bool:
 
 @dataclass
 class _Tapping:
-    """What `tap` collects on its way through the network."""
+    """The state of `tap` on its way through the network."""
 
     model: Model
     trained: Mapping[str, Trained]

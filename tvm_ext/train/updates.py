@@ -1,4 +1,4 @@
-"""What trains, and the SGD updates that a training step ends in: one `sgd` call a trained tensor."""
+"""The tensors that train, and the SGD updates that a training step ends in: one `sgd` call a trained tensor."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def _qconv2d_gradient(conv: relax.Call, g_y: relax.Var, bb: relax.BlockBuilder) 
 
 
 def _fconv2d_gradient(conv: relax.Call, g_y: relax.Var, bb: relax.BlockBuilder) -> list[relax.Expr]:
-    """As that of qconv2d, with scales of one; without a clamp g_acc is g_y itself."""
+    """The same as for qconv2d, with scales of one; without a clamp g_acc is g_y itself."""
     return _gradients(conv, {**attrs_of(conv), "in_zero": 0}, masked(conv, g_y, 1.0, bb), bb)
 
 

@@ -117,7 +117,7 @@ def _buffers(f: Frame, layer: _Layer, scratch: int) -> _Buffers:
 
 
 def _clear_mask(layer: _Layer, b: _Buffers, row: tirx.Expr, rows: tirx.Expr | int) -> None:
-    """Of a channel number that leaves no whole bytes to a pixel, bits are added one by one."""
+    """Clears mask rows where a pixel has no whole bytes, so that bits are added one by one."""
     if layer.variant.keeps and layer.channels % 8:
         clear(b.mask, row * layer.mask_row, rows * layer.mask_row)
 
@@ -212,7 +212,7 @@ def _widen(layer: _Layer, b: _Buffers, position: tuple, pixels: int) -> None:
 
 
 def _distance(layer: _Layer) -> int:
-    """Of y over x: a block's window is read whole before the block is written."""
+    """The distance of y over x: a block's window is read whole before the block is written."""
     _, in_h, in_w, in_c = layer.x_shape
     (sy, sx), (top, left, *_) = layer.attrs["stride"], layer.attrs["padding"]
     out_h, out_w = layer.out_h, layer.out_w

@@ -232,7 +232,8 @@ def _clamped(v: tirx.Expr, lo: float, hi: float) -> tuple[tirx.Expr, tirx.Expr]:
 
 
 def _distance(x_shape: list[int], out_shape: tuple[int, int, int], attrs: Attrs, spans: Spans) -> int:
-    """Of y over x: a block reads its windows whole (depthwise: one channel of them) before it is written."""
+    """The distance of y over x: a block reads its windows whole (depthwise: one channel of each) before it is
+    written."""
     _, in_h, in_w, in_c = x_shape
     out_h, out_w, out_c = out_shape
     steps = []  # of a row: first and last pixel, first and end channel of each block

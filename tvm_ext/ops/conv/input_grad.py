@@ -12,12 +12,12 @@ from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.ops.conv.pointwise_blocks import (
     add_gradient,
+    channel_forms,
     pointwise_blocks,
     weight_arguments,
     weight_places,
     zero,
 )
-from mcutrain.tvm_ext.ops.conv.pointwise_blocks import forms as pointwise_forms
 from mcutrain.tvm_ext.ops.conv.transposed import transposed_conv
 from mcutrain.tvm_ext.ops.expr import adjoint_type
 from mcutrain.tvm_ext.ops.kernel import (
@@ -71,7 +71,7 @@ def _pointwise_input_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN
         macs=height * width * out_c * in_c,
         rows=height,
         reads=((0, height, 1, 1, 0),),
-        by_channel=pointwise_forms(shapes, attrs),
+        by_channel=channel_forms(shapes, attrs),
         inputs=len(shapes),
     )
 

@@ -105,7 +105,7 @@ def conv2d_weight_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -
 
 
 class _Source(NamedTuple):
-    """Where some filters' gradients lie: g, the index of the first filter at pixel 0, and g's step from pixel to
+    """The place of some filters' gradients: g, the index of the first filter at pixel 0, and g's step from pixel to
     pixel."""
 
     g: tirx.Buffer
@@ -159,7 +159,7 @@ def _add_rows(
 
 
 def lanes(count: int) -> int:
-    """Which of two kernels serves so many channels: that of a multiple of 8, or of any number."""
+    """Two kernels share the channels: one takes a multiple of 8 (8), one any number (1)."""
     return 1 if count % 8 else 8
 
 

@@ -79,7 +79,7 @@ def zero(out: tirx.Buffer, first: Index, count: Index) -> None:
         store(out, first + i, T.float32(0))
 
 
-def forms(shapes: Shapes, attrs: Attrs) -> tuple:
+def channel_forms(shapes: Shapes, attrs: Attrs) -> tuple:
     """Kernel.by_channel of a pointwise input gradient: blocks of its output from all of g (where no channel table lies
     between), or all of its output as a sum over blocks of g, each with its own filters."""
     out_c, in_c = shapes[0][3], attrs["shape"][3]
@@ -109,7 +109,7 @@ def _made(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
             source = (g, 0, out_c)
             add_gradient((out, first, block), source, weights, (0, out_c), (s * block, block), positions)
     macs = positions * out_c * in_c
-    return Kernel(f.func, macs=macs, rows=in_c // block, by_channel=forms(shapes, attrs), inputs=len(shapes))
+    return Kernel(f.func, macs=macs, rows=in_c // block, by_channel=channel_forms(shapes, attrs), inputs=len(shapes))
 
 
 def _taken(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
@@ -132,6 +132,6 @@ def _taken(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
         macs=positions * out_c * in_c,
         rows=out_c // block,
         accumulates=True,
-        by_channel=forms(shapes, attrs),
+        by_channel=channel_forms(shapes, attrs),
         inputs=len(shapes),
     )

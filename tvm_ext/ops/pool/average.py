@@ -90,7 +90,7 @@ def _requantises(attrs: Attrs) -> bool:
 
 
 def _start(inside: Index, pool: Pool, attrs: Attrs) -> tirx.Expr:
-    """What is in the sum besides x: minus z_x for each position inside, or padding that counts, which holds z_x."""
+    """The sum begins with it: minus z_x for each position inside, or padding that counts, which holds z_x."""
     if _requantises(attrs):
         value = inside * -attrs["in_zero"]
     else:

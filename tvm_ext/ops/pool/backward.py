@@ -66,7 +66,7 @@ def max_pool_grad(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Ker
 
 
 def _target(pool: Pool, iy: tirx.Expr, step: Step, variant: Variant) -> tirx.Expr:
-    """Where the first channel of a step lies in g_x."""
+    """The index of a step's first channel in g_x."""
     row = ring_row(iy, variant.ring_out)
     return (row * pool.columns.extent + step.x) * pool.channels + step.channel
 

@@ -1,5 +1,5 @@
-"""How the window of a pool slides: loops over windows and their taps, cut to the image; what covers a position; and how
-near the output may lie to the input."""
+"""The window of a pool as it slides: loops over windows and their taps, cut to the image; the windows over a position;
+and how near the output may lie to the input."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Axis:
         return window(position, self.taps, self.stride, self.padding, self.windows)
 
     def first_covering(self) -> np.ndarray:
-        """Of each position the first window that covers it, -1 where none does."""
+        """The first window that covers each position, -1 where none does."""
         position = np.arange(self.extent) + self.padding
         first = np.maximum(0, -((self.taps - 1 - position) // self.stride))
         last = np.minimum(self.windows, position // self.stride + 1)
@@ -146,12 +146,12 @@ class Pool:
         return (ring_row(oy, ring) * self.columns.windows + ox) * self.channels + step.channel
 
     def distance(self, read_bytes: int, written_bytes: int) -> int:
-        """Of what is pooled over the image, for elements of so many bytes. A step reads all before it writes."""
+        """The distance of what is pooled over the image, for elements of so many bytes. A step reads first."""
         y, x = (np.maximum(axis.starts, 0) for axis in (self.rows, self.columns))
         return self._distance(np.add.outer(y * self.columns.extent, x), self.image, read_bytes, written_bytes)
 
     def gradient_distance(self, read_bytes: int, written_bytes: int) -> int:
-        """Of the image's gradient over what each position gathers from the windows."""
+        """The distance of the image's gradient over what each position gathers from the windows."""
         y, x = self.rows.first_covering(), self.columns.first_covering()
         first = np.where(np.logical_and.outer(y >= 0, x >= 0), np.add.outer(y * self.columns.windows, x), -1)
         return self._distance(first, self.pooled, read_bytes, written_bytes)
