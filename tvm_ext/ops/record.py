@@ -19,6 +19,7 @@ TypeRule = Callable[[relax.Call], relax.Type]
 # (call, adjoint of its result, builder) -> adjoint of each operand, or `no_gradient` of it
 GradientRule = Callable[[relax.Call, relax.Var, relax.BlockBuilder], list[relax.Expr]]
 KernelRule = Callable[[Shapes, Attrs, Variant], Kernel]
+RunRule = Callable[[relax.Call, list[relax.Expr]], relax.Call]  # (call, its operands as they stand now)
 VariantRule = Callable[[Shapes, Attrs], Mapping[str, Variant]]
 
 
@@ -68,6 +69,7 @@ class OpRecord:
     companion: what it can keep for its gradient. result: what its result is called behind the layer's name.
     trains: how its weight and bias train: "slots" are float32 operands that stand for integers or for some channels;
     "itself" takes the gradients of the operands; None for an op without parameters that train.
+    runs: the call as it runs, where the gradient rule reads operands that the kernel does not; None for the same call.
     integer: how a board without an FPU computes it, None where rounding plays no part.
     variants: those to choose from by measured instructions, by name, the default first; None for no choice.
     not_in_kernel: attributes that the kernel does not depend on, beside the layer's name.
@@ -83,6 +85,7 @@ class OpRecord:
     companion: Companion | None = None
     result: str = ""
     trains: Literal["slots", "itself"] | None = None
+    runs: RunRule | None = None
     integer: IntegerRule | None = None
     variants: VariantRule | None = None
     not_in_kernel: tuple[str, ...] = ()

@@ -15,7 +15,6 @@ from mcutrain.planner.policy import Layer, Trained
 from mcutrain.tvm_ext.dialect import OPS, attrs_of, call, dtype_of, op_name, shape_of
 from mcutrain.tvm_ext.function import FunctionBuilder, copy
 from mcutrain.tvm_ext.model import NETWORK, Model
-from mcutrain.tvm_ext.ops.conv.operands import conv_operands
 from mcutrain.tvm_ext.ops.kernel import Attrs
 from mcutrain.tvm_ext.train.updates import Parameter
 
@@ -46,18 +45,10 @@ def tap(model: Model, trained: Mapping[str, Trained]) -> Tapped:
     return _Tapping(model, trained).result()
 
 
-def strip(old: relax.Call, args: list[relax.Expr]) -> relax.Call:
-    """A tapped call without its slots, and without the float scales where it has integer multipliers: what is really
-    computed."""
-    attrs = attrs_of(old)
-    weights, bias, tables, _ = conv_operands(args, attrs)
-    return call(str(op_name(old)), [args[0], *weights, bias, *tables[-1:]], **{**attrs, "slots": ""})
-
-
-def has_slots(old: relax.Call) -> bool:
-    """Whether the parameters of a call train by slots."""
-    name = op_name(old)
-    return name in OPS and OPS[name].trains == "slots"
+def as_it_runs(old: relax.Call, args: list[relax.Expr]) -> relax.Call | None:
+    """A call without what only its gradient rule reads, such as slots; None where it runs as it stands."""
+    record = OPS.get(str(op_name(old)))
+    return None if record is None or record.runs is None else record.runs(old, args)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from mcutrain.tvm_ext.model import NETWORK, Model
 from mcutrain.tvm_ext.ops.table import Part
 from mcutrain.tvm_ext.train.rules import require_rules
 from mcutrain.tvm_ext.train.tapping import LABEL as LABEL
-from mcutrain.tvm_ext.train.tapping import Tapped, has_slots, strip, tap
+from mcutrain.tvm_ext.train.tapping import Tapped, as_it_runs, tap
 from mcutrain.tvm_ext.train.updates import COUNTER, RATES, Parameter, Settings, Updater
 
 SOFTMAX = "softmax"
@@ -93,7 +93,7 @@ def _infer(forward: relax.Function, model: Model, without: frozenset[str] = froz
     builder = FunctionBuilder()
 
     def rewrite(_: str, old: relax.Call, args: list[relax.Expr]) -> relax.Expr | None:
-        return strip(old, args) if has_slots(old) else None
+        return as_it_runs(old, args)
 
     *_, output = copy(forward, builder, _same_params(builder, forward), rewrite)
     if model.softmax:
@@ -118,7 +118,7 @@ def _finish(
         record, layer = ENTRIES[op].record, attrs.get("layer", "")
         if ENTRIES[op].part is Part.COMPANION:
             return kept[layer]
-        plain = strip(old, args) if has_slots(old) else None
+        plain = as_it_runs(old, args)
         companion = record.companion
         if companion is None or (companion.alone(op), layer) not in wanted:
             return plain

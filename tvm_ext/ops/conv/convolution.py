@@ -14,7 +14,7 @@ from mcutrain.tvm_ext.ops.conv import dense
 from mcutrain.tvm_ext.ops.conv.depthwise import depthwise
 from mcutrain.tvm_ext.ops.conv.float_conv import fconv2d
 from mcutrain.tvm_ext.ops.conv.operands import conv_operands
-from mcutrain.tvm_ext.ops.expr import attrs_of, call, dtype_of, shape_of, window_output_shape
+from mcutrain.tvm_ext.ops.expr import attrs_of, call, dtype_of, op_name, shape_of, window_output_shape
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
 from mcutrain.tvm_ext.ops.record import MASK, IntegerForm, OpRecord, kept, masked, no_gradient
 
@@ -30,6 +30,13 @@ def _type(c: relax.Call) -> relax.Type:
 
 def qconv2d(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     return (depthwise if attrs["depthwise"] else dense.qconv2d)(shapes, attrs, variant)
+
+
+def _runs(conv: relax.Call, args: list[relax.Expr]) -> relax.Call:
+    """A convolution without its slots, and without the float scales where it has integer multipliers."""
+    attrs = attrs_of(conv)
+    weights, bias, tables, _ = conv_operands(args, attrs)
+    return call(str(op_name(conv)), [args[0], *weights, bias, *tables[-1:]], **{**attrs, "slots": ""})
 
 
 def _qconv2d_variants(shapes: Shapes, attrs: Attrs) -> dict[str, Variant]:
@@ -89,6 +96,7 @@ OPS = (
         gradient=_qconv2d_gradient,
         companion=MASK,
         trains="slots",
+        runs=_runs,
         integer=_qconv2d_by_integers,
         variants=_qconv2d_variants,
         not_in_kernel=("slots", "in_scale", "out_scale"),  # the scales are in the operand `scale`
@@ -101,6 +109,7 @@ OPS = (
         gradient=_fconv2d_gradient,
         companion=MASK,
         trains="slots",
+        runs=_runs,
         not_in_kernel=("slots",),
         words="conv",
     ),

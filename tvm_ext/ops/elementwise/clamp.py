@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
 from mcutrain.tvm_ext.fixed_point import LARGEST_STEP, multiplier, require_int32
+from mcutrain.tvm_ext.ops.elementwise.rows import Element, by_element
 from mcutrain.tvm_ext.ops.expr import attrs_of, same_type
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
 from mcutrain.tvm_ext.ops.record import MASK, IntegerForm, OpRecord, masked
-from mcutrain.tvm_ext.ops.rounding import multiplied, set_mask_bit
-from mcutrain.tvm_ext.ops.tir import as_float, f32, function, i32, let, loop, ring_row, round_even, store
+from mcutrain.tvm_ext.ops.rounding import multiplied
+from mcutrain.tvm_ext.ops.tir import as_float, f32, i32, let, round_even
 
 
 def requantise(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
@@ -28,19 +28,19 @@ def requantise(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel
             return round_even(as_float(step) * f32(ratio)) + T.int32(zeros[1])
         return multiplied(step, *multiplier(ratio), attrs["rounding"]) + T.int32(zeros[1])
 
-    def clamped(x: tirx.Expr) -> tuple:
-        v = let("v", value(x))
+    def clamped(element: Element) -> tuple[tirx.Expr, tirx.Expr]:
+        v = let("v", value(element.x))
         return T.Cast("int8", T.max(T.min(v, T.int32(attrs["hi"])), T.int32(attrs["lo"]))), v
 
-    return _clamp(shapes[0], "int8", variant, clamped, (attrs["lo"], attrs["hi"]) if variant.keeps else None)
+    return by_element(shapes, "int8", variant, clamped, (attrs["lo"], attrs["hi"]))
 
 
 def fclip(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """float32 clamp; the mask passes strictly inside, as PyTorch differentiates relu and hardtanh."""
     lo, hi = attrs["lo"], attrs["hi"]
 
-    def clamped(x: tirx.Expr) -> tuple:
-        y = v = let("v", x)
+    def clamped(element: Element) -> tuple[tirx.Expr, tirx.Expr]:
+        y = v = let("v", element.x)
         passes = T.int32(1)
         if lo > -math.inf:
             y, passes = T.Select(v < f32(lo), f32(lo), v), i32(v > f32(lo))
@@ -48,31 +48,7 @@ def fclip(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
             y, passes = T.Select(v > f32(hi), f32(hi), y), T.bitwise_and(passes, i32(v < f32(hi)))
         return y, passes
 
-    return _clamp(shapes[0], "float32", variant, clamped, (1, 1) if variant.keeps else None)
-
-
-def _clamp(
-    shape: list[int], dtype: str, variant: Variant, clamped: Callable, passing: tuple[int, int] | None
-) -> Kernel:
-    """clamped(x): what is stored, and an integer that lies in `passing` where a gradient passes (None: no mask)."""
-    _, height, width, channels = shape
-    row, mask_row = width * channels, (width * channels + 7) // 8
-    with function() as f:
-        x, y = f.buffer("x", height * row, dtype), f.buffer("y", height * row, dtype)
-        mask = f.buffer("mask", height * mask_row, "uint8") if passing else None
-        y0, y1 = f.rows()
-        with loop("oy", y0, y1) as oy:
-            source, target = (ring_row(oy, n) * row for n in (variant.ring_in, variant.ring_out))
-            if passing:
-                with loop("i", 0, mask_row) as i:
-                    store(mask, oy * mask_row + i, T.uint8(0))
-            with loop("i", 0, row) as i:
-                value, tested = clamped(x[source + i])
-                store(y, target + i, value)
-                if passing:
-                    set_mask_bit(mask, oy * mask_row, i, tested, *passing)
-    reads = ((0, height, 1, 1, 0),)
-    return Kernel(f.func, overlaps=((0, 0, 0),), rows=height, reads=reads, inputs=1, outputs=2 if passing else 1)
+    return by_element(shapes, "float32", variant, clamped)
 
 
 def _requantise_gradient(op: relax.Call, g_y: relax.Var, bb: relax.BlockBuilder) -> list[relax.Expr]:
