@@ -59,7 +59,7 @@ class Node:
 
 
 class About(TypedDict):
-    """What a reader knows of any node, by the names of Node's fields."""
+    """The facts that a reader knows of any node, by the names of Node's fields."""
 
     at: str
     type: Type | None
@@ -73,7 +73,7 @@ class Var(Node):
 
 @dataclass(frozen=True, eq=False)
 class Constant(Node):
-    """value: any shape, dtype one of arrays.DTYPES. is_literal: written in decimal, so good for six digits only."""
+    """value: any shape, dtype one of read.arrays.DTYPES. is_literal: written in decimal, so good for six digits only."""
 
     value: np.ndarray
     is_literal: bool = False
@@ -89,8 +89,8 @@ class Call(Node):
     """op: an operator's name ("nn.conv2d"), or the Function, GlobalVar or other value that is called.
 
     attrs: the operator's attributes as plain Python: int, float, bool, str, None, lists of these, and dtype names
-    ("int8"; None for "as the input"). For an op of attrs.OPS every attribute is there, defaults filled in, with the
-    kind that attrs.OPS says; padding, strides and the like are lists as long as the file has them. For any other op:
+    ("int8"; None for "as the input"). For an operator with a record every attribute is there, defaults filled in, of
+    the kind that the record says; padding, strides and the like are lists as long as the file has them. For any other op:
     what the file has, unconverted."""
 
     op: str | Expr

@@ -10,7 +10,7 @@ from tests.tvm_ext.importers.relay import numpy_relay_qnn as qnn
 
 
 def run(module: ast.Module, inputs: dict[str, np.ndarray]) -> object:
-    """The value of @main: an array, or a tuple of values."""
+    """Return the value of @main: an array, or a tuple of values."""
     main = module.functions["main"]
     return _call(module, main, [inputs[p.name] for p in main.params], {})
 
@@ -21,7 +21,7 @@ def _call(module, function, args, outer):
 
 
 def _value(module, root, env):
-    """Post-order with an explicit stack; env holds values by node."""
+    """Evaluate in post-order with an explicit stack; env holds values by node."""
     stack = [root]
     while stack:
         node = stack[-1]

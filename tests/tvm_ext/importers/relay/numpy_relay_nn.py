@@ -9,13 +9,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def pads(padding):
-    """((top, bottom), (left, right))"""
+    """Return ((top, bottom), (left, right))."""
     p = padding * (4 // len(padding)) if len(padding) != 4 else padding
     return (p[0], p[2]), (p[1], p[3])
 
 
 def conv2d(x, w, *, strides, padding, dilation, groups, data_layout, kernel_layout, out_dtype=None, **_):
-    """Sums in float64, which holds every integer sum here exactly."""
+    """Sum in float64, which holds every integer sum here exactly."""
     dtype = np.dtype(out_dtype or x.dtype)
     x = x.astype(np.float64).transpose([data_layout.index(d) for d in "NCHW"])
     w = w.astype(np.float64).transpose([kernel_layout.index(d) for d in "OIHW"])
@@ -84,7 +84,7 @@ def pool(x, how, *, pool_size, strides, padding, dilation, layout, ceil_mode, co
 
 
 def divide(a, b, dtype=None):
-    """Of integers: truncated."""
+    """Divide; quotients of integers are truncated."""
     dtype = np.dtype(dtype or a.dtype)
     return (np.trunc(a / b) if dtype.kind in "iu" else a / b).astype(dtype)
 
@@ -160,7 +160,7 @@ def lrn(x, *, size, axis, bias, alpha, beta):
 
 
 def resize_linear(x, *, size, layout, **_):
-    """Half-pixel bilinear, clamped at the borders."""
+    """Interpolate bilinearly between half pixels, clamped at the borders."""
     for axis, m in zip((layout.index("H"), layout.index("W")), size, strict=True):
         n = x.shape[axis]
         place = (np.arange(m) + 0.5) * n / m - 0.5
@@ -172,7 +172,7 @@ def resize_linear(x, *, size, layout, **_):
 
 
 def reshape(x, *, newshape, **_):
-    """-2 and below by hand; 0 keeps."""
+    """Work out codes of -2 and below by hand; 0 keeps a dimension."""
     out, left, codes = [], list(x.shape), list(newshape)
     while codes:
         code = codes.pop(0)

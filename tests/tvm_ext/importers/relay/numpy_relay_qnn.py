@@ -11,14 +11,14 @@ from tests.tvm_ext.importers.relay import numpy_relay_nn as nn
 
 
 def fixed(ratio: float) -> tuple[int, int]:
-    """(m, shift) with ratio ~ m * 2**(shift - 31), 2**30 <= m < 2**31."""
+    """Return (m, shift) with ratio ~ m * 2**(shift - 31), 2**30 <= m < 2**31."""
     fraction, shift = math.frexp(ratio)
     m = math.floor(Fraction(fraction) * 2**31 + Fraction(1, 2))
     return (m >> 1, shift + 1) if m == 2**31 else (m, shift)
 
 
 def multiply_shift(x: int, m: int, shift: int, rounding: str) -> int:
-    """x * m * 2**(shift - 31), rounded as asked, in Python's unbounded integers."""
+    """Compute x * m * 2**(shift - 31), rounded as asked, in Python's unbounded integers."""
     over, under = x * m * 2 ** max(shift - 31, 0), 2 ** max(31 - shift, 0)
     if rounding == "TONEAREST" and over < 0:
         return -((-2 * over + under) // (2 * under))
@@ -48,20 +48,14 @@ def requantize(x, s_in, z_in, s_out, z_out, *, axis, rounding, compute_dtype, ou
 
 
 def quantize(x, scale, zero, *, out_dtype, axis):
-    if np.ndim(scale):
-        scale = nn.channelwise(scale, axis, x.ndim)
-    if np.ndim(zero):
-        zero = nn.channelwise(zero, axis, x.ndim)
+    scale, zero = (nn.channelwise(v, axis, x.ndim) if np.ndim(v) else v for v in (scale, zero))
     y = x / scale
     away = np.sign(y) * np.floor(np.abs(y.astype(np.float64)) + 0.5)
     return saturated(away + zero, out_dtype)
 
 
 def dequantize(x, scale, zero, *, out_dtype, axis):
-    if np.ndim(scale):
-        scale = nn.channelwise(scale, axis, x.ndim)
-    if np.ndim(zero):
-        zero = nn.channelwise(zero, axis, x.ndim)
+    scale, zero = (nn.channelwise(v, axis, x.ndim) if np.ndim(v) else v for v in (scale, zero))
     return ((x.astype(np.int32) - zero).astype(np.float32) * scale).astype(out_dtype)
 
 
@@ -74,7 +68,7 @@ def dense(x, w, z_x, z_w, s_x, s_w, *, units, out_dtype):
 
 
 def moved(x, s, z, s_out, z_out):
-    """To the output's scale and zero point, before clipping."""
+    """Requantise to the output's scale and zero point, before clipping."""
     return scaled(x.astype(np.int64) - z, ratio_of(s, s_out), -1, "UPWARD") + z_out
 
 

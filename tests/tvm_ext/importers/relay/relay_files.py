@@ -10,7 +10,7 @@ CODES = {"i": 0, "u": 1, "f": 2}
 
 
 def array_blob(value: np.ndarray, **fields: object) -> bytes:
-    """An array as TVM saves it; `fields` overrides code, bits, lanes, ndim, shape, nbytes."""
+    """Write an array as TVM saves it; `fields` overrides code, bits, lanes, ndim, shape, nbytes."""
     value = np.asarray(value)
     about = {"code": CODES[value.dtype.kind], "bits": value.itemsize * 8, "lanes": 1, "nbytes": value.nbytes}
     about |= {"shape": value.shape, "ndim": value.ndim} | fields
@@ -24,7 +24,7 @@ def array_blob(value: np.ndarray, **fields: object) -> bytes:
 
 
 def params_blob(values: dict[str, np.ndarray]) -> bytes:
-    """A parameter file."""
+    """Write a parameter file."""
     names = b"".join(struct.pack("<Q", len(n.encode())) + n.encode() for n in values)
     head = struct.pack("<QQQ", 0xF7E58D4F05049CB7, 0, len(values)) + names
     return head + struct.pack("<Q", len(values)) + b"".join(map(array_blob, values.values()))

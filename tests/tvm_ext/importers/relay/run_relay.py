@@ -1,4 +1,4 @@
-"""For the tests of the Relay importer: run a Relax module, draw inputs, compare two ASTs."""
+"""The tests of the Relay frontend run Relax modules, draw inputs and compare two ASTs with these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
 
 
 def execute(module: tvm.IRModule, inputs: dict[str, np.ndarray]) -> object:
-    """The result of "main", as arrays in tuples. inputs: by the file's names."""
+    """Return the result of "main", as arrays in tuples. inputs: by the file's names."""
     main, names = module["main"], module["main"].attrs["relay_names"]
     machine = relax.VirtualMachine(tvm.compile(module, "llvm"), tvm.cpu())
     return _arrays(machine["main"](*[tvm.runtime.tensor(np.asarray(inputs[names[p.name]])) for p in main.params]))
@@ -23,7 +23,7 @@ def _arrays(value: object) -> object:
 
 
 def inputs_of(module: ast.Module, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random values for the parameters of @main, small enough that no integer sum leaves int32."""
+    """Draw random values for the parameters of @main, small enough that no integer sum leaves int32."""
     rng = np.random.default_rng(seed)
     drawn = {}
     for p in module.functions["main"].params:
@@ -38,7 +38,7 @@ def inputs_of(module: ast.Module, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def assert_same(found: object, wanted: object, tolerance: float = 1e-5) -> None:
-    """Integers equal, floats close; tuples field by field."""
+    """Integers must be equal, floats close; tuples are compared field by field."""
     if isinstance(wanted, tuple):
         assert isinstance(found, tuple) and len(found) == len(wanted)
         for a, b in zip(found, wanted, strict=True):
@@ -53,17 +53,17 @@ def assert_same(found: object, wanted: object, tolerance: float = 1e-5) -> None:
 
 
 def main(body: str, params: str = "%x: Tensor[(2, 3), float32]") -> ast.Module:
-    """A module of one function, from its body."""
+    """Make a module of one function, from its body."""
     return parse(f"def @main({params}) {{ {body} }}", "test.relay")
 
 
 def result(module: ast.Module, **inputs: np.ndarray) -> object:
-    """What the Relax module that it becomes computes."""
+    """Compute what the Relax module computes that it becomes."""
     return execute(to_relax(module), inputs)
 
 
 def described(module: ast.Module, is_text: bool = False) -> dict[str, list]:
-    """Each function as lines that do not depend on places, spans and names of values: equal modules give equal ones.
+    """Describe each function in lines that do not depend on places, spans and names of values: equal modules give equal ones.
 
     is_text keeps six digits of a scalar, as text does."""
     return {name: _lines(f, is_text) for name, f in module.functions.items()}

@@ -32,7 +32,7 @@ def test_bools_are_bytes(code: int, bits: int) -> None:
 
 
 def test_parameter_files_come_back(data: Path) -> None:
-    """Ours, and one that TVM wrote, whose values are those of an npz beside it."""
+    """Ours come back, and one that TVM wrote, whose values are those of an npz beside it."""
     values = {"a": np.arange(6, dtype=np.int8).reshape(2, 3), "größe:0": np.array(1.5, np.float32)}
     found = from_params(params_blob(values), "p")
     assert list(found) == list(values) and all(np.array_equal(found[k], values[k]) for k in values)

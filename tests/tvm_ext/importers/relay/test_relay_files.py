@@ -44,7 +44,7 @@ def test_no_file_is_left_out(data: Path) -> None:
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_text_equals_json(data: Path, name: str) -> None:
-    """The same graph, with the same sharing, attributes and types; constants but scalars bit for bit."""
+    """Both give the same graph, with the same sharing, attributes and types; constants but scalars bit for bit."""
     text, saved = (read(data / f"relay/tvm/{name}.{end}") for end in ("relay", "json"))
     assert described(text, is_text=True) == described(saved, is_text=True)
     assert sum(len(f) for f in described(text).values()) > 3
@@ -63,7 +63,7 @@ def test_what_people_wrote(data: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [p for p in PAIRS if p.startswith(("syntax", "lenet_fp32_t"))])
 def test_what_tvm_wrote(data: Path, name: str) -> None:
-    """From text; the JSON gives an equal module."""
+    """Text is run; the JSON gives an equal module."""
     module = read(data / f"relay/tvm/{name}.relay")
     inputs = inputs_of(module)
     with np.errstate(over="ignore"):

@@ -19,7 +19,7 @@ KINDS = r"\b(?:float32|int32|int8|uint8|bool|int64|float16)\b"
 
 
 def mutated(content: str, rng: random.Random) -> str:
-    """One to three edits: cut, drop, insert, repeat, another number, another dtype, two names swapped."""
+    """Make one to three edits: cut, drop, insert, repeat, another number, another dtype, two names swapped."""
     for _ in range(rng.choice((1, 1, 2, 3))):
         content = content or " "
         at = rng.randrange(len(content))
@@ -53,7 +53,7 @@ def _replaced(content: str, pattern: str, values: tuple | list, rng: random.Rand
 @pytest.mark.parametrize("end", ["relay", "json"])
 @pytest.mark.parametrize("name", FILES)
 def test_broken_files_raise_model_errors_alone(data: Path, name: str, end: str) -> None:
-    """Seven of each file; some must be refused, and what is read must convert or be refused."""
+    """Seven of each file are read; some must be refused, and what is read must convert or be refused."""
     content = (data / f"relay/tvm/{name}.{end}").read_text()
     rng, refused = random.Random(f"{name}.{end}"), []
     for _ in range(7):

@@ -21,7 +21,7 @@ def test_each_operator_has_one_record() -> None:
 
 
 def keywords(function: Callable) -> set[str] | None:
-    """The attributes that a conversion or a rule takes by name; None where it takes any."""
+    """Return the attributes that a conversion or a rule takes by name; None where it takes any."""
     names: set[str] = set()
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:

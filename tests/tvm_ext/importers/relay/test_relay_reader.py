@@ -163,7 +163,7 @@ def test_truncated_and_oversized_libraries(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_links_out_of_a_library_are_not_followed(tmp_path: Path) -> None:
-    """Neither in a folder nor in a tar."""
+    """This holds in a folder and in a tar."""
     folder = tmp_path / "lib"
     (folder / "src").mkdir(parents=True)
     (folder / "metadata.json").write_text(META)

@@ -121,7 +121,7 @@ def test_a_module_without_main_is_refused() -> None:
 
 
 def test_inlining_that_multiplies_is_bounded() -> None:
-    """Forty functions, each of which calls the one before twice."""
+    """Each of forty functions calls the one before twice."""
     text = "def @f0(%x: float32) { exp(%x) }\n"
     text += "".join(f"def @f{i}(%x: float32) {{ add(@f{i - 1}(%x), @f{i - 1}(%x)) }}\n" for i in range(1, 40))
     module = parse(text + "def @main(%x: float32) { @f38(%x) }", "t")

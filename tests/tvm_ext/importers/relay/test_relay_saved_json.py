@@ -17,7 +17,7 @@ from tests.tvm_ext.importers.relay.run_relay import described
 
 @pytest.fixture(scope="module")
 def graph(request: pytest.FixtureRequest) -> Callable[[str], dict]:
-    """graph(name): a fresh copy of a saved graph of the data folder."""
+    """graph(name) gives a fresh copy of a saved graph of the data folder."""
     folder: Path = request.getfixturevalue("data") / "relay/tvm/syntax"
     loaded: dict[str, dict] = {}
 
@@ -29,7 +29,7 @@ def graph(request: pytest.FixtureRequest) -> Callable[[str], dict]:
 
 
 def of_kind(data: dict, kind: str) -> int:
-    """The first node of a kind."""
+    """Return the first node of a kind."""
     return next(i for i, n in enumerate(data["nodes"]) if n["type_key"] == kind)
 
 
@@ -72,7 +72,7 @@ def test_open_dimensions_and_unknown_operators(graph) -> None:
 
 
 def node(kind: str, **attrs: object) -> Callable[[dict], None]:
-    """Sets attributes of the first node of a kind; None removes one."""
+    """Set attributes of the first node of a kind; None removes one."""
 
     def change(data: dict) -> None:
         found = data["nodes"][of_kind(data, kind)]["attrs"]
@@ -100,7 +100,7 @@ def cyclic_call(data: dict) -> None:
 
 
 def wide_type(data: dict) -> None:
-    """Forty tuple types of two of the one before: 2**40 tensors on paper."""
+    """Make forty tuple types of two of the one before: 2**40 tensors on paper."""
     nodes = data["nodes"]
     at, inner = of_kind(data, "TupleType"), of_kind(data, "relay.TensorType")
     for _ in range(40):

@@ -47,7 +47,7 @@ BATCH_MATMUL = {"out_dtype": DTYPE, "transpose_a": NO, "transpose_b": NO}
 
 
 class ConvAttributes(TypedDict):
-    """The values of the attributes CONV."""
+    """The attributes CONV have these types."""
 
     strides: list[int]
     padding: list[int]
@@ -62,6 +62,8 @@ class ConvAttributes(TypedDict):
 
 
 class ConvTransposeAttributes(ConvAttributes):
+    """The attributes CONV_TRANSPOSE have these types."""
+
     output_padding: list[int]
 
 

@@ -18,7 +18,7 @@ LRN = {"size": integer(5), "axis": integer(1), "bias": real(2.0), "alpha": real(
 
 
 class NormAttributes(TypedDict):
-    """The values of the attributes NORM."""
+    """The attributes NORM have these types."""
 
     axis: int
     epsilon: float

@@ -42,7 +42,7 @@ ADAPTIVE = {"output_size": reference("list", []), "layout": string("NCHW"), "out
 
 
 class PoolAttributes(TypedDict):
-    """The values of the attributes POOL."""
+    """The attributes POOL have these types."""
 
     pool_size: list[int]
     strides: list[int]

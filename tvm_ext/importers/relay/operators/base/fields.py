@@ -71,7 +71,7 @@ def reference(kind: Kind, default: object = REQUIRED) -> Field:
 
 
 def listed(*default: int) -> Field:
-    """A list; without a default the file must give it."""
+    """Make a field of a list; without a default the file must give it."""
     return reference("list", list(default) or REQUIRED)
 
 

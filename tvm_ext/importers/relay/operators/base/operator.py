@@ -42,7 +42,7 @@ class Operator:
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """What to_relax takes."""
+        """Return the signature of to_relax, which a call must fit."""
         return inspect.signature(self.to_relax)
 
     def complete(self, given: Mapping[str, object], where: str) -> dict[str, object]:
