@@ -24,16 +24,11 @@ LONG_FILES = {
     "mcutrain/report/text.py",
     "tvm_ext/importers/base/network.py",
     "tvm_ext/importers/relax/ops.py",
-    "tvm_ext/importers/relay/integer/ops.py",
-    "tvm_ext/importers/relay/read/text_expressions.py",
-    "tvm_ext/importers/relay/read/text_types.py",
-    "tvm_ext/importers/relay/real/evaluate.py",
 }
 CIRCLES = {
     "mcutrain.tvm_ext.importers.base.heads",
     "mcutrain.tvm_ext.importers.graph.context",
     "mcutrain.tvm_ext.importers.relax.load",
-    "mcutrain.tvm_ext.importers.relay.integer.network",
 }
 
 

@@ -73,7 +73,7 @@ class Var(Node):
 
 @dataclass(frozen=True, eq=False)
 class Constant(Node):
-    """value: any shape, dtype one of read.arrays.DTYPES. is_literal: written in decimal, so good for six digits only."""
+    """value: any shape, dtype one of read.arrays.DTYPES. is_literal: written in decimal, good for six digits only."""
 
     value: np.ndarray
     is_literal: bool = False
@@ -90,8 +90,8 @@ class Call(Node):
 
     attrs: the operator's attributes as plain Python: int, float, bool, str, None, lists of these, and dtype names
     ("int8"; None for "as the input"). For an operator with a record every attribute is there, defaults filled in, of
-    the kind that the record says; padding, strides and the like are lists as long as the file has them. For any other op:
-    what the file has, unconverted."""
+    the kind that the record says; padding, strides and the like are lists as long as the file has them. For any other
+    operator: what the file has, unconverted."""
 
     op: str | Expr
     args: tuple[Expr, ...]

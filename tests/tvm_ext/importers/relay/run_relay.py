@@ -63,9 +63,9 @@ def result(module: ast.Module, **inputs: np.ndarray) -> object:
 
 
 def described(module: ast.Module, is_text: bool = False) -> dict[str, list]:
-    """Describe each function in lines that do not depend on places, spans and names of values: equal modules give equal ones.
+    """Describe each function in lines that do not depend on places, spans and names of values.
 
-    is_text keeps six digits of a scalar, as text does."""
+    Equal modules give equal ones. is_text keeps six digits of a scalar, as text does."""
     return {name: _lines(f, is_text) for name, f in module.functions.items()}
 
 

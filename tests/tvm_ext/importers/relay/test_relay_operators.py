@@ -1,23 +1,15 @@
-"""The records of operators: one a name, and what each takes is what its attributes say."""
+"""The records of operators: what each takes is what its attributes say."""
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from mcutrain.tvm_ext.importers.relay.operators import table
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
-
-RECORDS = [operator for family in table._FAMILIES for operator in family]
-
-
-def test_each_operator_has_one_record() -> None:
-    assert [name for name, count in Counter(o.name for o in RECORDS).items() if count > 1] == []
-    assert len(RECORDS) == len(table.OPERATORS) > 130
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
+from mcutrain.tvm_ext.importers.relay.operators.table import OPERATORS
 
 
 def keywords(function: Callable) -> set[str] | None:
@@ -34,9 +26,9 @@ def keywords(function: Callable) -> set[str] | None:
     return names
 
 
-@pytest.mark.parametrize("operator", RECORDS, ids=lambda o: o.name)
-def test_attributes_are_what_the_functions_take(operator: Operator) -> None:
-    for function in (operator.to_relax, operator.to_dialect):
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=lambda o: o.name)
+def test_attributes_are_what_the_functions_take(operator: RelayOperator) -> None:
+    for function in (operator.to_relax, operator.read):
         taken = keywords(function) if function else None
         optional = {"units"} if operator.name == "nn.batch_matmul" else {"axis"} if operator.name == "add" else set()
         assert taken is None or taken - optional == set(operator.attributes)

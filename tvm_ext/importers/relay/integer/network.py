@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.heads import Head, finish
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.operators import handlers, ways_out
 from mcutrain.tvm_ext.importers.base.walk import walk
 from mcutrain.tvm_ext.importers.relay.ast import (
     Call,
@@ -64,8 +66,7 @@ def build(
         raise ModelError(
             f"{where}: no integer network that can be read ({_what(error)}); save the model anew"
         ) from None
-    rules = {op: _bound(operator.to_dialect, reader) for op, operator in OPERATORS.items() if operator.to_dialect}
-    walk(steps, reader.values, rules, where)
+    walk(steps, reader.values, handlers(OPERATORS, partial(_bound, reader)), where, ways_out(OPERATORS))
     try:
         output = reader.result(function.body)
         final = Head(head, classes, loss or _loss(function.body), logits == "raw")
@@ -127,7 +128,7 @@ def _name(call: Call) -> str:
     return call.name or str(call.op).split(".")[-1]
 
 
-def _bound(rule: Rule, reader: Reader) -> Callable[[_Step], list[Known]]:
+def _bound(reader: Reader, rule: Rule) -> Callable[[_Step], list[Known]]:
     """Return the rule as `walk` takes it. A file can give an operator any attributes and any number of operands."""
 
     def run(step: _Step) -> list[Known]:

@@ -15,7 +15,7 @@ from mcutrain.tvm_ext.importers.relay.operators.arithmetic import same, unary
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import integer, real
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, Wide, quantisation_of
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, is_integer
 
 
@@ -79,13 +79,13 @@ def take_off(reader: Reader, name: str, call: Call, **_: object) -> Known:
 
 
 OPERATORS = (
-    Operator("clip", clip, clip_int8, {"a_min": real(), "a_max": real()}),
-    Operator("nn.relu", unary(op.nn.relu), relu_int8),
-    Operator("nn.leaky_relu", leaky_relu, attributes={"alpha": real(0.25)}),
-    Operator("nn.prelu", prelu, attributes={"axis": integer(1)}),
-    Operator("sigmoid", unary(op.sigmoid), take_off),
-    Operator("tanh", unary(op.tanh)),
-    Operator("nn.softmax", softmax, take_off, {"axis": integer(-1)}),
-    Operator("nn.log_softmax", log_softmax, attributes={"axis": integer(-1)}),
-    Operator("nn.dropout", dropout, same, {"rate": real(0.5)}),
+    RelayOperator("clip", clip_int8, to_relax=clip, attributes={"a_min": real(), "a_max": real()}),
+    RelayOperator("nn.relu", relu_int8, to_relax=unary(op.nn.relu)),
+    RelayOperator("nn.leaky_relu", to_relax=leaky_relu, attributes={"alpha": real(0.25)}),
+    RelayOperator("nn.prelu", to_relax=prelu, attributes={"axis": integer(1)}),
+    RelayOperator("sigmoid", take_off, to_relax=unary(op.sigmoid)),
+    RelayOperator("tanh", to_relax=unary(op.tanh)),
+    RelayOperator("nn.softmax", take_off, to_relax=softmax, attributes={"axis": integer(-1)}),
+    RelayOperator("nn.log_softmax", to_relax=log_softmax, attributes={"axis": integer(-1)}),
+    RelayOperator("nn.dropout", same, to_relax=dropout, attributes={"rate": real(0.5)}),
 )

@@ -14,7 +14,7 @@ from mcutrain.tvm_ext.importers.relay.ast import Call, Constant
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import DTYPE_GIVEN, integer
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, Wide
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, shape_of
 
 
@@ -112,16 +112,16 @@ _BINARY = (
 # Integer division and mod truncate toward zero in Relay, and Relax's divide and mod do, too.
 _DIVISIONS = "divide mod floor_divide floor_mod"
 OPERATORS = (
-    *(Operator(name, unary(getattr(op, name))) for name in _UNARY.split()),
-    *(Operator(name, binary(getattr(op, name))) for name in _BINARY.split()),
-    *(Operator(name, binary(getattr(op, name)), divides=True) for name in _DIVISIONS.split()),
-    Operator("add", binary(op.add), add_bias),
-    Operator("nn.bias_add", bias_add, add_bias, {"axis": integer(1)}),
-    Operator("negative", negative),
-    Operator("round", round_half_away),
-    Operator("cast", cast, cast_int8, {"dtype": DTYPE_GIVEN}),
-    Operator("cast_like", cast_like),
-    Operator("where", where),
-    Operator("copy", identity),
-    Operator("annotation.stop_fusion", identity, same),
+    *(RelayOperator(name, to_relax=unary(getattr(op, name))) for name in _UNARY.split()),
+    *(RelayOperator(name, to_relax=binary(getattr(op, name))) for name in _BINARY.split()),
+    *(RelayOperator(name, to_relax=binary(getattr(op, name)), divides=True) for name in _DIVISIONS.split()),
+    RelayOperator("add", add_bias, to_relax=binary(op.add)),
+    RelayOperator("nn.bias_add", add_bias, to_relax=bias_add, attributes={"axis": integer(1)}),
+    RelayOperator("negative", to_relax=negative),
+    RelayOperator("round", to_relax=round_half_away),
+    RelayOperator("cast", cast_int8, to_relax=cast, attributes={"dtype": DTYPE_GIVEN}),
+    RelayOperator("cast_like", to_relax=cast_like),
+    RelayOperator("where", to_relax=where),
+    RelayOperator("copy", to_relax=identity),
+    RelayOperator("annotation.stop_fusion", same, to_relax=identity),
 )

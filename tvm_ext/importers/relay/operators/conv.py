@@ -20,7 +20,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
     reference,
     string,
 )
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, shape_of
 
 DATA_LAYOUTS = ("NCHW", "NHWC")
@@ -169,9 +169,9 @@ def _swapped(c: Context, x: Tensor) -> Tensor:
 
 
 OPERATORS = (
-    Operator("nn.conv2d", conv2d, attributes=CONV),
-    Operator("nn.conv2d_transpose", conv2d_transpose, attributes=CONV_TRANSPOSE),
-    Operator("nn.dense", dense, attributes=DENSE),
-    Operator("nn.matmul", matmul, attributes=DENSE | BATCH_MATMUL),
-    Operator("nn.batch_matmul", matmul, attributes=BATCH_MATMUL),
+    RelayOperator("nn.conv2d", to_relax=conv2d, attributes=CONV),
+    RelayOperator("nn.conv2d_transpose", to_relax=conv2d_transpose, attributes=CONV_TRANSPOSE),
+    RelayOperator("nn.dense", to_relax=dense, attributes=DENSE),
+    RelayOperator("nn.matmul", to_relax=matmul, attributes=DENSE | BATCH_MATMUL),
+    RelayOperator("nn.batch_matmul", to_relax=matmul, attributes=BATCH_MATMUL),
 )

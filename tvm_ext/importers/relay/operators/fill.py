@@ -17,7 +17,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
     integer,
     reference,
 )
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, shape_of
 
 
@@ -71,11 +71,11 @@ INIT = {"shape": LIST_OR_NONE, "dtype": DTYPE}
 _ANY = reference("any", None)
 ARANGE = {"start": _ANY, "stop": _ANY, "step": _ANY, "dtype": DTYPE_GIVEN}
 OPERATORS = (
-    Operator("full", full, attributes=INIT),
-    Operator("zeros", _filled(0), attributes=INIT),
-    Operator("ones", _filled(1), attributes=INIT),
-    Operator("broadcast_to", broadcast_to, attributes=INIT),
-    Operator("broadcast_to_like", broadcast_to_like),
-    Operator("arange", arange, attributes=ARANGE),
-    Operator("one_hot", one_hot, attributes={"depth": integer(1), "axis": integer(-1), "dtype": DTYPE}),
+    RelayOperator("full", to_relax=full, attributes=INIT),
+    RelayOperator("zeros", to_relax=_filled(0), attributes=INIT),
+    RelayOperator("ones", to_relax=_filled(1), attributes=INIT),
+    RelayOperator("broadcast_to", to_relax=broadcast_to, attributes=INIT),
+    RelayOperator("broadcast_to_like", to_relax=broadcast_to_like),
+    RelayOperator("arange", to_relax=arange, attributes=ARANGE),
+    RelayOperator("one_hot", to_relax=one_hot, attributes={"depth": integer(1), "axis": integer(-1), "dtype": DTYPE}),
 )

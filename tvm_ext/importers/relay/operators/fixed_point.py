@@ -12,7 +12,7 @@ from tvm.relax import op
 from mcutrain.tvm_ext.importers.relay.operators.activation import clip
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import integer
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, Value, constant, dtype_of, shape_of
 
 INTEGERS = ("int8", "uint8", "int16", "int32")
@@ -111,5 +111,7 @@ def fixed_point_multiply(c: Context, x: Tensor, *, multiplier: int, shift: int) 
 
 
 OPERATORS = (
-    Operator("fixed_point_multiply", fixed_point_multiply, attributes={"multiplier": integer(), "shift": integer()}),
+    RelayOperator(
+        "fixed_point_multiply", to_relax=fixed_point_multiply, attributes={"multiplier": integer(), "shift": integer()}
+    ),
 )

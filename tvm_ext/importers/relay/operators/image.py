@@ -20,7 +20,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
     reference,
     string,
 )
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, shape_of
 from mcutrain.tvm_ext.importers.relay.operators.pool import spatial_axes
 
@@ -167,9 +167,11 @@ def _axes(c: Context, layout: str) -> list[tuple[str, int]]:
 
 
 OPERATORS = (
-    Operator("image.resize2d", resize2d, attributes=RESIZE),
-    Operator("nn.upsampling", upsampling, attributes=UPSAMPLING),
-    Operator("nn.space_to_depth", _subpixel(is_to_depth=True), attributes=SUBPIXEL),
-    Operator("nn.depth_to_space", _subpixel(is_to_depth=False), attributes=SUBPIXEL),
-    Operator("layout_transform", layout_transform, attributes={"src_layout": string(), "dst_layout": string()}),
+    RelayOperator("image.resize2d", to_relax=resize2d, attributes=RESIZE),
+    RelayOperator("nn.upsampling", to_relax=upsampling, attributes=UPSAMPLING),
+    RelayOperator("nn.space_to_depth", to_relax=_subpixel(is_to_depth=True), attributes=SUBPIXEL),
+    RelayOperator("nn.depth_to_space", to_relax=_subpixel(is_to_depth=False), attributes=SUBPIXEL),
+    RelayOperator(
+        "layout_transform", to_relax=layout_transform, attributes={"src_layout": string(), "dst_layout": string()}
+    ),
 )

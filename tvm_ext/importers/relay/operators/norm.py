@@ -9,7 +9,7 @@ from tvm.relax import op
 
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import LIST_OR_NONE, YES, integer, real
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, shape_of
 from mcutrain.tvm_ext.importers.relay.operators.reduce import axes_of
 
@@ -78,10 +78,10 @@ def lrn(c: Context, x: Tensor, *, size: int, axis: int, bias: float, alpha: floa
 
 
 OPERATORS = (
-    Operator("nn.batch_norm", batch_norm, attributes=NORM),
-    Operator("nn.instance_norm", instance_norm, attributes=NORM),
-    Operator("nn.layer_norm", layer_norm, attributes=NORM | {"axis": integer(-1)}),
-    Operator("nn.group_norm", group_norm, attributes=NORM | {"num_groups": integer(0)}),
-    Operator("nn.lrn", lrn, attributes=LRN),
-    Operator("nn.l2_normalize", l2_normalize, attributes={"eps": real(), "axis": LIST_OR_NONE}),
+    RelayOperator("nn.batch_norm", to_relax=batch_norm, attributes=NORM),
+    RelayOperator("nn.instance_norm", to_relax=instance_norm, attributes=NORM),
+    RelayOperator("nn.layer_norm", to_relax=layer_norm, attributes=NORM | {"axis": integer(-1)}),
+    RelayOperator("nn.group_norm", to_relax=group_norm, attributes=NORM | {"num_groups": integer(0)}),
+    RelayOperator("nn.lrn", to_relax=lrn, attributes=LRN),
+    RelayOperator("nn.l2_normalize", to_relax=l2_normalize, attributes={"eps": real(), "axis": LIST_OR_NONE}),
 )

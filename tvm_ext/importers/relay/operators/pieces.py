@@ -20,7 +20,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
     reference,
 )
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, quantisation_of, scalar
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, Value, constant, shape_of
 from mcutrain.tvm_ext.importers.relay.operators.fill import dimensions
 
@@ -139,13 +139,15 @@ STRIDED_SLICE = {
 }
 TAKE = {"batch_dims": reference("int", 0), "axis": INT_OR_NONE, "mode": reference("string", "clip")}
 OPERATORS = (
-    Operator("concatenate", concatenate, attributes={"axis": integer(0)}, takes_tuples=True),
-    Operator("stack", stack, attributes={"axis": reference("int", 0)}, takes_tuples=True),
-    Operator("split", split, attributes={"indices_or_sections": reference("any"), "axis": integer(0)}),
-    Operator("strided_slice", strided_slice, attributes=STRIDED_SLICE),
-    Operator("take", take, attributes=TAKE),
-    Operator("tile", tile, attributes={"reps": LISTED}),
-    Operator("repeat", repeat, attributes={"repeats": reference("int"), "axis": INT_OR_NONE}),
-    Operator("reverse", reverse, attributes={"axis": reference("int")}),
-    Operator("nn.pad", pad, pad_int8, {"pad_width": LISTED, "pad_mode": reference("string", "constant")}),
+    RelayOperator("concatenate", to_relax=concatenate, attributes={"axis": integer(0)}, takes_tuples=True),
+    RelayOperator("stack", to_relax=stack, attributes={"axis": reference("int", 0)}, takes_tuples=True),
+    RelayOperator("split", to_relax=split, attributes={"indices_or_sections": reference("any"), "axis": integer(0)}),
+    RelayOperator("strided_slice", to_relax=strided_slice, attributes=STRIDED_SLICE),
+    RelayOperator("take", to_relax=take, attributes=TAKE),
+    RelayOperator("tile", to_relax=tile, attributes={"reps": LISTED}),
+    RelayOperator("repeat", to_relax=repeat, attributes={"repeats": reference("int"), "axis": INT_OR_NONE}),
+    RelayOperator("reverse", to_relax=reverse, attributes={"axis": reference("int")}),
+    RelayOperator(
+        "nn.pad", pad_int8, to_relax=pad, attributes={"pad_width": LISTED, "pad_mode": reference("string", "constant")}
+    ),
 )

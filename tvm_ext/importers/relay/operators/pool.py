@@ -22,7 +22,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
     string,
 )
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Wide
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, is_integer, shape_of
 from mcutrain.tvm_ext.importers.relay.operators.conv import check_layouts
 from mcutrain.tvm_ext.importers.relay.operators.reduce import mean_over
@@ -158,10 +158,10 @@ def _window_of(a: PoolAttributes) -> Window:
 
 
 OPERATORS = (
-    Operator("nn.max_pool2d", max_pool2d, maximum, POOL),
-    Operator("nn.avg_pool2d", avg_pool2d, average, POOL | {"count_include_pad": NO}),
-    Operator("nn.global_avg_pool2d", global_avg_pool2d, global_average, GLOBAL),
-    Operator("nn.global_max_pool2d", global_max_pool2d, attributes=GLOBAL),
-    Operator("nn.adaptive_avg_pool2d", adaptive_avg_pool2d, attributes=ADAPTIVE),
-    Operator("nn.adaptive_max_pool2d", _adaptive(_largest), attributes=ADAPTIVE),
+    RelayOperator("nn.max_pool2d", maximum, to_relax=max_pool2d, attributes=POOL),
+    RelayOperator("nn.avg_pool2d", average, to_relax=avg_pool2d, attributes=POOL | {"count_include_pad": NO}),
+    RelayOperator("nn.global_avg_pool2d", global_average, to_relax=global_avg_pool2d, attributes=GLOBAL),
+    RelayOperator("nn.global_max_pool2d", to_relax=global_max_pool2d, attributes=GLOBAL),
+    RelayOperator("nn.adaptive_avg_pool2d", to_relax=adaptive_avg_pool2d, attributes=ADAPTIVE),
+    RelayOperator("nn.adaptive_max_pool2d", to_relax=_adaptive(_largest), attributes=ADAPTIVE),
 )

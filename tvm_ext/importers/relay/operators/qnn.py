@@ -27,7 +27,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import (
     expect_same,
     quantisation_at,
 )
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, Value, constant, dtype_of, shape_of
 from mcutrain.tvm_ext.importers.relay.operators.fixed_point import centred, rescaled, saturated, scales_of, zero_of
 
@@ -196,11 +196,15 @@ _REQUANTIZE = {
     "out_dtype": DTYPE_GIVEN,
 }
 OPERATORS = (
-    Operator("qnn.quantize", quantize, quantize_int8, _QUANTIZE, input_quantisation=(1, 2)),
-    Operator("qnn.dequantize", dequantize, dequantize_int8, _DEQUANTIZE),
-    Operator("qnn.requantize", requantize, requantize_int8, _REQUANTIZE, input_quantisation=(1, 2)),
-    Operator("qnn.add", _sum_like(op.add, 1), add_int8, _BINARY),
-    Operator("qnn.subtract", _sum_like(op.subtract, -1), attributes=_BINARY),
-    Operator("qnn.mul", multiply, attributes=_BINARY),
-    Operator("qnn.concatenate", concatenate, concatenate_int8, {"axis": integer(0)}, takes_tuples=True),
+    RelayOperator("qnn.quantize", quantize_int8, to_relax=quantize, attributes=_QUANTIZE, input_quantisation=(1, 2)),
+    RelayOperator("qnn.dequantize", dequantize_int8, to_relax=dequantize, attributes=_DEQUANTIZE),
+    RelayOperator(
+        "qnn.requantize", requantize_int8, to_relax=requantize, attributes=_REQUANTIZE, input_quantisation=(1, 2)
+    ),
+    RelayOperator("qnn.add", add_int8, to_relax=_sum_like(op.add, 1), attributes=_BINARY),
+    RelayOperator("qnn.subtract", to_relax=_sum_like(op.subtract, -1), attributes=_BINARY),
+    RelayOperator("qnn.mul", to_relax=multiply, attributes=_BINARY),
+    RelayOperator(
+        "qnn.concatenate", concatenate_int8, to_relax=concatenate, attributes={"axis": integer(0)}, takes_tuples=True
+    ),
 )

@@ -16,7 +16,7 @@ from mcutrain.tvm_ext.importers.relay.ast import Call
 from mcutrain.tvm_ext.importers.relay.operators import conv
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, array, quantisation_at
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, Value
 from mcutrain.tvm_ext.importers.relay.operators.fixed_point import centred, zero_of
 
@@ -101,6 +101,10 @@ def _sums(
 
 
 OPERATORS = (
-    Operator("qnn.conv2d", conv2d, conv2d_int8, conv.CONV, input_quantisation=(4, 2), has_weight=True),
-    Operator("qnn.dense", dense, dense_int8, conv.DENSE, input_quantisation=(4, 2), has_weight=True),
+    RelayOperator(
+        "qnn.conv2d", conv2d_int8, to_relax=conv2d, attributes=conv.CONV, input_quantisation=(4, 2), has_weight=True
+    ),
+    RelayOperator(
+        "qnn.dense", dense_int8, to_relax=dense, attributes=conv.DENSE, input_quantisation=(4, 2), has_weight=True
+    ),
 )

@@ -9,7 +9,7 @@ from tvm.relax import op
 
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import LIST_OR_NONE, NO
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, is_integer, shape_of
 
 
@@ -100,16 +100,16 @@ def cross_entropy(c: Context, x: Tensor, y: Tensor) -> relax.Expr:
 REDUCE = {"axis": LIST_OR_NONE, "keepdims": NO, "exclude": NO}
 ARG_REDUCE = REDUCE | {"select_last_index": NO}
 OPERATORS = (
-    Operator("sum", _reduction(op.sum), attributes=REDUCE),
-    Operator("max", _reduction(op.max), attributes=REDUCE),
-    Operator("min", _reduction(op.min), attributes=REDUCE),
-    Operator("prod", _reduction(op.prod), attributes=REDUCE),
-    Operator("mean", mean, attributes=REDUCE),
-    Operator("all", _truth(op.min), attributes=REDUCE),
-    Operator("any", _truth(op.max), attributes=REDUCE),
-    Operator("variance", variance, attributes=REDUCE | {"unbiased": NO}),
-    Operator("argmax", _arg(op.argmax), attributes=ARG_REDUCE),
-    Operator("argmin", _arg(op.argmin), attributes=ARG_REDUCE),
-    Operator("nn.cross_entropy_with_logits", cross_entropy_with_logits),
-    Operator("nn.cross_entropy", cross_entropy),
+    RelayOperator("sum", to_relax=_reduction(op.sum), attributes=REDUCE),
+    RelayOperator("max", to_relax=_reduction(op.max), attributes=REDUCE),
+    RelayOperator("min", to_relax=_reduction(op.min), attributes=REDUCE),
+    RelayOperator("prod", to_relax=_reduction(op.prod), attributes=REDUCE),
+    RelayOperator("mean", to_relax=mean, attributes=REDUCE),
+    RelayOperator("all", to_relax=_truth(op.min), attributes=REDUCE),
+    RelayOperator("any", to_relax=_truth(op.max), attributes=REDUCE),
+    RelayOperator("variance", to_relax=variance, attributes=REDUCE | {"unbiased": NO}),
+    RelayOperator("argmax", to_relax=_arg(op.argmax), attributes=ARG_REDUCE),
+    RelayOperator("argmin", to_relax=_arg(op.argmin), attributes=ARG_REDUCE),
+    RelayOperator("nn.cross_entropy_with_logits", to_relax=cross_entropy_with_logits),
+    RelayOperator("nn.cross_entropy", to_relax=cross_entropy),
 )

@@ -13,7 +13,7 @@ from mcutrain.tvm_ext.importers.relay.ast import LARGEST_DIM, Call, TensorType
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import LIST_OR_NONE, LISTED, NO, integer
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Wide
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, shape_of
 
 
@@ -110,10 +110,10 @@ def flatten(reader: Reader, name: str, call: Call, **_: object) -> Known:
 
 
 OPERATORS = (
-    Operator("reshape", reshape, to_vector, {"newshape": LISTED, "allowzero": NO}),
-    Operator("reshape_like", reshape_like),
-    Operator("nn.batch_flatten", batch_flatten, flatten),
-    Operator("squeeze", squeeze, flatten, {"axis": LIST_OR_NONE}),
-    Operator("transpose", transpose, attributes={"axes": LIST_OR_NONE}),
-    Operator("expand_dims", expand_dims, attributes={"axis": integer(), "num_newaxis": integer(1)}),
+    RelayOperator("reshape", to_vector, to_relax=reshape, attributes={"newshape": LISTED, "allowzero": NO}),
+    RelayOperator("reshape_like", to_relax=reshape_like),
+    RelayOperator("nn.batch_flatten", flatten, to_relax=batch_flatten),
+    RelayOperator("squeeze", flatten, to_relax=squeeze, attributes={"axis": LIST_OR_NONE}),
+    RelayOperator("transpose", to_relax=transpose, attributes={"axes": LIST_OR_NONE}),
+    RelayOperator("expand_dims", to_relax=expand_dims, attributes={"axis": integer(), "num_newaxis": integer(1)}),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mcutrain.tvm_ext.importers.base.operators import by_name
 from mcutrain.tvm_ext.importers.relay.operators import (
     activation,
     arithmetic,
@@ -17,9 +18,9 @@ from mcutrain.tvm_ext.importers.relay.operators import (
     reduce,
     reshape,
 )
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Operator, Refusal
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Refusal, RelayOperator
 
-_FAMILIES = (
+OPERATORS: dict[str, RelayOperator] = by_name(
     arithmetic.OPERATORS,
     activation.OPERATORS,
     conv.OPERATORS,
@@ -34,7 +35,6 @@ _FAMILIES = (
     qnn.OPERATORS,
     qnn_layers.OPERATORS,
 )
-OPERATORS: dict[str, Operator] = {operator.name: operator for family in _FAMILIES for operator in family}
 
 _AS_THE_FRONTEND = "(as the frontend gives it)"
 REFUSALS = (
@@ -61,5 +61,5 @@ def way_out(name: str) -> str:
 
 
 def complete(op: str, given: dict[str, object], where: str) -> dict[str, object]:
-    """Return the attributes of a call as Operator.complete does; those of an unknown operator as the file has them."""
+    """Return a call's attributes as RelayOperator.complete does; those of an unknown operator as the file has them."""
     return OPERATORS[op].complete(given, where) if op in OPERATORS else given

@@ -10,6 +10,7 @@ from functools import cached_property
 from tvm import relax
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.operators import Operator
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import REQUIRED, Field
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, Value
@@ -22,18 +23,16 @@ Rule = Callable[..., Known]
 IGNORED = frozenset({"auto_scheduler_rewritten_layout", "meta_schedule_original_shape", "weight_layout"})
 
 
-@dataclass(frozen=True)
-class Operator:
-    """name: as Relay spells it. to_relax: makes ordinary Relax of it, for floats and for any graph. to_dialect: adds
-    it to an integer network; None where it has no place in one. attributes: in the order in which TVM prints them.
+@dataclass(frozen=True, kw_only=True)
+class RelayOperator(Operator[Rule]):
+    """read: adds it to an integer network; None where it has no place in one. to_relax: makes ordinary Relax of it, for
+    floats and for any graph. attributes: in the order in which TVM prints them.
 
     input_quantisation: the operands that hold the scale and the zero point of operand 0, where that one can be the
     network's input. has_weight: operand 1 is a weight, whose name becomes the layer's. takes_tuples: a tuple can be
     an operand. divides: the last operand is a divisor."""
 
-    name: str
     to_relax: Conversion
-    to_dialect: Rule | None = None
     attributes: Mapping[str, Field] = field(default_factory=dict)
     input_quantisation: tuple[int, int] | None = None
     has_weight: bool = False
