@@ -113,7 +113,7 @@ def _device(tables: list[Figures], progress: Progress) -> list[Bar]:
     measured = {
         board: on_device.measure("mcunet-5fps", board, steps, progress) for board, steps in on_device.BOARDS.items()
     }
-    tables.append(on_device.comparison({(board, boards.get(board).core): m for board, m in measured.items()}))
+    tables.append(on_device.comparison({(board, boards.get(board).core.name): m for board, m in measured.items()}))
     return on_device.main_boards(measured) + on_device.other_builds(measured[on_device.MAIN], progress)
 
 

@@ -61,7 +61,7 @@ def adapt_digits() -> Path:
         out = mcutrain.compile(model, DIGITS_SCHEME, BOARD, DIGITS_BUDGET, OUT / "digits", progress=say).directory
     steps, tests = len(data.x_train), len(data.x_test)
     run, rates = course(data)
-    core = mcutrain.boards[BOARD].core
+    core = mcutrain.boards[BOARD].core.name
     console.print(f"{tests} inferences, {steps} training steps, {tests} inferences on the emulated {core}:")
     started = time.monotonic()
     with device_progress() as progress:

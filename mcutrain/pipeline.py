@@ -23,6 +23,7 @@ from mcutrain.report.build import plan_report
 from mcutrain.report.page import render_html
 from mcutrain.results import FIRMWARE_BYTES, Artifact, PlannedModel
 from mcutrain.targets import board as boards
+from mcutrain.targets.board import AnyBoard, Board
 from mcutrain.units import parse_bytes
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
@@ -41,7 +42,7 @@ def plan(
     scheme: str | Policy | None = None,
     budget: int | str = DEFAULT_BUDGET,
     *,
-    board: str | None = None,
+    board: AnyBoard | None = None,
     momentum: float = 0.0,
     accumulate: int = 1,
     seed: int = 1,
@@ -65,7 +66,7 @@ def plan(
 def compile(
     model: Model | Source,
     scheme: str | Policy | None = None,
-    board: str = "stm32f746",
+    board: AnyBoard = "stm32f746",
     budget: int | str | None = None,
     out: str | os.PathLike[str] = "out",
     *,
@@ -81,10 +82,11 @@ def compile(
 ) -> Artifact:
     """Plan, and write C11 sources in Model Library Format to the folder `out` (and `out`.tar beside it).
 
-    model, scheme: see plan(). board: a name of `boards`; without an FPU its forward pass is integers alone.
-    budget: bytes of SRAM for everything, or text such as "256KB"; by default the board's. out: made new, or an earlier
-    artifact, which is replaced. name: the C name of the model, by default its file's. table: the file of instruction
-    counts, made by `mcutrain tune`, by which variants of kernels are chosen; by default the installed one.
+    model, scheme: see plan(). board: a name of `boards`, a TOML file, or a Board; without an FPU its forward pass is
+    integers alone. budget: bytes of SRAM for everything, or text such as "256KB"; by default the board's. out: made
+    new, or an earlier artifact, which is replaced. name: the C name of the model, by default its file's. table: the
+    file of instruction counts, made by `mcutrain tune`, by which variants of kernels are chosen; by default the
+    installed one.
     momentum to recompute: see PlanOptions. progress: called with one line of text a stage.
     Raises what plan() raises, ModelError for a damaged table, and OutputError; then nothing was written."""
     options = PlanOptions(momentum, accumulate, seed, seconds, stream, recompute)
@@ -95,7 +97,7 @@ def lowered_step(
     model: Model,
     scheme: str | Policy | None = None,
     options: PlanOptions = DEFAULTS,
-    board: str | None = None,
+    board: AnyBoard | None = None,
     progress: Progress | None = None,
 ) -> Lowered:
     """The training step as kernel calls, not planned yet. The arguments are plan()'s. Raises PolicyError."""
@@ -104,7 +106,7 @@ def lowered_step(
     from mcutrain.tvm_ext.train.training import inference, train
 
     say = progress or _silent
-    if board is not None and not boards.get(board).has_fpu:
+    if board is not None and not boards.get(board).core.has_fpu:
         model = integer_forward(model)
     say("building the training graph")
     scheme = default(model.layers) if scheme is None else scheme
@@ -122,7 +124,7 @@ def planned_step(
     scheme: str | Policy | None,
     budget: int | str,
     options: PlanOptions = DEFAULTS,
-    board: str | None = None,
+    board: AnyBoard | None = None,
     progress: Progress | None = None,
 ) -> PlannedModel:
     """What plan() does, with its options as one value."""
@@ -141,7 +143,7 @@ def planned_step(
     again, found = _planned(graph, budget, forward, options, say)
     elapsed = time.monotonic() - started
     lowered = with_recomputed(lowered, again)
-    report = {**plan_report(lowered, found, budget, elapsed, again), "board": board}
+    report = {**plan_report(lowered, found, budget, elapsed, again), "board": boards.get(board).name if board else None}
     return PlannedModel(lowered, found, budget, report)
 
 
@@ -170,7 +172,7 @@ def _over_budget(budget: int, error: BudgetError) -> str:
 def compiled(
     model: Model,
     scheme: str | Policy | None,
-    board: str,
+    board: AnyBoard,
     budget: int | str | None,
     out: Path,
     options: PlanOptions = DEFAULTS,
@@ -188,23 +190,23 @@ def compiled(
     if name != c_name(name):
         raise ModelError(f"name '{name}' is not a C identifier; try '{c_name(name)}'")
     check_replaceable(out.absolute())  # before the long work, not behind it
-    counts = read_counts(target.core, None if table is None else Path(table))
-    planned = planned_step(model, scheme, target.sram_bytes if budget is None else budget, options, board, say)
+    counts = read_counts(target.core.counts, None if table is None else Path(table))
+    planned = planned_step(model, scheme, target.budget_bytes if budget is None else budget, options, target, say)
     lowered, widened = tuned(planned.lowered, counts, flash_allowance(planned.lowered, target.flash_bytes))
     report = {**planned.report, "name": name, "wide_weights": [asdict(one) for one in widened]}
     planned = replace(planned, lowered=lowered, report=report)
     say("writing C")
     source = emit(planned.lowered, planned.plan, name)
-    return Artifact(write_folder(out, _artifact_files(planned, source, name, board), with_tar=True), planned)
+    return Artifact(write_folder(out, _artifact_files(planned, source, name, target), with_tar=True), planned)
 
 
-def _artifact_files(planned: PlannedModel, source: CSource, name: str, board: str) -> dict[str, str | bytes]:
+def _artifact_files(planned: PlannedModel, source: CSource, name: str, board: Board) -> dict[str, str | bytes]:
     from mcutrain.tvm_ext.emit import mlf
 
     extra = {
-        "board": board,
+        "board": board.name,
         "budget_bytes": planned.budget,
-        "defines": list(boards.get(board).defines),
+        "defines": list(board.defines),
         "plan": {"height": planned.plan.height, "bound": planned.plan.bound, "status": planned.plan.status},
         "symbols": source.symbols,
     }
@@ -218,6 +220,7 @@ def _artifact_files(planned: PlannedModel, source: CSource, name: str, board: st
         f"parameters/{name}.params": mlf.parameters_bytes(planned.lowered),
         f"src/{name}.relax": mlf.relax_text(planned.lowered),
         **{f"runtime/{p.relative_to(RUNTIME)}": p.read_bytes() for p in runtime},
+        boards.FILE: board.to_toml(),
         PLAN: planner.csvfile.text(planned.plan, planner.planned_graph(step.graph, planned.plan)),
         REPORT_JSON: to_json(report),
         REPORT_HTML: render_html(report),

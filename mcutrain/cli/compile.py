@@ -71,7 +71,7 @@ def compile(
     Example: `mcutrain compile mcunet.pkl --scheme 49kb --budget 256KB --board stm32f746 -o out/`
     """
     target = boards.get(board)
-    limit = target.sram_bytes if budget is None else budget
+    limit = target.budget_bytes if budget is None else budget
     options = PlanOptions(momentum, accumulate, seed, seconds, stream, recompute)
     read = partial(load, model, classes=classes, head=head, logits=logits, loss=loss, params=params, softmax=softmax)
     with refusing(read, scheme, limit, input_size, options, as_json), working(as_json) as say:

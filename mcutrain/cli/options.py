@@ -20,7 +20,7 @@ Scheme = Annotated[
         show_default=False,
     ),
 ]
-Board = Annotated[str, typer.Option(help="Target; `mcutrain boards` lists them.")]
+Board = Annotated[str, typer.Option(help="Target: a name that `mcutrain boards` lists, or a TOML file.")]
 CountTable = Annotated[
     Path | None,
     typer.Option(

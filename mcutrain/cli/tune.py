@@ -50,7 +50,7 @@ def tune(
     from mcutrain.firmware.measure_variants import tune as run
     from mcutrain.tvm_ext.lower.variants import TUNED, WORTH
 
-    core = boards.get(board).core
+    core = boards.get(board).core.name
     with working(as_json) as say:
         say("reading the model")
         network = load(model, input_size, classes, head, logits, loss=loss, params=params)

@@ -45,8 +45,9 @@ class Results:
     """What one run handed back. Logits are uint8 [n, logits_bytes], to be viewed as the model's type.
 
     state: the bytes of each segment after the last step. Instructions are those of the emulated core, not cycles,
-    counted around the model's call in steps of 40; *_op_instructions, one for each op of the last inference and of the
-    last step, are zeros unless the firmware was built with MCU_PROFILE. stack_peak: bytes, measured by painting."""
+    counted around the model's call in steps of the timer; *_op_instructions, one for each op of the last inference and
+    of the last step, are zeros unless the firmware was built with MCU_PROFILE. stack_peak: bytes, measured by painting.
+    """
 
     infer_logits: np.ndarray
     infer_instructions: np.ndarray  # uint64 [n_infer]
@@ -152,7 +153,7 @@ def run(
     plugin: a plugin of QEMU and its arguments; with one, the timer's counts mean nothing.
     Raises DeviceError with the firmware's own line after a fault, an error or a time-out, ToolError without QEMU.
     Instruction counts are exactly repeatable (-icount shift=0: one instruction is one nanosecond of board time)."""
-    machine = ("-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none")
+    machine = ("-M", board.core.machine.name, "-nographic", "-monitor", "none", "-serial", "none")
     semihosting = ("-semihosting-config", "enable=on,target=native")
     counting = ("-icount", "shift=0") if plugin is None else ("-plugin", plugin)
     command = [str(find_emulator()), *machine, *counting, *semihosting, "-kernel", str(Path(elf).resolve())]

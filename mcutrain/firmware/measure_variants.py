@@ -95,7 +95,7 @@ def tune(
     from mcutrain.tvm_ext.lower.variants import TUNED, candidates, read_counts, variants
 
     say, target, path = progress or (lambda _: None), boards.get(board), table or TUNED
-    known = read_counts(target.core, path) if os.path.exists(path) else {}
+    known = read_counts(target.core.counts, path) if os.path.exists(path) else {}
     counts, waiting, too_large = {}, {}, []
     for kernel, calls in candidates(lowered).items():
         nbytes = max(map(array_bytes, _kernels(calls[0])))
@@ -110,7 +110,7 @@ def tune(
     for number, (kernel, call) in enumerate(waiting.items(), 1):
         say(f"measuring {kernel} ({number} of {len(waiting)})")
         counts[kernel] = measure_forms(call, target)
-        write(path, target.core, {kernel: counts[kernel]})
+        write(path, target.core.counts, {kernel: counts[kernel]})
     return Tuned(counts, tuple(waiting), tuple(too_large))
 
 

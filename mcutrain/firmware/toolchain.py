@@ -21,14 +21,14 @@ RUNTIME = Path(__file__).resolve().parents[1] / "runtime_c"  # a link in the che
 INCLUDE = RUNTIME / "include"
 VERIFY_MAIN = RUNTIME / "src" / "verify_main.c"
 KERNEL_SOURCES = tuple(sorted((RUNTIME / "kernels").glob("*.c")))  # what the emitted kernels call
-RUNTIME_SOURCES = tuple(RUNTIME / "src" / f"{name}.c" for name in ("startup", "mpu", "semihost", "timer", "memory"))
+_RUNTIME = ("startup", "stack", "mpu", "semihost", "timer", "memory")
+RUNTIME_SOURCES = tuple(RUNTIME / "src" / f"{name}.c" for name in _RUNTIME)
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror=double-promotion")
 COMMON_FLAGS = ("-std=c11", "-ffp-contract=off", *WARNINGS)
 SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
 ARENA_ALIGN = 16  # bytes: the largest alignment of anything in RAM
 GUARD_GRAIN = 32  # bytes: the memory guard's smallest step
-MEASURE_OFFSET = 2 << 20  # bytes from the start of RAM: measurement memory, far from every budget
 MEASURE_BYTES = 64 << 10
 BASIC_FRAME = 32 + 4  # bytes: exception frame of 8 words, and the word that may align it
 FPU_FRAME = 104 + 4  # with 18 words of floating-point registers
@@ -82,13 +82,13 @@ def build_firmware(
     budget: bytes of RAM for everything, rounded down to a multiple of 32; None is the board's own.
     defines: macros ("NAME" or "NAME=VALUE"), beside the board's. build_dir keeps the objects of earlier builds.
     Raises ToolError (compiler missing, a source does not compile, no static stack bound) and BudgetError."""
-    budget = (board.sram_bytes if budget is None else budget) // GUARD_GRAIN * GUARD_GRAIN
-    _check_budget(budget)
+    budget = (board.budget_bytes if budget is None else budget) // GUARD_GRAIN * GUARD_GRAIN
+    _check_budget(budget, board)
     compiler = Compiler(
         find_compiler(),
-        (*COMMON_FLAGS, *SECTION_FLAGS, optimise, *board.cpu_flags),
+        (*COMMON_FLAGS, *SECTION_FLAGS, optimise, *board.core.flags),
         (*include_dirs, INCLUDE, RUNTIME / "src"),
-        (*board.defines, *defines),
+        (*board.defines, *board.core.machine.defines, *defines),
     )
     out_elf.parent.mkdir(parents=True, exist_ok=True)
     objects = compile_all(compiler, (*sources, *RUNTIME_SOURCES), build_dir or out_elf.parent / "build")
@@ -104,28 +104,43 @@ def build_firmware(
     return _measure(compiler, out_elf, board, budget, reserve, reset, objects.warnings)
 
 
-def _check_budget(budget: int) -> None:
-    if not 1024 <= budget <= MEASURE_OFFSET - GUARD_GRAIN:
-        most = MEASURE_OFFSET // 1024
+def _measure_offset(board: Board) -> int:
+    """Bytes from the start of RAM to the measurement memory, behind every budget."""
+    return board.core.machine.ram_bytes // 2
+
+
+def _guarded(flash_bytes: int) -> int:
+    """What the memory guard lets the core read of flash: as many eighths of a power of two as one region takes, since
+    the budget may need all the others. Nobody is hurt by what is read behind flash."""
+    grain = (1 << (flash_bytes - 1).bit_length()) // 8
+    return -(-flash_bytes // grain) * grain
+
+
+def _check_budget(budget: int, board: Board) -> None:
+    if not 1024 <= budget <= _measure_offset(board) - GUARD_GRAIN:
+        most = _measure_offset(board) // 1024
         raise BudgetError(f"the memory budget is {budget} bytes: choose one from 1024 bytes to just below {most} KiB")
 
 
 def _link(compiler: Compiler, objects: Objects, board: Board, elf: Path, budget: int, stack_bytes: int) -> None:
     """Links against a linker script of its own, kept beside the ELF file as <name>.ld."""
     unlimited = budget == _UNLIMITED
-    script = elf.with_suffix(".ld")
+    script, machine = elf.with_suffix(".ld"), board.core.machine
     values = {
-        "flash_base": board.flash_base,
+        "vectors_base": machine.reset_vectors,
+        "flash_base": machine.flash_base,
         "flash_bytes": _UNLIMITED if unlimited else board.flash_bytes,
-        "ram_base": board.ram_base,
+        "flash_guarded": _guarded(board.flash_bytes),
+        "ram_base": machine.ram_base,
         "budget": budget,
-        "measure_base": board.ram_base + (_UNLIMITED if unlimited else MEASURE_OFFSET),
+        "measure_base": machine.ram_base + (_UNLIMITED if unlimited else _measure_offset(board)),
         "measure_bytes": MEASURE_BYTES,
         "measure_align": 4096,
         "stack_bytes": stack_bytes,
     }
-    numbers = {name: f"{value:#x}" for name, value in values.items()}
-    script.write_text(Template((RUNTIME / "link.ld.in").read_text()).substitute(numbers))
+    texts = {name: f"{value:#x}" for name, value in values.items()}
+    texts["boot"] = "" if machine.reset_vectors == machine.flash_base else "KEEP(*(.vectors))"
+    script.write_text(Template((RUNTIME / "link.ld.in").read_text()).substitute(texts))
     flags = ("-nostdlib", f"-Wl,-T,{script}", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--no-warn-rwx-segments")
     command = [compiler.path, *compiler.flags, *flags, *objects.files, "-lgcc", "-o", elf]
     run_tool(command, f"linking {elf.name}")
@@ -138,7 +153,7 @@ def _bound_stack(objects: Objects, elf: Path, board: Board) -> tuple[StackPath, 
     graph = parse_callgraph(objects.callgraphs)
     add_library(graph, disassemble(elf), {symbol.name: symbol.address for symbol in symbols(elf)})
     reset = worst_stack(graph, "Reset_Handler")
-    frame = FPU_FRAME if board.has_fpu else BASIC_FRAME
+    frame = FPU_FRAME if board.core.has_fpu else BASIC_FRAME
     nbytes = max(reset.nbytes + frame, worst_stack(graph, "mcu_fault_report").nbytes)
     return reset, (nbytes + ARENA_ALIGN - 1) // ARENA_ALIGN * ARENA_ALIGN
 
@@ -146,7 +161,7 @@ def _bound_stack(objects: Objects, elf: Path, board: Board) -> tuple[StackPath, 
 def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_bytes: int) -> None:
     sections, found = _sections(compiler, elf), symbols(elf)
     arena = _arena_bytes(found)
-    ram = next(s.address for s in found if s.name == "mcu_bss_end") - board.ram_base + stack_bytes
+    ram = next(s.address for s in found if s.name == "mcu_bss_end") - board.core.machine.ram_base + stack_bytes
     flash = sum(sections.get(name, 0) for name in (".boot", ".text", ".rodata", ".ARM.exidx", ".data"))
     if ram > budget:
         raise BudgetError(

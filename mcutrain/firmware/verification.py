@@ -63,14 +63,14 @@ def verify(
     samples = samples or random_samples(meta, max(1, steps))
     if len(samples.images) < max(1, steps):
         raise ModelError(f"{steps} steps need as many samples, only {len(samples.images)} were given")
-    board = boards.get(meta["board"])
+    board = boards.in_folder(out, meta["board"])
     emulator.find_emulator()  # a missing tool is said before the minutes that a build can take
     say("building the firmware")
     image = build(out, board, meta["budget_bytes"], "firmware", ())
     say("building the host twin")
     twin = host(out)
     rates = np.asarray(learning_rate, np.float32)
-    say(f"running {steps} training steps on the emulated {board.core}")
+    say(f"running {steps} training steps on the emulated {board.core.name}")
     fed = Samples(samples.images[:steps], samples.labels[:steps])
     device = _run(image, meta, samples.images[:1], fed, rates, progress)
     equal = _equal(twin, meta, samples, steps, rates, device)
@@ -98,7 +98,7 @@ def run_on_device(
     out = Path(out)
     meta = read_metadata(out)
     emulator.find_emulator()
-    image = build(out, boards.get(meta["board"]), meta["budget_bytes"], "firmware", ())
+    image = build(out, boards.in_folder(out, meta["board"]), meta["budget_bytes"], "firmware", ())
     if samples is None:
         samples = Samples(images[:0], ())
     elif meta["train"] is None and len(samples.labels):

@@ -17,7 +17,7 @@ from mcutrain.firmware import emulator
 from mcutrain.firmware.flash_map import function_kind, functions_of
 from mcutrain.firmware.instructions import GROUPS, MIX, Instruction
 from mcutrain.firmware.linked import Symbol, disassemble, symbols
-from mcutrain.firmware.toolchain import RUNTIME, Image
+from mcutrain.firmware.toolchain import Image
 from mcutrain.firmware.verification import ROUND_RATES, Samples, build, layout, random_samples, write_samples
 from mcutrain.planner.errors import OutputError
 from mcutrain.profiling import cycle_model
@@ -32,7 +32,6 @@ __all__ = ["PROFILE_SVG", "profile"]
 
 PROFILE_SVG = "profile.svg"
 _ENTRY = re.compile(r"_(infer|train)_(ops|arena)\b")
-_TICK = re.compile(r"#define MCU_INSTRUCTIONS_PER_TICK (\d+)u")
 _INFER_OP = {"name": str, "op": str, "macs": int}
 
 
@@ -44,15 +43,16 @@ def profile(
 
     out: an Artifact or its folder. progress: called with one line of text a stage.
     Without the host's gcc, and where this QEMU takes no plugins, the counts are the timer's, in steps of 40
-    instructions, and nothing is known of functions. Raises OutputError for a folder that is no artifact, ToolError for
-    a missing tool, BudgetError where the firmware does not link inside the budget, DeviceError where it faults."""
+    or 50 instructions, and nothing is known of functions. Raises OutputError for a folder that is no artifact,
+    ToolError for a missing tool, BudgetError where the firmware does not link inside the budget, DeviceError where it
+    faults."""
     out, say = Path(out), progress or (lambda _: None)
     meta = read_metadata(out)
     report = read_json(out / REPORT_JSON, "the report")
     check_report(report)
     trains = meta["train"] is not None and not infer_only
     named = {"infer": _inference_ops(out, meta, report)} | ({"train_step": report["ops"]} if trains else {})
-    board = boards.get(meta["board"])
+    board = boards.in_folder(out, meta["board"])
     emulator.find_emulator()  # a missing tool is said before the minutes that a build can take
     why = _why_no_plugin(say)
     say("building the profile firmware")
@@ -60,9 +60,9 @@ def profile(
     samples = random_samples(meta, 1)
     fed = samples if trains else Samples(samples.images[:0], ())
     work = write_samples(image, meta, samples.images, fed, np.asarray(ROUND_RATES, np.float32))
-    say(f"counting instructions on the emulated {board.core}")
+    say(f"counting instructions on the emulated {board.core.name}")
     found = _counted(image, meta, work, named, why, say)
-    found = {"schema": 1, "board": board.name, "core": board.core, **found}
+    found = {"schema": 1, "board": board.name, "core": board.core.name, **found}
     report["profile"] = found
     page, picture = render_html(report), render_svg(found)  # both, before either file is replaced
     replace_file(out / REPORT_JSON, to_json(report))
@@ -109,7 +109,7 @@ def _is_infer_op(op: object) -> bool:
 
 def _by_plugin(image: Image, named: Mapping[str, Sequence[Mapping]], counted: OpCounts) -> dict:
     code = {i.address: i for i in disassemble(image.elf)}
-    priced = cycle_model.prices(list(code.values()), image.board.core)
+    priced = cycle_model.prices(list(code.values()), image.board.core.cycles)
     functions = functions_of(symbols(image.elf))
     calls, first = [], 0
     for what, ops in named.items():
@@ -126,7 +126,7 @@ def _by_plugin(image: Image, named: Mapping[str, Sequence[Mapping]], counted: Op
         cycles = None if priced is None else sum(row["cycles"] for row in rows)
         figures = {**_figures(whole, code, priced), "cycles": cycles}  # so that the ops' cycles add up
         calls.append({"what": what, **figures, "ops": rows, "functions": table})
-    model = cycle_model.CORES.get(image.board.core)
+    model = cycle_model.CORES.get(image.board.core.cycles or "")
     cycles = {"source": model.source, "assumes": model.assumes} if model else None
     return {"method": "plugin", "step": 1, "why": None, "cycles": cycles, "calls": calls}
 
@@ -141,12 +141,13 @@ def _by_timer(image: Image, meta: dict, work: Path, named: Mapping[str, Sequence
         rows = [{**_op(op), "instructions": int(n), **unknown} for op, n in zip(ops, counts[what], strict=True)]
         total = sum(row["instructions"] for row in rows)
         calls.append({"what": what, "instructions": total, "cycles": None, "mix": None, "ops": rows, "functions": []})
-    return {"method": "timer", "step": _timer_step(), "why": why, "cycles": None, "calls": calls}
-
-
-def _timer_step() -> int:
-    """Instructions a tick, as the device's runtime has it."""
-    return int(_TICK.search((RUNTIME / "src" / "mcu_device.h").read_text(encoding="utf-8"))[1])
+    return {
+        "method": "timer",
+        "step": image.board.core.machine.instructions_per_tick,
+        "why": why,
+        "cycles": None,
+        "calls": calls,
+    }
 
 
 def _op(op: Mapping) -> dict:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from mcutrain.targets.board import BOARDS, Board
 
-boards: Mapping[str, Board] = MappingProxyType(BOARDS)
+boards: Mapping[str, Board] = BOARDS

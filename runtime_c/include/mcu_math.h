@@ -100,9 +100,10 @@ static inline int32_t mcu_round_even(float v) {
 #endif
 }
 
-/* 1: 64 bit products from 16 bit halves, for cores without a product of 32 by 32 bits into 64 (Armv6-M). */
+/* 1: 64 bit products from 16 bit halves, for cores without a product of 32 by 32 bits into 64 (Armv6-M and the
+ * baseline of Armv8-M, which have the first Thumb's instructions). */
 #ifndef MCU_NARROW_PRODUCT
-#if defined(__ARM_ARCH_6M__)
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
 #define MCU_NARROW_PRODUCT 1
 #else
 #define MCU_NARROW_PRODUCT 0

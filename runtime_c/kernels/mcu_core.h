@@ -136,7 +136,7 @@ enum rounding { EVEN, TFLITE, UPWARD };
 
 /* The nearest integer to v, halves to even, and `zero`; right wherever a clamp to int8 follows: it saturates. */
 INLINE int32_t rounded(float v, int32_t zero) {
-#if MCU_ARM_FPU
+#if MCU_ARM_FPU && defined(__ARM_FEATURE_DSP)
     float converted;
     int32_t sum;
     __asm__("vcvtr.s32.f32 %0, %1" : "=t"(converted) : "t"(v));

@@ -7,8 +7,7 @@
 
 #define MPU ((volatile uint32_t *)0xE000ED90u)
 
-#if __ARM_ARCH >= 8
-#define MCU_PMSA 8
+#if MCU_PMSA == 8
 enum { TYPE, CONTROL, NUMBER, BASE, LIMIT, KINDS = 12 };
 #define REGION_SWITCH LIMIT
 
@@ -31,8 +30,7 @@ static uint32_t cover(uint32_t region, uint32_t limit, uint32_t base, uint32_t s
     MPU[LIMIT] = (base + size - 32u) | (attributes >> 16) | 1u;
     return region + 1u;
 }
-#else
-#define MCU_PMSA 7
+#elif MCU_PMSA == 7
 enum { TYPE, CONTROL, NUMBER, BASE, ATTRIBUTES };
 #define REGION_SWITCH ATTRIBUTES
 
@@ -73,8 +71,15 @@ static uint32_t cover(uint32_t region, uint32_t limit, uint32_t base, uint32_t s
     }
     return size == 0u ? region : limit + 1u;
 }
+#elif MCU_PMSA != 0
+#error "MCU_PMSA is 7, 8 or 0"
 #endif
 
+#if MCU_PMSA == 0
+int mcu_guard_install(void) {
+    return 1;
+}
+#else
 static uint32_t cover_symbols(uint32_t region, uint32_t limit, const uint32_t *start, const uint32_t *end,
                               uint32_t attributes) {
     const uint32_t base = (uint32_t)(uintptr_t)start;
@@ -102,3 +107,4 @@ int mcu_guard_install(void) {
     __asm__ volatile("dsb\n\tisb" ::: "memory");
     return 1;
 }
+#endif

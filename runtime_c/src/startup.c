@@ -14,47 +14,29 @@
 #define CCR_LOOP_CACHE (1u << 19) /* loops of the low-overhead branch extension run without it, but slower */
 #define CFSR_MEMORY 0x000000FFu   /* any memory management fault */
 #define CFSR_STACKING 0x00001010u /* an exception frame that could not be pushed */
-#define STACK_PAINT 0xC5C5C5C5u
 
 int main(void);
 void Reset_Handler(void);
 void mcu_fault_entry(void);
 _Noreturn void mcu_fault_report(uint32_t frame, uint32_t pc, uint32_t exception);
 
-uint32_t mcu_stack_peak(void) {
-    const volatile uint32_t *unused = mcu_stack_bottom;
-    while (unused < mcu_stack_top && *unused == STACK_PAINT) {
-        unused++;
-    }
-    return (uint32_t)((uintptr_t)mcu_stack_top - (uintptr_t)unused);
-}
-
-/* Through volatile pointers: a call of memset in place of this loop would be painted over while it runs. */
-static inline void paint_stack(void) {
-    uint32_t *pointer;
-    __asm__ volatile("mov %0, sp" : "=r"(pointer));
-    for (volatile uint32_t *word = mcu_stack_bottom; word < pointer; word++) {
-        *word = STACK_PAINT;
-    }
-}
-
 /* What the core has and reset leaves off. */
 static inline void configure_core(void) {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     SCB_CPACR |= 0xFu << 20; /* floating point, and Helium with it */
 #endif
-#if __ARM_ARCH >= 8
-    SCB_CCR |= CCR_LOOP_CACHE;
+#if defined(__ARM_FEATURE_MVE)
+    SCB_CCR |= CCR_LOOP_CACHE; /* where there is Helium, there are these loops */
 #endif
-#if defined(__ARM_ARCH_6M__)
-    SCB_CCR |= CCR_TRAP_UNALIGNED; /* such a core faults by itself, the one that stands in does not */
+#if !defined(__ARM_FEATURE_UNALIGNED)
+    SCB_CCR |= CCR_TRAP_UNALIGNED; /* a core without them faults by itself, one that stands in for it does not */
 #endif
     __asm__ volatile("dsb\n\tisb" ::: "memory");
 }
 
 void Reset_Handler(void) {
     configure_core();
-    paint_stack();
+    mcu_stack_paint();
     SCB_SHCSR |= 7u << 16; /* memory, bus and usage faults have handlers of their own */
     const uint32_t *load = mcu_data_load;
     for (uint32_t *word = mcu_data_start; word < mcu_data_end; word++) {
@@ -125,13 +107,7 @@ struct vectors {
     void (*handlers[15])(void);
 };
 
-#if __ARM_ARCH >= 8
-#define VECTORS ".boot" /* at address 0, which is not flash there */
-#else
-#define VECTORS ".vectors"
-#endif
-
-__attribute__((section(VECTORS), used)) static const struct vectors vectors = {
+__attribute__((section(".vectors"), used)) static const struct vectors vectors = {
     mcu_stack_top,
     {Reset_Handler, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry,
      mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry, mcu_fault_entry,

@@ -1,8 +1,10 @@
-/* The free-running counter that stands for executed instructions: 25 MHz, which is 40 instructions a tick under
- * -icount shift=0. Arm's MPS2 boards have a CMSDK timer; the SSE-300 of the MPS3 board has a system counter. */
+/* The free-running counter that stands for executed instructions: under -icount shift=0 an instruction takes a
+ * nanosecond. Arm's MPS2 boards have a CMSDK timer, at 25 or 20 MHz; the SSE-300 of the MPS3 board has a system counter,
+ * which is scaled to 25 MHz. */
 #include "mcu_device.h"
 
-#if MCU_HAS_SYSTEM_COUNTER
+#if MCU_TIMER_IS_SSE_COUNTER
+_Static_assert(MCU_INSTRUCTIONS_PER_TICK == 40, "25 MHz are 40 instructions a tick");
 #define COUNTER ((volatile uint32_t *)MCU_TIMER_BASE)
 
 enum { CONTROL, STATUS, VALUE_LOW, VALUE_HIGH, SCALE };

@@ -9,7 +9,7 @@
  *                u32 instructions of each op of the last inference, then of the last step (0 without MCU_PROFILE)
  *   gradients.bin (only with MCU_GRADIENTS)  [u32 index][u32 nbytes][bytes] in the order in which they complete
  * Inputs are read straight into the arena and outputs written straight from it; no tensor is ever copied.
- * Instructions are counted around the model's call alone, in steps of 40. */
+ * Instructions are counted around the model's call alone, in steps of the timer (mcu_device.h). */
 #include "mcu_device.h"
 #include "mcu_model.h"
 #include "mcu_runtime.h"

@@ -12,6 +12,7 @@ import pytest
 
 from mcutrain.firmware import toolchain
 from mcutrain.targets import board as boards
+from tests.cores import BOARDS
 
 HERE = Path(__file__).parent
 KERNELS = [source for source in toolchain.KERNEL_SOURCES if source.name.startswith("mcu_backward")]
@@ -29,9 +30,9 @@ def on_host(folder: Path, board: str) -> np.ndarray:
     return results
 
 
-@pytest.mark.parametrize("board", boards.BOARDS)
+@pytest.mark.parametrize("board", BOARDS)
 def test_backward_kernels(board: str, build: Callable, execute: Callable, tmp_path: Path) -> None:
-    image = build(board, "backward_cases.c", "backward_main.c", *KERNELS)
+    image = build(board, "backward_cases.c", "backward_main.c", *KERNELS, budget=64 << 10)
     assert image.warnings == ()
     execute(image)
     device = np.fromfile(tmp_path / "results.bin", np.float32).reshape(CASES, FLOATS)

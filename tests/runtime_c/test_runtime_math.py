@@ -11,6 +11,7 @@ import pytest
 
 from mcutrain.firmware import toolchain
 from mcutrain.targets import board as boards
+from tests.cores import BOARDS
 
 HERE = Path(__file__).parent
 IN = np.dtype([("a", "<f4"), ("b", "<f4"), ("c", "<f4"), ("random", "<u4")])
@@ -56,7 +57,7 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndar
     return records, run_on_host(tmp_path_factory.mktemp("fused"), records, ("MCU_HAS_FMA=1",))
 
 
-@pytest.mark.parametrize("name", list(boards.BOARDS))
+@pytest.mark.parametrize("name", BOARDS)
 def test_device_gives_the_bits_of_the_host(name: str, build: Callable, execute: Callable, tmp_path: Path) -> None:
     records = operands()
     (tmp_path / "samples.bin").write_bytes(records.tobytes())
@@ -72,7 +73,7 @@ def test_device_gives_the_bits_of_the_host(name: str, build: Callable, execute: 
         assert same.all(), (field, records[~same][:5], ours[~same][:5], theirs[~same][:5])
 
 
-@pytest.mark.parametrize("name", list(boards.BOARDS))
+@pytest.mark.parametrize("name", BOARDS)
 def test_loops_keep_subnormals(name: str, build: Callable, execute: Callable) -> None:
     """Vectors of floats are not IEEE's on every core: where GCC would use them, subnormals became zeros."""
     x = np.arange(5, 69, dtype=np.uint32).view(np.float32)

@@ -12,9 +12,12 @@ import pytest
 from mcutrain.errors import DeviceError, ToolError
 from mcutrain.firmware import emulator, toolchain
 from mcutrain.firmware.callgraph import add_library, parse_callgraph, worst_stack
+from mcutrain.firmware.compiling import Compiler, compile_all, find_compiler, run_tool
 from mcutrain.firmware.linked import parse_listing
 from mcutrain.planner.errors import McutrainError
 from mcutrain.targets import board as boards
+from mcutrain.targets.core import CORES
+from tests.cores import BOARDS, SAME_CODE
 
 DISASSEMBLY = """
 00000100 <__outer>:
@@ -101,7 +104,7 @@ def test_calls_that_gcc_dropped_and_switch_tables_of_armv6m(tmp_path: Path) -> N
         worst_stack(missing, "main")
 
 
-@pytest.mark.parametrize("board", [name for name, board in boards.BOARDS.items() if not board.has_fpu])
+@pytest.mark.parametrize("board", [name for name in BOARDS if not boards.get(name).core.has_fpu])
 @pytest.mark.parametrize("optimise", ["-O2", "-O3"])
 def test_soft_float_library_is_in_the_bound(
     board: str, optimise: str, build: Callable, execute: Callable, tmp_path: Path
@@ -115,6 +118,19 @@ def test_soft_float_library_is_in_the_bound(
     image = build(board, write_main(tmp_path, text), optimise=optimise)
     assert any(name.startswith("__") and nbytes > 0 for name, nbytes in image.stack_path)
     assert 0 < int(execute(image)[-1].removeprefix("peak ")) <= image.stack_bound
+
+
+def test_cores_that_share_their_code(tmp_path: Path) -> None:
+    """The compiler makes the same micro-kernels for both, so that tests of kernels need one of them."""
+    for pair in SAME_CODE.items():
+        code = []
+        for core in map(CORES.__getitem__, pair):
+            flags = (*toolchain.COMMON_FLAGS, *toolchain.SECTION_FLAGS, "-O2", *core.flags)  # so that they are shared
+            compiler = Compiler(find_compiler(), flags, (toolchain.INCLUDE,), core.defines)
+            objects = compile_all(compiler, toolchain.KERNEL_SOURCES, tmp_path).files
+            listing = run_tool([compiler.tool("objdump"), "-d", *objects], "disassembling").stdout
+            code.append([line for line in listing.splitlines() if ".o:" not in line])
+        assert code[0] == code[1] and len(code[0]) > 10_000
 
 
 def test_compile_and_link_errors_name_the_place(build: Callable, tmp_path: Path) -> None:

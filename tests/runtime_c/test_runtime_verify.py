@@ -13,12 +13,12 @@ from mcutrain.errors import DeviceError
 from mcutrain.firmware import emulator, toolchain
 from mcutrain.planner.errors import ModelError
 from mcutrain.targets import board as boards
+from tests.cores import BOARDS
 
 FAKE_MODEL = Path(__file__).parent / "fake_model"
 LAYOUT = emulator.Layout(
     input_bytes=16, logits_bytes=16, label_bytes=4, hyper_bytes=8, infer_ops=1, train_ops=3, segments=(64, 16)
 )
-BOARDS = list(boards.BOARDS)
 Step = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 

@@ -111,7 +111,7 @@ def test_budget_is_enforced_at_run_time(mcunet: Verified, tmp_path: Path) -> Non
     past = firmware(mcunet.out, budget, "past", "MCU_TEST_OVERRUN=0")
     with pytest.raises(DeviceError, match=f"FAULT memory guard.*exit code {emulator.EXIT_GUARD}") as error:
         emulator.run(past.elf, past.board, tmp_path, 60)
-    assert f"MMFAR={past.board.ram_base + budget:#010x}" in str(error.value)
+    assert f"MMFAR={past.board.core.machine.ram_base + budget:#010x}" in str(error.value)
     last = firmware(mcunet.out, budget, "last", "MCU_TEST_OVERRUN=-1")
     assert emulator.run(last.elf, last.board, tmp_path, 60)[-1] == "train 1/1"
 

@@ -20,6 +20,7 @@ from mcutrain.firmware import toolchain
 from mcutrain.planner.packing import csvfile
 from mcutrain.targets import board as boards
 from tests import tiny_network as network
+from tests.cores import BOARDS
 from tests.mcutrain import tiny
 
 MAIN = """
@@ -80,7 +81,8 @@ def files(out: Path) -> set[str]:
 
 def test_layout(out: Path) -> None:
     expected = {
-        "metadata.json", "plan.csv", "report.json", "report.html", "parameters/tiny.params", "src/tiny.relax",
+        "metadata.json", "board.toml", "plan.csv", "report.json", "report.html", "parameters/tiny.params",
+        "src/tiny.relax",
         "codegen/host/src/tiny_lib0.c", "codegen/host/src/tiny_lib1.c", "codegen/host/src/tvmgen_tiny_kernels.h",
         "codegen/host/include/tvmgen_tiny.h", "codegen/host/include/mcu_model.h",
         "runtime/include/mcu_runtime.h", "runtime/include/mcu_math.h", "runtime/include/mcu_kernels.h",
@@ -161,12 +163,12 @@ def test_c_is_clean_for_the_host(out: Path, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("board", list(boards.BOARDS))
+@pytest.mark.parametrize("board", BOARDS)
 def test_c_is_clean_for_arm(board: str, out: Path, tmp_path: Path) -> None:
     target = boards.get(board)
     defines = [f"-D{macro}" for macro in target.defines]
     for source in sources(out):
-        command = ["arm-none-eabi-gcc", *HOST_FLAGS, *target.cpu_flags, *defines, *includes(out), "-c", source]
+        command = ["arm-none-eabi-gcc", *HOST_FLAGS, *target.core.flags, *defines, *includes(out), "-c", source]
         done = subprocess.run([*command, "-o", tmp_path / "x.o"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 

@@ -215,7 +215,7 @@ def test_without_an_fpu_nothing_is_to_choose(
     table = tmp_path / "table.json"
     done = tuned_by(command, pickle_file, table, "--board", board)
     assert done.status == 0 and not measurements and not table.exists()
-    assert f"no kernel of this network has a choice on {boards.get(board).core}: nothing was measured" in done.out
+    assert f"no kernel of this network has a choice on {boards.get(board).core.name}: nothing was measured" in done.out
     assert done.out.splitlines()[-1].endswith(f"--board {board} --input-size 8 --classes 4")  # no table to give
     seen = {
         call.attrs["rounding"] for call in lowered_step(tiny_model, board=board).infer.calls if "qconv" in call.kind

@@ -61,7 +61,7 @@ def test_the_committed_counts_are_what_is_measured(data: Path, board: str) -> No
     """A changed kernel asks for a new table: `mcutrain tune --again`."""
     network = lowered_step(mcutrain.load(data / "mcunet" / "mcunet-5fps.pkl", 128), "49kb", board=board)
     target, kernels = boards.get(board), forms.candidates(network)
-    known = forms.read_counts(target.core)
+    known = forms.read_counts(target.core.counts)
     for kernel in COMMITTED:
         assert tuning.measure_forms(kernels[kernel][0], target) == known[kernel]
 
@@ -70,7 +70,7 @@ def test_the_committed_counts_are_what_is_measured(data: Path, board: str) -> No
 @pytest.mark.parametrize("scheme", ["49kb", "inference"])
 def test_the_table_knows_the_published_networks(data: Path, board: str, scheme: str) -> None:
     """So that compiling them measures nothing and takes what was found."""
-    known = forms.read_counts(boards.get(board).core)
+    known = forms.read_counts(boards.get(board).core.counts)
     for name in ("mcunet-5fps", "mbv2-w0.35", "proxyless-w0.3"):
         network = lowered_step(mcutrain.load(data / "mcunet" / f"{name}.pkl", 128), scheme, board=board)
         assert set(forms.candidates(network)) <= set(known)
@@ -128,17 +128,14 @@ def test_the_allowance_is_what_a_linked_firmware_leaves(tiny_model: Model, tmp_p
     assert forms.flash_allowance(artifact.planned.lowered, 1024) == 0
 
 
-def test_a_small_flash_keeps_weights_narrow(
-    tiny_model: Model, lowered: Lowered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_flash_keeps_weights_narrow(tiny_model: Model, lowered: Lowered, tmp_path: Path) -> None:
     """The report says which layers are wide; text and page show them."""
     path, wide = tmp_path / "table.json", []
     path.write_text(json.dumps({"Cortex-M7": always_worth(lowered)}))
     used = MIB - forms.flash_allowance(lowered, MIB)
     for room in (MIB, 300, 0):
-        board = replace(boards.get("stm32f746"), flash_bytes=used + room)
-        monkeypatch.setitem(boards.BOARDS, "stm32f746", board)
-        artifact = mcutrain.compile(tiny_model, "last_k=1", out=tmp_path / f"out{room}", table=path)
+        board = replace(boards.get("stm32f746"), name="small", flash_bytes=used + room)
+        artifact = mcutrain.compile(tiny_model, "last_k=1", board, out=tmp_path / f"out{room}", table=path)
         written = json.loads((artifact.directory / "report.json").read_text())
         wide.append(written["wide_weights"])
         library = (artifact.directory / "codegen/host/src/tiny_lib0.c").read_text()

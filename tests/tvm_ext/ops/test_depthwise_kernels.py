@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain.targets import board as boards
 from mcutrain.tvm_ext.ops.kernel import Variant
 from mcutrain.tvm_ext.ops.table import build
+from tests.cores import CODES
 from tests.tvm_ext.ops.test_forward_kernels import check_all, kernel_of
 from tests.tvm_ext.ops.test_kernels_on_device import job
 from tests.tvm_ext.support.cases import ConvCase, conv_case
@@ -121,7 +121,7 @@ def test_every_form_is_called() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("board", sorted(boards.BOARDS))
+@pytest.mark.parametrize("board", CODES)
 def test_every_core_gives_the_same_bits(board: str, tmp_path: Path) -> None:
     cases = [*sized(WHOLE, "even"), *sized(PART, "even"), *integer(), *padded(), *at_their_ends()]
     jobs = [job(case, kernel_of(case, mask)) for case in cases for mask in (False, True)]

@@ -14,10 +14,10 @@ import pytest
 
 from mcutrain.firmware.toolchain import INCLUDE, find_compiler
 from mcutrain.planner.model import RowAccess
-from mcutrain.targets import board as boards
 from mcutrain.tvm_ext.ops.conv.dense import can_be_wide, wide
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant
 from mcutrain.tvm_ext.ops.table import build
+from tests.cores import CODES
 from tests.tvm_ext.ops.test_forward_kernels import ADD, CLAMPS, OBLONG, block_cases, cases_at_their_ends, kernel_of
 from tests.tvm_ext.ops.test_sgd import Tensor, weights
 from tests.tvm_ext.support.cases import ConvCase, conv_case
@@ -181,6 +181,6 @@ def test_all_micro_kernels_are_called() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("board", sorted(boards.BOARDS))
+@pytest.mark.parametrize("board", CODES)
 def test_every_core_gives_the_same_bits(board: str, tmp_path: Path) -> None:
     check_on_board(all_jobs(), board, tmp_path)
