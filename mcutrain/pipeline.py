@@ -127,7 +127,7 @@ def planned_step(
     board: AnyBoard | None = None,
     progress: Progress | None = None,
 ) -> PlannedModel:
-    """What plan() does, with its options as one value."""
+    """Do the work of plan(), with its options as one value."""
     from mcutrain.tvm_ext.lower.rematerialised import with_recomputed
 
     say = progress or _silent
@@ -180,7 +180,7 @@ def compiled(
     table: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """What compile() does, with its options as one value."""
+    """Do the work of compile(), with its options as one value."""
     from mcutrain.tvm_ext.emit.names import c_name
     from mcutrain.tvm_ext.emit.sources import emit
     from mcutrain.tvm_ext.lower.variants import flash_allowance, read_counts, tuned

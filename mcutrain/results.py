@@ -1,4 +1,4 @@
-"""What plan() and compile() return."""
+"""The values that plan() and compile() return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command prints with: the two consoles, plain lines, a spinner for long work, a bar for counted work."""
+"""Printing, shared by the commands: two consoles, plain lines, a spinner for long work, a bar for counted work."""
 
 from __future__ import annotations
 

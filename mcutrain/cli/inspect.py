@@ -37,7 +37,7 @@ def inspect(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """What is in a model, layer by layer, and what training from each layer on would need, before you choose a scheme.
+    """Show what is in a model, layer by layer, and what training from each layer on would need.
 
     Example: `mcutrain inspect mcunet.pkl`
     """

@@ -1,4 +1,4 @@
-"""What the command line shows where a training step does not fit: why, and the nearest things that would."""
+"""The command line's answer where a training step does not fit: why, and the nearest things that would."""
 
 from __future__ import annotations
 

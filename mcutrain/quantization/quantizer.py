@@ -29,7 +29,7 @@ QUANTISED = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class QuantizationResult:
-    """What quantize() did.
+    """A quantised model: where it is, and how far its outputs are from the float ones.
 
     out: the file that it wrote. samples: how many it calibrated with. layers: convolutions and fully connected layers
     with int8 weights. float_layers: names of those that stayed float32. mean_error, max_error: |int8 - float| of the

@@ -25,7 +25,7 @@ RATES = (0.001, 0.01)  # of the network and of the head
 
 @dataclass(frozen=True, repr=False)
 class TrainingResult:
-    """What a training run did.
+    """A training run: how it went, and what was learnt.
 
     metric: what `scores` are of the test part, before training and after each epoch: "accuracy" (fraction right) or
     "mean squared error". losses: epoch means. steps: training steps in all. state: the trained parameters by name, as
@@ -89,7 +89,7 @@ def score(twin: Twin, x: np.ndarray, y: np.ndarray, progress: Progress | None = 
 
 
 def metric(meta: Meta) -> str:
-    """What score() measures for the loss of this network."""
+    """The name of what score() measures for the loss of this network."""
     return "mean squared error" if meta["loss"] in ("mse", "autoencoder") else "accuracy"
 
 

@@ -37,7 +37,7 @@ def twin(compiled: mcutrain.Artifact) -> mcutrain.Twin:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left: exit status, standard output, standard error."""
+    """A command's leavings: exit status, standard output, standard error."""
 
     status: int
     out: str

@@ -161,7 +161,7 @@ def test_arguments_that_mean_nothing(options: dict, message: str, twin: mcutrain
 
 
 def test_train_takes_an_artifact_and_a_file_or_arrays(compiled: mcutrain.Artifact, tmp_path: Path) -> None:
-    """What it leaves in the result is the state of a twin; the artifact is as new afterwards."""
+    """The result holds the state of a twin; the artifact is as new afterwards."""
     path = tiny.save_data(tmp_path / "d.npz", 8)
     with np.load(path) as file:
         arrays = dict(file)
