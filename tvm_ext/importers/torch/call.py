@@ -1,12 +1,15 @@
-"""A call of a PyTorch operator with its arguments by name, and the rows of op_graph.py that are made of calls."""
+"""A call of a PyTorch operator with its arguments by name, the graph's nodes that calls become, and the record of an
+operator."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.operators import Operator
 from mcutrain.tvm_ext.importers.graph.graph import Node
 
 
@@ -37,7 +40,7 @@ class Rows:
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def add(self, call: Call, op: str, inputs: list[str], step: str = "", **attrs: object) -> str:
+    def add(self, call: Call, op: str, inputs: list[str], step: str = "", /, **attrs: object) -> str:
         """A node; step: tells it from others of the same call, "" for the one that makes the call's result."""
         output = f"{call.output}/{step}" if step else call.output
         self.nodes.append(Node(op, call.name, tuple(inputs), (output,), attrs))
@@ -47,6 +50,13 @@ class Rows:
         key = f"{call.output}/{name}"
         self.constants[key] = np.asarray(value, dtype)
         return key
+
+
+@dataclass(frozen=True)
+class TorchOperator(Operator[Callable[[Rows, Call], object]]):
+    """name: `conv2d` for aten.conv2d.default. has_weight: a layer, named after the module that it stands in."""
+
+    has_weight: bool = False
 
 
 def tensor(call: Call, key: str) -> str:
@@ -70,11 +80,32 @@ def operand(rows: Rows, call: Call, key: str) -> str:
 def ints(call: Call, key: str, count: int | None = None) -> list[int]:
     """A list of integers; one number stands for all."""
     value = call.args.get(key)
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(n, int) for n in values):
+    given: list[object] = list(value) if isinstance(value, list | tuple) else [value]
+    values = [n for n in given if isinstance(n, int)]
+    if len(values) < len(given):
         raise ModelError(f"{call.name}: {key} is not known before it runs; export with a fixed input size")
     return values * count if count is not None and len(values) == 1 else values
 
 
+def whole(call: Call, key: str, default: int | None = None) -> int:
+    """One integer or flag; the default stands for an argument that the operator does not have."""
+    (value,) = ints(call, key) if default is None or key in call.args else [default]
+    return int(value)
+
+
+def real(call: Call, key: str) -> float:
+    """One number."""
+    value = call.args.get(key)
+    if not isinstance(value, int | float):
+        raise ModelError(f"{call.name}: {key} is no number that is known before it runs; export the model anew")
+    return float(value)
+
+
+def plain(op: str, key: str = "self") -> Callable[[Rows, Call], str]:
+    """The reader of an operator that differs in its name alone. key: its operand."""
+    return lambda rows, call: rows.add(call, op, [tensor(call, key)])
+
+
 def spatial(call: Call) -> int:
+    """How many axes its image has."""
     return max(len(call.shape) - 2, 1)

@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.planner.policy import LOSSES
-from mcutrain.tvm_ext.importers.base.heads import Head
+from mcutrain.tvm_ext.importers.base.heads import requested
 from mcutrain.tvm_ext.importers.graph.graph import OpGraph, Tensor
 from mcutrain.tvm_ext.importers.graph.operators import named
 from mcutrain.tvm_ext.importers.graph.translate import build
 from mcutrain.tvm_ext.importers.torch import archive as torch_archive
-from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows
-from mcutrain.tvm_ext.importers.torch.ops import OPS, WAYS_OUT
+from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows, TorchOperator
+from mcutrain.tvm_ext.importers.torch.operators import OPERATORS
 from mcutrain.tvm_ext.model import Model
 
 if TYPE_CHECKING:
     import torch
 
-HEADS, LOGITS = ("model", "float"), ("raw", "dequantized")
 DTYPES = ("float32", "int8", "uint8")
 
 
@@ -42,24 +40,19 @@ def load(
     convert_pt2e gives, exported again. Input shapes and options are those of onnx_model.load.
 
     Raises one ModelError that names every operator that cannot be expressed, with its layer, why, and a way out."""
-    for what, value, known in (("head", head, HEADS), ("logits", logits, LOGITS), ("loss", loss, LOSSES)):
-        if value not in known and (value is not None or what == "head"):
-            raise ModelError(f"unknown {what} '{value}'; use {' or '.join(known)}")
-    if head == "float" and classes is None:
-        raise ModelError("a float head needs the number of its classes")
-    is_file = isinstance(program, str | Path)
-    where = Path(program) if is_file else "program"
+    wanted = requested(head, classes, logits, loss)
+    path = Path(program) if isinstance(program, str | Path) else None
+    where = path or "program"
     try:
-        import torch  # noqa: F401
+        import torch
     except ImportError:
         raise ModelError(f"{where}: PyTorch is not installed; pip install mcutrain[torch]") from None
-    exported = torch_archive.read(where) if is_file else program
+    exported = program if isinstance(program, torch.export.ExportedProgram) else torch_archive.read(Path(program))
     try:
         graph = graph_of(exported)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
-    name = where.stem if is_file else "model"
-    return build(graph, name, where, Head(head, classes, raw_logits=logits == "raw"), loss)
+    return build(graph, path.stem if path else "model", where, wanted, loss)
 
 
 def graph_of(program: torch.export.ExportedProgram) -> OpGraph:
@@ -120,18 +113,19 @@ def _input(node: torch.fx.Node) -> Tensor:
     dtype = str(getattr(value, "dtype", "no tensor")).removeprefix("torch.")
     if dtype not in DTYPES:
         raise ModelError(f"the input '{node.name}' is {dtype}; must be float32, int8 or uint8")
-    dims = [n if isinstance(n, int) else 1 if i == 0 else None for i, n in enumerate(value.shape)]
-    if None in dims:
-        shown = ", ".join(str(n) for n in value.shape)
+    shape = tuple(getattr(value, "shape", ()))
+    dims = tuple(n if isinstance(n, int) else 1 for i, n in enumerate(shape) if isinstance(n, int) or i == 0)
+    if len(dims) < len(shape):
+        shown = ", ".join(str(n) for n in shape)
         raise ModelError(f"the input '{node.name}' is ({shown}); export it with a fixed input size")
-    return Tensor(node.name, tuple(dims), dtype)
+    return Tensor(node.name, dims, dtype)
 
 
 def _called(rows: Rows, node: torch.fx.Node, refs: dict[str, object]) -> object:
-    """What stands for a node's result: a tensor, or the number that a size is."""
+    """The result of a node: a tensor, or the number that a size is."""
     target = str(node.target)
     if "getitem" in target:
-        source, index = node.args
+        (source,), index = node.all_input_nodes, node.args[1]
         if index != 0:
             raise ModelError(f"{node.name}: the second result of {source.name} is read; only the first can be")
         return refs[source.name]
@@ -144,9 +138,10 @@ def _called(rows: Rows, node: torch.fx.Node, refs: dict[str, object]) -> object:
     call = Call(op, _layer(node, op, refs), node.name, args, _shape(first))
     tensors = [value for value in args.values() if isinstance(value, Ref)]
     try:
-        if namespace not in ("aten", "quantized_decomposed") or op not in OPS:
-            raise ModelError(f"the operator is not supported; {WAYS_OUT.get(op, 'build the model without it')}")
-        OPS[op](rows, call)
+        record = OPERATORS.get(op, TorchOperator(op))
+        if namespace not in ("aten", "quantized_decomposed") or record.read is None:
+            raise ModelError(f"the operator is not supported; {record.way_out or 'build the model without it'}")
+        record.read(rows, call)
     except ModelError as error:  # refused with all others by the one walk over the graph
         rows.add(call, target, [ref.name for ref in tensors], problem=str(error).removeprefix(f"{call.name}: "))
     return Ref(node.name, bool(tensors) and all(ref.is_constant for ref in tensors))
@@ -179,7 +174,7 @@ def _arguments(node: torch.fx.Node, refs: dict[str, object]) -> dict[str, object
 
 
 def _shape(node: torch.fx.Node | None) -> tuple[int, ...]:
-    """Of a tensor; an open size is the batch, and that is 1."""
+    """The dimensions of a tensor; an open size is the batch, and that is 1."""
     value = node.meta.get("val") if node is not None else None
     value = value[0] if isinstance(value, tuple | list) and value else value
     return tuple(n if isinstance(n, int) else 1 for n in getattr(value, "shape", ()))
@@ -194,7 +189,7 @@ def _layer(node: torch.fx.Node, op: str, refs: dict[str, object]) -> str:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path = str(stack[-1][0]) if stack else ""
     path = path.removeprefix("L['self'].").removeprefix("L__self__")
-    if op in ("conv1d", "conv2d", "convolution", "linear", "addmm", "mm", "matmul"):
+    if op in OPERATORS and OPERATORS[op].has_weight:
         return path or op
     return f"{path}.{op}" if path else op
 

@@ -1,0 +1,45 @@
+"""PyTorch's operators that act on each number alone, in the operator graph's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, operand, plain, real, tensor
+
+
+def _arithmetic(op: str) -> Callable[[Rows, Call], None]:
+    def make(rows: Rows, call: Call) -> None:
+        if call.args.get("alpha", 1) != 1 or call.args.get("rounding_mode") is not None:
+            raise ModelError(f"{call.name}: alpha or a rounding mode; write it without")
+        rows.add(call, op, [operand(rows, call, "self"), operand(rows, call, "other")])
+
+    return make
+
+
+def _clamp(rows: Rows, call: Call) -> None:
+    ends = {}
+    for end in ("min", "max"):
+        key = f"{end}_val" if f"{end}_val" in call.args else end
+        if call.args.get(key) is not None:
+            ends[end] = real(call, key)
+    rows.add(call, "Clip", [tensor(call, "self")], **ends)
+
+
+def _clamp_to(lo: float, hi: float) -> Callable[[Rows, Call], str]:
+    """The reader of a clamp whose ends are in its name."""
+    return lambda rows, call: rows.add(call, "Clip", [tensor(call, "self")], min=float(lo), max=float(hi))
+
+
+RELU = "use ReLU or ReLU6"
+OPERATORS = (
+    *(TorchOperator(name, plain("Relu")) for name in ("relu", "relu_")),
+    TorchOperator("relu6", _clamp_to(0, 6)),
+    *(TorchOperator(name, _clamp) for name in ("hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_max")),
+    *(TorchOperator(f"{op.lower()}{end}", _arithmetic(op)) for op in ("Add", "Sub", "Mul", "Div") for end in ("", "_")),
+    *(TorchOperator(name, plain("Softmax")) for name in ("softmax", "_softmax")),
+    *(TorchOperator(name, plain("LogSoftmax")) for name in ("log_softmax", "_log_softmax")),
+    TorchOperator("sigmoid", plain("Sigmoid")),
+    *(TorchOperator(name, way_out=RELU) for name in ("hardswish", "hardsigmoid", "silu", "gelu", "leaky_relu", "elu")),
+    *(TorchOperator(name, way_out=RELU) for name in ("tanh", "prelu", "mish")),
+)
