@@ -78,9 +78,8 @@ def _check(x: Value, output: Value, head: Head) -> None:
 
 
 def check_output(network: NetworkBuilder, output: Value, head: Head, image: str) -> None:
-    """Whether the network ends in what the head and its loss need. image: how the frontend writes the output's shape.
-
-    Raises ModelError."""
+    """Raises ModelError where the network does not end in what the head and its loss need. image: the output's shape in
+    the frontend's words."""
     if head.kind == "model":
         if not network.layers:
             raise ModelError("holds no layer that can train; use the float head")

@@ -38,12 +38,12 @@ def by_name(*groups: Iterable[Record]) -> dict[str, Record]:
 
 
 def ways_out(table: Mapping[str, Operator[R]]) -> dict[str, str]:
-    """By name, as `walk` takes them."""
+    """The ways out by the operators' names, for `walk`."""
     return {name: record.way_out for name, record in table.items() if record.way_out}
 
 
 def handlers(
     table: Mapping[str, Operator[R]], bound: Callable[[R], Callable[[N], Sequence[V]]]
 ) -> dict[str, Callable[[N], Sequence[V]]]:
-    """By name, as `walk` takes them. bound: makes a handler of a record's reader."""
+    """The handlers by the operators' names, for `walk`. bound: makes a handler of a record's reader."""
     return {name: bound(record.read) for name, record in table.items() if record.read is not None}

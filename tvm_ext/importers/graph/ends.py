@@ -38,7 +38,7 @@ def without_final(graph: OpGraph) -> tuple[OpGraph, Node | None]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where the network begins: the tensor, its dimensions and axes, and whether it is int8 there."""
+    """The place where the network begins: the tensor, its dimensions and axes, and whether it is int8 there."""
 
     tensor: str
     dims: tuple[int, ...]

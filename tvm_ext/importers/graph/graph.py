@@ -54,7 +54,7 @@ class OpGraph:
     shapes: Callable[[], Mapping[str, tuple[int, ...]]] = dict
 
     def readers(self) -> Counter[str]:
-        """How often each tensor is read; the end of the network counts as one reader."""
+        """The number of reads of each tensor; the end of the network counts as one reader."""
         return Counter([name for node in self.nodes for name in node.inputs if name] + list(self.outputs))
 
 

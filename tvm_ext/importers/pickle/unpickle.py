@@ -35,7 +35,7 @@ ARRAY_TYPE = object()  # stands for numpy.ndarray: an argument of _reconstruct, 
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """What `_codecs.encode` does for the bytes inside a protocol 2 array, and no more."""
+    """Does what `_codecs.encode` does for the bytes inside a protocol 2 array, and no more."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"array bytes in encoding {encoding}")
     return text.encode("latin1")

@@ -1,7 +1,7 @@
-"""The Relax front door: an IRModule, or its text, float32 or with R.quantize and R.dequantize around its layers.
+"""The Relax frontend: an IRModule, or its text, float32 or with R.quantize and R.dequantize around its layers.
 
-What a Relax module computes on its own constants is computed here; the rest becomes an operator graph (op_graph.py), in
-which tensors of four dimensions are NCHW, however the module lays them out."""
+What a Relax module computes on its own constants is computed here; the rest becomes an operator graph, in which tensors
+of four dimensions are NCHW, however the module lays them out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tvm
@@ -16,16 +17,17 @@ from tvm import relax
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.function import bindings_of, flatten
-from mcutrain.tvm_ext.importers.base.heads import Head
+from mcutrain.tvm_ext.importers.base.heads import Head, Kind
 from mcutrain.tvm_ext.importers.base.walk import walk
-from mcutrain.tvm_ext.importers.graph.graph import Node, OpGraph, Tensor
+from mcutrain.tvm_ext.importers.graph.graph import OpGraph, Tensor
 from mcutrain.tvm_ext.importers.graph.translate import build
-from mcutrain.tvm_ext.importers.relax.ops import LAYOUTS, OPS, Given
+from mcutrain.tvm_ext.importers.relax.nodes import Given, Nodes
+from mcutrain.tvm_ext.importers.relax.operators import OPERATORS
 from mcutrain.tvm_ext.importers.relax.text import read_text
 from mcutrain.tvm_ext.model import Model
 
 BOUND = "="  # a variable, a tuple or a part of one, bound to another name
-LOSSES = {"relax.nn.cross_entropy_with_logits": "cross_entropy"}
+LAYOUTS = ("data_layout", "layout")
 
 
 def load(
@@ -41,6 +43,7 @@ def load(
     """A Relax module of one function, or its only public one, with one input. params: values of its other parameters by
     name, where they are not constants in it; remedy: what to do where values are missing. Raises ModelError naming the
     variable."""
+    wanted = Head(cast(Kind, head), classes, raw_logits=logits == "raw")
     is_text = not isinstance(source, tvm.IRModule)
     module = read_text(Path(source)) if is_text else source
     name = name or (Path(source).stem if is_text else "relax_model")
@@ -50,7 +53,7 @@ def load(
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
     graph, own_loss = reader.graph(where)
-    return build(graph, name, where, Head(head, classes, raw_logits=logits == "raw"), loss or own_loss)
+    return build(graph, name, where, wanted, loss or own_loss)
 
 
 def entry(module: tvm.IRModule) -> relax.Function:
@@ -82,21 +85,19 @@ class _Reader:
     def __init__(self, function: relax.Function, params: Mapping[str, np.ndarray], remedy: str) -> None:
         self.function = function
         self.known: dict[relax.Var, Given] = {}
-        self.constants: dict[str, np.ndarray] = {}
-        self.nodes: list[Node] = []
         self.loss: str | None = None
         self.inputs = self._parameters(params, remedy)
-        self.is_nhwc = self._layout() == "NHWC"
+        self.made = Nodes(is_nhwc=self._layout() == "NHWC")
 
     def graph(self, where: object) -> tuple[OpGraph, str | None]:
         steps = [_Step(_op(v) or BOUND, var.name, _variables(v), (var,), v) for var, v in bindings_of(self.function)]
-        handlers = dict.fromkeys((*OPS, *LOSSES, BOUND), self._ruled)
+        handlers = dict.fromkeys((*OPERATORS, BOUND), self._ruled)
         walk(steps, self.known, handlers, where, stand_in=lambda step: [Given(f"{step.name}:0")])
         (output, *_more) = [self._given(leaf) for leaf in flatten(self.function.body.body)]
         if output.name is None or _more:
             raise ModelError(f"{where}: a network has one result that depends on its input")
         inputs = tuple(Tensor(p.name, self._outer(_shape(p)), _dtype(p)) for p in self.inputs)
-        return OpGraph(tuple(self.nodes), self.constants, inputs, (output.name,), self._shapes), self.loss
+        return OpGraph(tuple(self.made.nodes), self.made.constants, inputs, (output.name,), self._shapes), self.loss
 
     # ------------------------------------------------------------------ what comes in
     def _parameters(self, params: Mapping[str, np.ndarray], remedy: str) -> list[relax.Var]:
@@ -108,7 +109,7 @@ class _Reader:
         for p in self.function.params:
             if p.name in params:
                 self.known[p] = self._parameter(p, np.asarray(params[p.name]))
-        labels = {a for _, c in bindings_of(self.function) if _op(c) in LOSSES for a in c.args[1:]}
+        labels = {a for _, c in bindings_of(self.function) if _loss(c) for a in c.args[1:]}
         inputs = [p for p in free if p not in labels]
         if len(inputs) != 1:
             found = ", ".join(p.name for p in inputs) or "none"
@@ -125,17 +126,17 @@ class _Reader:
         return Given(p.name, value)
 
     def _layout(self) -> str:
-        """Of all tensors of four dimensions: what the convolutions and pools say."""
+        """The layout of all tensors of four dimensions: what the convolutions and pools say."""
         found = {str(c.attrs[n]) for _, c in bindings_of(self.function) for n in LAYOUTS if _has(c, n)}
         if not found <= {"NCHW", "NHWC"} or len(found) > 1:
             raise ModelError(f"layouts {', '.join(sorted(found))}: use NCHW or NHWC, and one of them throughout")
         return found.pop() if found else "NCHW"
 
     def _outer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(shape[i] for i in (0, 3, 1, 2)) if self.is_nhwc and len(shape) == 4 else tuple(shape)
+        return tuple(shape[i] for i in (0, 3, 1, 2)) if self.made.is_nhwc and len(shape) == 4 else tuple(shape)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of all tensors whose every dimension is a number, by their names in the graph."""
+        """The shapes of all tensors whose every dimension is a number, by their names in the graph."""
         found = {}
         for var, _ in bindings_of(self.function):
             with suppress(ModelError):
@@ -147,11 +148,10 @@ class _Reader:
         if step.op == BOUND:
             return [self._given(step.value)]
         args = [self._given(a) for a in step.value.args if not isinstance(a, relax.ShapeExpr)]
-        if step.op in LOSSES:
-            self.loss = LOSSES[step.op]
-            return args[:1]
+        record = OPERATORS[step.op]
+        self.loss = record.loss or self.loss
         try:
-            return [OPS[step.op](self, step.name, step.value, args)]
+            return [] if record.read is None else [record.read(self.made, step.name, step.value, args)]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             what = " ".join(str(error).split())[:100]
             raise ModelError(f"{step.name}: {step.op} with operands that no network has ({what})") from None
@@ -168,30 +168,14 @@ class _Reader:
             raise ModelError(f"{expr}: is bound to nothing")
         return self.known[expr]
 
-    # ------------------------------------------------------------------ for relax_ops.py
-    def operand(self, given: Given, name: str) -> str:
-        """The tensor's name in the graph; a constant gets one."""
-        if given.value is None:
-            return given.name or ""
-        key = given.name or name
-        while key in self.constants and self.constants[key] is not given.value:
-            key += "_"
-        self.constants[key] = given.value
-        if given.scale is None:
-            return key
-        inputs = [
-            key,
-            *(self.operand(Given(None, v), f"{key}.{n}") for n, v in (("s", given.scale), ("z", given.zero))),
-        ]
-        return self.add("DequantizeLinear", f"{name}.real", inputs, {"axis": given.axis}).name or ""
-
-    def add(self, op: str, name: str, inputs: list[str], attrs: dict | None = None, layer: str | None = None) -> Given:
-        self.nodes.append(Node(op, layer or name, tuple(inputs), (f"{name}:0",), attrs or {}))
-        return Given(f"{name}:0")
-
 
 def _op(expr: relax.Expr) -> str | None:
     return expr.op.name if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.Op) else None
+
+
+def _loss(expr: relax.Expr) -> str:
+    op = _op(expr)
+    return OPERATORS[op].loss if op in OPERATORS else ""
 
 
 def _has(expr: relax.Expr, attr: str) -> bool:
@@ -210,7 +194,7 @@ def _dtype(var: relax.Var) -> str:
 
 
 def _variables(value: relax.Expr) -> tuple[relax.Var, ...]:
-    """What a binding's value is made from."""
+    """The variables that a binding's value is made from."""
     if isinstance(value, relax.Var):
         return (value,)
     if isinstance(value, relax.TupleGetItem):

@@ -61,7 +61,7 @@ def _path(graph: Graph, operator: Operator, record: TfliteOperator[R]) -> list[s
 
 
 def _common(paths: Sequence[Sequence[str]]) -> int:
-    """How many parts all paths begin with."""
+    """The number of parts that all paths begin with."""
     return next((i for i, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1), min(map(len, paths)))
 
 

@@ -107,5 +107,5 @@ def plain(op: str, key: str = "self") -> Callable[[Rows, Call], str]:
 
 
 def spatial(call: Call) -> int:
-    """How many axes its image has."""
+    """The number of its image's axes."""
     return max(len(call.shape) - 2, 1)

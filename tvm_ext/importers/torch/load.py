@@ -37,7 +37,7 @@ def load(
     """Read an exported program, or the .pt2 file that torch.export.save made of it, of one input and one output.
 
     Export it in evaluation mode and with a batch size of 1 (or one that stays open); a quantised program is what
-    convert_pt2e gives, exported again. Input shapes and options are those of onnx_model.load.
+    convert_pt2e gives, exported again. Input shapes and options are those of onnx.load.load.
 
     Raises one ModelError that names every operator that cannot be expressed, with its layer, why, and a way out."""
     wanted = requested(head, classes, logits, loss)
