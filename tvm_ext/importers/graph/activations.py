@@ -40,7 +40,7 @@ def _clamped(x: Real, lo: float, hi: float) -> Real:
         return x.make(q, *narrowed(lo, hi, outer_lo, outer_hi), name)
 
     own = x.own if x.own is not None and _is_exact(x.own, lo, hi) else None
-    return replace(x.bare, make=make, own=own)
+    return replace(x.bare, make=make, own=own, curves=tuple(curve.clipped(lo, hi) for curve in x.curves))
 
 
 def _is_exact(q: Quantisation, lo: float, hi: float) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
 from mcutrain.tvm_ext.importers.base.operators import Operator
+from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
 from mcutrain.tvm_ext.importers.graph.graph import LARGEST_ACTIVATION, Node
 from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, Stored, Weight, as_array, stored_real
 
@@ -82,6 +83,12 @@ class Import:
         return self.readers[node.inputs[index]] == 1
 
     # ------------------------------------------------------------------ results
+    def curves(self, x: Real, name: str) -> tuple[Curve, ...]:
+        """The functions as which x is known, that of itself at least: for that it is made."""
+        if x.curves:
+            return x.curves
+        return (itself(x.ints(name) if x.is_quantised else x.make(None, -INF, INF, name)),)
+
     def stored(self, value: Value, layout: str, name: str) -> Real:
         check_size(math.prod(value.shape), name)
         return stored_real(self.network, value, layout)

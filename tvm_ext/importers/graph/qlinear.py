@@ -96,8 +96,8 @@ def _quantize_linear(state: Import, node: Node) -> Known:
     known = state.known(node, 0)
     if isinstance(known, np.ndarray):
         return quantised(state, node, known)
-    x = state.real(node)
-    return Stored(x.make(quantisation_at(state, node), -INF, INF, node.name), x.layout)
+    x, q = state.real(node), quantisation_at(state, node)
+    return Stored(x.make(q, -INF, INF, node.name), x.layout, tuple(curve.quantised(q) for curve in x.curves))
 
 
 def _dequantize_linear(state: Import, node: Node) -> Known:
@@ -112,7 +112,7 @@ def _dequantize_linear(state: Import, node: Node) -> Known:
             f"{node.name}: reads scale {q.scale:.6g}, zero point {q.zero}; "
             f"what it reads was written with {own.scale:.6g}, {own.zero}; quantise the model anew"
         )
-    return stored_real(state.network, known.value, known.layout)
+    return stored_real(state.network, known.value, known.layout, known.curves)
 
 
 def quantisation_at(state: Import, node: Node) -> Quantisation:

@@ -13,6 +13,8 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
+from mcutrain.tvm_ext.ops.activation import FUNCTIONS
 
 INF = math.inf
 LARGEST_RATIO = 1 << 16  # of two scales between which is requantised; 2^8 already saturates every value
@@ -44,10 +46,12 @@ class Weight:
 
 @dataclass(frozen=True)
 class Stored:
-    """An int8 tensor, between QuantizeLinear and DequantizeLinear. layout: like a Real's."""
+    """An int8 tensor, between QuantizeLinear and DequantizeLinear. layout, curves: like a Real's, but for the curve of
+    itself."""
 
     value: Value
     layout: str
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Real:
     is left out has size 1; rank 2 is a vector of features. shape: inside, (1, H, W, C). own: the quantisation in which
     it stands already, if any. rescaled: makes of it, of a factor and of a shift, float64 [C] each, what the layer that
     makes it gives with them; None where no layer can take them over. parts: what was joined along the channels to make
-    it."""
+    it. curves: the functions as which it is known, of activations that are there already, the nearest first."""
 
     layout: str
     shape: Shape
@@ -65,11 +69,12 @@ class Real:
     own: Quantisation | None = None
     rescaled: Callable[[Real, np.ndarray, np.ndarray], Real] | None = None
     parts: tuple[Real, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     @property
     def bare(self) -> Real:
         """The same, without what is known of how it is made: where another operator's result begins."""
-        return replace(self, rescaled=None, parts=())
+        return replace(self, rescaled=None, parts=(), curves=())
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -122,8 +127,8 @@ def narrowed(lo: float, hi: float, outer_lo: float, outer_hi: float) -> tuple[fl
     return min(max(lo, outer_lo), outer_hi), min(max(hi, outer_lo), outer_hi)
 
 
-def stored_real(network: NetworkBuilder, value: Value, layout: str) -> Real:
-    """The real numbers of `value`, which is there already."""
+def stored_real(network: NetworkBuilder, value: Value, layout: str, curves: tuple[Curve, ...] = ()) -> Real:
+    """The real numbers of `value`, which is there already. curves: the functions of others as which it is known."""
     made: dict[object, Value] = {}  # clamps and requantisations, for the next reader who asks for the same
 
     def make(q: Quantisation | None, lo: float, hi: float, name: str) -> Value:
@@ -146,7 +151,34 @@ def stored_real(network: NetworkBuilder, value: Value, layout: str) -> Real:
         return made[key]
 
     batch, height, width, channels = value.shape
-    return Real(layout, (batch, height, width, channels), make, value.quantisation is not None, value.quantisation)
+    shape, q, known = (batch, height, width, channels), value.quantisation, (itself(value), *curves)
+    return Real(layout, shape, make, q is not None, q, curves=known)
+
+
+def curved(network: NetworkBuilder, name: str, x: Real, curves: tuple[Curve, ...], otherwise: Make | None) -> Real:
+    """The result of an operator on each number of x (or of x and others) alone, which is known as `curves`.
+
+    otherwise: makes it by other means than a table or one of the builder's functions; int8 where it is given, float32
+    where the functions hold none that it is."""
+    if x.is_quantised:
+        made = once(name, lambda q, lo, hi: network.lookup(name, curves[-1].of, *curves[-1].table(q, lo, hi), q))
+        return replace(x.bare, make=otherwise or made, own=None, curves=curves)
+    values: list[Value] = []
+
+    def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
+        named = next((c for c in (c.recognised() for c in reversed(curves)) if c is not None), None)
+        if named is None and otherwise is not None:
+            return otherwise(q, lo, hi, reader)
+        if q is not None:
+            raise ModelError(f"{reader}: quantises what was computed in float32; quantise all operators, or none")
+        if named is None:
+            known = ", ".join(sorted(FUNCTIONS))
+            raise ModelError(f"{name}: no function that is known in float32; use one of {known}")
+        if not values:
+            values.append(network.activation(name, named.of, named.function, **named.parameters))
+        return values[0] if (lo, hi) == (-INF, INF) else network.clip(reader, values[0], lo, hi)
+
+    return replace(x.bare, make=make, curves=curves)
 
 
 def once(name: str, emit: Callable[[Quantisation, int, int], Value]) -> Make:

@@ -25,8 +25,8 @@ def _moved(move: Callable[[Import, Node, Real], Real]) -> Reader:
     def read(state: Import, node: Node) -> Real | Stored:
         known = state.known(node, 0)
         if isinstance(known, Stored):
-            x = move(state, node, stored_real(state.network, known.value, known.layout))
-            return Stored(x.ints(node.name), x.layout)
+            x = move(state, node, stored_real(state.network, known.value, known.layout, known.curves))
+            return Stored(x.ints(node.name), x.layout, x.curves[1:])
         return move(state, node, state.real(node))
 
     return read
@@ -104,7 +104,7 @@ def _transpose(state: Import, node: Node, x: Real) -> Real:
         return x
     if len(x.layout) <= 2:
         raise ModelError(f"{node.name}: transposes a vector; {ENDS}")
-    return replace(x.bare, layout="".join(x.layout[i] for i in perm))
+    return replace(x.bare, layout="".join(x.layout[i] for i in perm), curves=x.curves)
 
 
 def _same(state: Import, node: Node, x: Real) -> Real:

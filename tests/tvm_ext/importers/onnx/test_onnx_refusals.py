@@ -83,7 +83,10 @@ REFUSALS = {
     "zero_scale": (scale_of(0.0), "the scale 0 is no positive finite number"),
     "nan_scale": (scale_of(np.nan), "the scale nan is no positive finite number"),
     "tiny_scale": (scale_of(1e-12), "do not fit each other; quantise anew"),
-    "multiply": (lambda n: n.qdq(n.op("Mul", *[begin(n)] * 2), 1), "Mul of two activations; only with a constant a ch"),
+    "multiply": (
+        lambda n: n.qdq(n.op("Mul", x := begin(n), n.conv(x, 4, 4, (1, 1))), 1),
+        "Mul of two activations; only with a constant a ch",
+    ),
     "batch": (lambda n: flat(n, ("Reshape", n.const([4, -1], "int64"))), r"reshapes \(1, 4, 8, 8\) to \(4, 64\)"),
     "transposed": (transposed, "its input has the axes NHCW"),
     "all_axes": (lambda n: flat(n, ("ReduceMean",)), "a mean over all axes; name the axes of the image"),
