@@ -10,8 +10,8 @@ from mcutrain.tvm_ext.dialect import shape_of
 from mcutrain.tvm_ext.importers.relax.nodes import Given, Nodes, RelaxOperator, Rule, plain, same
 
 
-def _sums(op: str) -> Rule:
-    """Elementwise with broadcasting; a constant's axes of one are as in numpy."""
+def _arithmetic(op: str) -> Rule:
+    """The reader of arithmetic element by element; a constant is broadcast as in numpy."""
 
     def rule(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
         if nodes.is_nhwc:
@@ -61,7 +61,10 @@ def _astype(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Giv
 
 
 OPERATORS = (
-    RelaxOperator("relax.add", _sums("Add")),
+    RelaxOperator("relax.add", _arithmetic("Add")),
+    RelaxOperator("relax.subtract", _arithmetic("Sub")),
+    RelaxOperator("relax.multiply", _arithmetic("Mul")),
+    RelaxOperator("relax.divide", _arithmetic("Div")),
     RelaxOperator("relax.nn.relu", plain("Relu")),
     RelaxOperator("relax.nn.relu6", lambda nodes, name, call, args: _clamped(nodes, name, args[0], 0, 6)),
     RelaxOperator("relax.clip", _clip),

@@ -90,6 +90,26 @@ def test_a_float_network_computes_what_relax_computes(layout: str) -> None:
     assert loss > 0 and all(np.any(g) for g in found.values())
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_arithmetic_with_a_constant_a_channel(layout: str) -> None:
+    """Before a convolution, and behind it, where the layer takes it over."""
+    (weight,), nhwc = values((4, 3, 1, 1)), layout == "NHWC"
+    x, shift = var("image", [1, 5, 5, 3] if nhwc else [1, 3, 5, 5]), np.array([0.1, -0.2, 0.3, 0.4], np.float32)
+
+    def build(b: relax.BlockBuilder) -> relax.Expr:
+        y = b.emit(R.divide(b.emit(R.subtract(x, relax.const(0.5, "float32"))), relax.const(0.25, "float32")))
+        kernel = relax.const(np.ascontiguousarray(weight.transpose(2, 3, 1, 0) if nhwc else weight))
+        y = b.emit(R.nn.conv2d(y, kernel, data_layout=layout, kernel_layout="HWIO" if nhwc else "OIHW"))
+        own = relax.const(shift if nhwc else shift.reshape(4, 1, 1))
+        return b.emit(R.add(b.emit(R.multiply(b.emit(R.subtract(own, y)), own)), relax.const(1.5, "float32")))
+
+    m, image = module([x], build), RNG.normal(size=(1, 5, 5, 3)).astype(np.float32)
+    model = load(m, loss="mse")
+    fed = image if nhwc else np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+    expected = executed(m, fed) if nhwc else executed(m, fed).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(outputs(model, image).reshape(expected.shape), expected, atol=1e-5)
+
+
 def test_parameters_are_given_by_name_and_name_the_layers() -> None:
     w, b = values((5, 7), (5,))
     m = _dense_module()
