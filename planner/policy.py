@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcutrain.planner.errors import PolicyError
+from mcutrain.schema.policy import PolicyEntry, Select
+from mcutrain.schema.reading import SchemaError, load_json, typed
+from mcutrain.schema.words import Loss
 
-LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "autoencoder")  # what a training step can minimise
-Select = Literal["magnitude", "first"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)  # what a training step can minimise
 
 
 @dataclass(frozen=True)
@@ -169,31 +170,26 @@ def read(path: str | Path) -> Policy:
 
     Raises PolicyError naming the entry."""
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        entries = load_json(Path(path))
     except OSError as error:
         raise PolicyError(f"policy file {path}: {error.strerror}; give the path of a readable JSON file") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PolicyError(f"policy file {path}: not JSON ({error})") from None
     if not isinstance(entries, list):
         raise PolicyError(f"policy file {path}: must be a list of objects, one a layer")
-    return Policy(Path(path).stem, tuple(_entry(path, n, entry) for n, entry in enumerate(entries, 1)))
+    return Policy(Path(path).stem, tuple(_update(path, n, entry) for n, entry in enumerate(entries, 1)))
 
 
-def _entry(path: str | Path, number: int, entry: object) -> Update:
+def _update(path: str | Path, number: int, content: object) -> Update:
     """Makes an update of one entry of a policy file; `number` counts from 1."""
     where = f"policy file {path}, entry {number}"
-    if not isinstance(entry, dict) or "layer" not in entry:
-        raise PolicyError(f"{where}: must be an object with the key 'layer'")
-    where += f" (layer {str(entry['layer'])[:60]})"
-    unknown = sorted(set(entry) - {"layer", "bias", "weight", "select"})
-    if unknown:
-        raise PolicyError(f"{where}: unknown key '{unknown[0]}'; use layer, bias, weight, select")
-    bias, weight, select = entry.get("bias", True), entry.get("weight", 0.0), entry.get("select", "magnitude")
-    if not isinstance(bias, bool):
-        raise PolicyError(f"{where}: 'bias' must be true or false")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or abs(weight) > 1e6:
-        raise PolicyError(f"{where}: 'weight' must be a ratio from 0 to 1")
-    return Update(str(entry["layer"]), bias, float(weight), select)
+    if isinstance(content, dict) and "layer" in content:
+        where += f" (layer {str(content['layer'])[:60]})"
+    try:
+        entry = typed(content, PolicyEntry, "")
+    except SchemaError as error:
+        raise PolicyError(f"{where}: {error}; use {', '.join(PolicyEntry.__struct_fields__)}") from None
+    return Update(str(entry.layer), entry.bias, entry.weight, entry.select)
 
 
 def resolve(policy: Policy, layers: Sequence[Layer]) -> dict[str, Trained]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.schema.counts import Counts, Table
+from mcutrain.schema.reading import load_json, typed
+from mcutrain.schema.report import WideWeight
 from mcutrain.tvm_ext.lower.graph import Call, Lowered
 from mcutrain.tvm_ext.lower.pool import KernelPool
 from mcutrain.tvm_ext.ops.conv.convolution import NARROW as NARROW
@@ -21,22 +24,12 @@ from mcutrain.tvm_ext.ops.conv.dense import wide
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Variant
 from mcutrain.tvm_ext.ops.table import ENTRIES, Part
 
-Counts = Mapping[str, Mapping[str, int]]  # kernel -> variant -> instructions
 TUNED = Path(__file__).with_name("tuned.json")
 WORTH = 64  # instructions that a byte of flash must save, in one inference
 # of flash, kept for the code, which is not known before linking; the published networks' largest takes 83 KB
 CODE_BYTES = 96 << 10
 IDENTITY = ("depthwise", "kernel", "stride", "padding", "shape", "trained_channels")  # of a kernel, beside its shapes
 INT8 = (-128, 127)
-
-
-@dataclass(frozen=True)
-class Widened:
-    """A layer whose weights lie in flash as int16. extra_bytes: of flash; saved_instructions: of one inference."""
-
-    layer: str
-    extra_bytes: int
-    saved_instructions: int
 
 
 def variants(call: Call) -> Mapping[str, Variant]:
@@ -75,7 +68,7 @@ def flash_allowance(lowered: Lowered, flash_bytes: int) -> int:
     return max(0, flash_bytes - sum(a.nbytes for a in arrays) - sum(map(len, tables)) - CODE_BYTES)
 
 
-def tuned(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Lowered, tuple[Widened, ...]]:
+def tuned(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Lowered, tuple[WideWeight, ...]]:
     """The same step over the cheapest variants, and the layers whose variant costs flash: where a byte saves WORTH
     instructions, the best saving a byte first, as far as `flash_bytes` go."""
     widened = _widened(lowered, counts, flash_bytes)
@@ -101,31 +94,17 @@ def read_counts(core: str, path: Path | None = None) -> Counts:
     return read_table(path or TUNED).get(core, {})
 
 
-def read_table(path: Path) -> dict[str, dict[str, dict[str, int]]]:
+def read_table(path: Path) -> Table:
     """A file of counts: core -> kernel -> variant -> instructions. Raises ModelError."""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        _check(table, ("core", "kernel", "form"), "the file")
+        return typed(load_json(path), Table, "table")
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file; `mcutrain tune --table {path}` makes it") from None
     except OSError as error:
         reason = error.strerror or error
         raise ModelError(f"{path}: the instruction counts cannot be read: {reason}; name a file") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelError(f"{path}: no table of instruction counts ({error}); remove it, and tune again") from None
-    return table
-
-
-def _check(value: object, levels: Sequence[str], where: str) -> None:
-    """levels: what the objects inside each other are keyed by. Raises ValueError."""
-    if not levels:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{where} is {json.dumps(value):.20}, no number of instructions")
-        return
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} is {json.dumps(value):.20}, no object by {levels[0]}")
-    for name, inner in value.items():
-        _check(inner, levels[1:], f"{levels[0]} {name}")
 
 
 def _choices(lowered: Lowered) -> Sequence[Call]:
@@ -142,14 +121,14 @@ def _choices(lowered: Lowered) -> Sequence[Call]:
     ]
 
 
-def _widened(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[Widened, ...]:
+def _widened(lowered: Lowered, counts: Counts, flash_bytes: int) -> tuple[WideWeight, ...]:
     offers = []
     for call in _choices(lowered):
         known = counts.get(key(call), {})
         if {NARROW, WIDENED} <= set(known):
             weights = np.asarray(lowered.constants[call.op.inputs[1]])
             extra = wide(weights).nbytes - weights.nbytes
-            offers.append(Widened(call.layer, extra, known[NARROW] - known[WIDENED]))
+            offers.append(WideWeight(call.layer, extra, known[NARROW] - known[WIDENED]))
     worth = [one for one in offers if one.saved_instructions >= WORTH * one.extra_bytes]
     taken, room = [], flash_bytes
     for one in sorted(worth, key=lambda one: (-one.saved_instructions / one.extra_bytes, one.layer)):

@@ -47,16 +47,16 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("text", "what"),
     [
         ("{", "Expecting property name"),
-        ("[]", "the file is [], no object by core"),
-        ("3", "the file is 3, no object by core"),
-        ('{"Cortex-M7": []}', "core Cortex-M7 is [], no object by kernel"),
-        ('{"Cortex-M7": 3}', "core Cortex-M7 is 3, no object by kernel"),
-        ('{"Cortex-M4F": null}', "core Cortex-M4F is null, no object by kernel"),
-        ('{"Cortex-M7": {"k": 3}}', "kernel k is 3, no object by form"),
-        ('{"Cortex-M7": {"k": {"f": "3"}}}', 'form f is "3", no number of instructions'),
-        ('{"Cortex-M7": {"k": {"f": true}}}', "form f is true, no number of instructions"),
-        ('{"Cortex-M7": {"k": {"f": -1}}}', "form f is -1, no number of instructions"),
-        ('{"Cortex-M7": {"k": {"f": 2.5}}}', "form f is 2.5, no number of instructions"),
+        ("[]", "table is a list, not an object"),
+        ("3", "table is 3, not an object"),
+        ('{"Cortex-M7": []}', "table['Cortex-M7'] is a list, not an object"),
+        ('{"Cortex-M7": 3}', "table['Cortex-M7'] is 3, not an object"),
+        ('{"Cortex-M4F": null}', "table['Cortex-M4F'] is null, not an object"),
+        ('{"Cortex-M7": {"k": 3}}', "table['Cortex-M7']['k'] is 3, not an object"),
+        ('{"Cortex-M7": {"k": {"f": "3"}}}', "table['Cortex-M7']['k']['f'] is '3', not a whole number of 0 or more"),
+        ('{"Cortex-M7": {"k": {"f": true}}}', "table['Cortex-M7']['k']['f'] is true, not a whole number of 0 or more"),
+        ('{"Cortex-M7": {"k": {"f": -1}}}', "table['Cortex-M7']['k']['f'] is -1, not a whole number of 0 or more"),
+        ('{"Cortex-M7": {"k": {"f": 2.5}}}', "table['Cortex-M7']['k']['f'] is 2.5, not a whole number of 0 or more"),
         ('{"a":' * 100_000, "recursion"),
         ("\udcff", "codec can't decode"),
     ],
@@ -195,7 +195,7 @@ def test_tune_refuses_a_bad_table_and_a_bad_place(
     table = tmp_path / "table.json"
     table.write_text('{"Cortex-M7": {"k": 3}}')
     done = tuned_by(command, pickle_file, table)
-    said = "no table of instruction counts (kernel k is 3, no object by form); remove it, and tune again"
+    said = "no table of instruction counts (table['Cortex-M7']['k'] is 3, not an object); remove it, and tune again"
     assert (done.status, done.errors) == (2, [f"mcutrain: {table}: {said}"])
     done = tuned_by(command, pickle_file, tmp_path / "none" / "table.json")
     assert done.status == 2 and "name another file with --table FILE" in done.errors[0]

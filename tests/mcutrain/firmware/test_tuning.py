@@ -95,7 +95,7 @@ def test_the_form_that_pays_is_taken(lowered: Lowered) -> None:
     for saved, is_wide in ((forms.WORTH * extra, True), (forms.WORTH * extra - 1, False)):
         counts = {kernel: {forms.NARROW: 10**6 + saved, forms.WIDENED: 10**6}}
         changed, widened = forms.tuned(lowered, counts, MIB)
-        assert widened == ((forms.Widened(call.layer, extra, saved),) if is_wide else ())
+        assert widened == ((forms.WideWeight(call.layer, extra, saved),) if is_wide else ())
         assert any(kernel.wide for kernel in changed.kernels) == is_wide
     assert not any(kernel.wide for kernel in forms.tuned(lowered, {}, MIB)[0].kernels)
 

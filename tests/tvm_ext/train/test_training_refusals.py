@@ -56,12 +56,15 @@ def test_an_unknown_scheme_tells_what_there_is(tiny_model: Model, scheme: str, w
     [
         ("{", ["not JSON"]),
         ("{}", ["list of objects"]),
-        ("[3]", ["entry 1", "'layer'"]),
-        ('[{"layer": 0}, {"bias": true}]', ["entry 2", "'layer'"]),
-        ('[{"layer": 0, "wight": 1}]', ["entry 1", "wight", "layer, bias, weight, select"]),
-        ('[{"layer": 0, "bias": 1}]', ["entry 1", "'bias'", "true or false"]),
-        ('[{"layer": 0, "weight": "all"}]', ["entry 1", "'weight'", "ratio"]),
-        ('[{"layer": 0, "weight": true}]', ["entry 1", "'weight'"]),
+        ("[3]", ["entry 1: it is 3, not an object", "use layer, bias, weight, select"]),
+        ('[{"layer": 0}, {"bias": true}]', ["entry 2: layer is missing"]),
+        ('[{"layer": null}]', ["entry 1 (layer None): layer is null, not a string or a whole number"]),
+        ('[{"layer": 0, "wight": 1}]', ["entry 1 (layer 0): wight is unknown", "layer, bias, weight, select"]),
+        ('[{"layer": 0, "bias": 1}]', ["entry 1 (layer 0): bias is 1, not true or false"]),
+        ('[{"layer": 0, "weight": "all"}]', ["entry 1", "weight is 'all', not a number from 0 to 1"]),
+        ('[{"layer": 0, "weight": true}]', ["entry 1", "weight is true, not a number from 0 to 1"]),
+        ('[{"layer": 0, "weight": NaN}]', ["entry 1", "weight is NaN, not a number from 0 to 1"]),
+        ('[{"layer": 0, "select": "best"}]', ["entry 1", "select is 'best', not one of magnitude, first"]),
     ],
 )
 def test_a_policy_file_is_refused_by_entry(tiny_model: Model, tmp_path: Path, text: str, words: list[str]) -> None:

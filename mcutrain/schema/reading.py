@@ -1,0 +1,124 @@
+"""Turns what a JSON file holds into typed values, and says in plain words where it is not what it should be."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from mcutrain.schema.kinds import fields, options, struct_of
+
+T = TypeVar("T")
+_STEPS = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
+_WORDS: dict[object, str] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "a string", NoneType: "null",
+    tuple: "a list", list: "a list",
+}  # fmt: skip
+_LONGEST = 40  # characters of a value that a message shows
+
+
+class SchemaError(ValueError):
+    """What a file holds is not what its schema says: the message tells the key, and what it should be."""
+
+
+def load_json(path: Path) -> object:
+    """What a JSON file holds. Raises OSError, and ValueError for anything else than JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
+def typed(content: object, kind: type[T], root: str) -> T:
+    """`content`, of dicts, lists, strings and numbers, as a `kind`. root: what its keys stand under in the message, ""
+    for nothing. Raises SchemaError for the first that is wrong."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise SchemaError(_in_words(str(error), content, kind, root)) from None
+
+
+def plain(value: object) -> Any:
+    """A typed value, or one of dicts and lists, as JSON has it: what is missing is left out, and NaN and infinities,
+    for which JSON has no word, are None."""
+    return _finite(msgspec.to_builtins(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _in_words(message: str, content: object, kind: object, root: str) -> str:
+    """msgspec's message in our words. It tells the place as a path (`$.ops[3].macs`), and types by its own names."""
+    what, _, path = message.partition(" - at `$")
+    where, value = root, content
+    for name, index in _STEPS.findall(path):
+        where, value, kind = _entered(where, value, kind, name, index)
+    named = what.partition("`")[2].partition("`")[0]
+    below = f"{where}." if where else ""
+    if what.startswith("Object missing"):
+        return f"{below}{named} is missing"
+    if what.startswith("Object contains unknown"):
+        return f"{below}{named} is unknown"
+    if what.startswith(("Expected", "Invalid enum value", "Number out of range")):
+        return f"{where or 'it'} is {_shown(value)}, not {_kind_in_words(kind)}"
+    return below + what
+
+
+def _entered(where: str, value: Any, kind: object, name: str, index: str) -> tuple[str, Any, object]:
+    """One step of a path: what is called how there, its value and its type."""
+    if name and (struct := struct_of(kind)) is not None:
+        inner = next(field.type for field in fields(struct) if field.encode_name == name)
+        return (f"{where}.{name}" if where else name), value[name], inner
+    inner = next(get_args(option) for option in options(kind) if get_origin(option) in (tuple, dict))
+    if index != "...":
+        return f"{where}[{index}]", value[int(index)], inner[0]
+    key = next(key for key, item in value.items() if not _fits(item, inner[1]))
+    return f"{where}[{_shown(key)}]", value[key], inner[1]
+
+
+def _fits(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _kind_in_words(kind: object) -> str:
+    """A type as a message tells it: `a whole number of 0 or more`, `one of rows, channels`, `a string or null`."""
+    if get_origin(kind) is Annotated:
+        bare, *said = get_args(kind)
+        return _kind_in_words(bare) + "".join(_limits(meta) for meta in said if isinstance(meta, Meta))
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_kind_in_words, get_args(kind)))
+    if get_origin(kind) is Literal:
+        words = ", ".join(map(str, get_args(kind)))
+        return f"one of {words}" if len(get_args(kind)) > 1 else words
+    return _WORDS.get(get_origin(kind) or kind, "an object")
+
+
+def _limits(meta: Meta) -> str:
+    if meta.ge is None:
+        return ""
+    return f" of {meta.ge:g} or more" if meta.le is None else f" from {meta.ge:g} to {meta.le:g}"
+
+
+def _shown(value: object) -> str:
+    """A value of JSON, short."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
