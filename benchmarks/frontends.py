@@ -7,6 +7,7 @@ import numpy as np
 import mcutrain
 from benchmarks.bars import DATA, OUT, Bar, Progress, Table, at_least, equal
 from mcutrain.firmware.verification import random_samples, run_on_device, verify
+from mcutrain.schema.measurement import Measurement
 from tests.end_to_end.litert import logits
 from tests.end_to_end.networks.test_mlperf_tiny import BOARD, BUDGET, CASES, INPUTS, STEPS, cosine, trained_part
 from tests.tvm_ext.support.torch_dialect import gradients
@@ -36,10 +37,10 @@ def run(progress: Progress, tables: list[Table]) -> list[Bar]:
         sample = random_samples(twin.meta, 1)
         found = twin.gradients(sample.images[0], sample.labels[0])
         _, theirs = gradients(model, sample.images[0], sample.labels[0])
-        least = min(cosine(found[p["name"]], trained_part(p, theirs[p["name"]])) for p in twin.meta["parameters"])
+        least = min(cosine(found[p.name], trained_part(p, theirs[p.name])) for p in twin.meta.parameters)
         measured = verify(out, STEPS)
         wrong, cosines = wrong + mistakes, [*cosines, least]
-        fits, same = fits and measured["fits"], same and measured["host_equals_device"]
+        fits, same = fits and measured.fits, same and measured.host_equals_device
         rows.append(_row(name, measured, f"{mistakes} of {2 * expected.size:,}", least))
     tables.append(Table("Models of other formats", COLUMNS, tuple(rows)))
     return [
@@ -50,8 +51,8 @@ def run(progress: Progress, tables: list[Table]) -> list[Bar]:
     ]  # fmt: skip
 
 
-def _row(name: str, measured: dict, mistakes: str, least: float) -> tuple[str, ...]:
+def _row(name: str, measured: Measurement, mistakes: str, least: float) -> tuple[str, ...]:
     model, scheme = name.split(", ")
-    counts = measured["instructions"]
-    sizes = (measured["sram_total_bytes"], measured["flash_bytes"], counts["infer"], counts["train_step"])
+    counts = measured.instructions
+    sizes = (measured.sram_total_bytes, measured.flash_bytes, counts.infer, counts.train_step)
     return (model, scheme, *(f"{n:,}" for n in sizes), mistakes, f"{least:.7f}")

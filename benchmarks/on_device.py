@@ -8,6 +8,7 @@ from typing import Any
 import mcutrain
 from benchmarks.bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, Table, at_least, at_most, equal, network
 from mcutrain.firmware.verification import verify
+from mcutrain.schema.measurement import Measurement
 
 STEPS = 20
 SRAM, SRAM_INFERENCE, SRAM_148KB, FLASH = 120_000, 95_000, 192 * 1024, 620_000  # bytes
@@ -41,7 +42,7 @@ REFERENCE_ENGINE = {
 }  # fmt: skip
 
 
-def measure(name: str, board: str, steps: int, progress: Progress, scheme: str = "49kb", **options: Any) -> dict:
+def measure(name: str, board: str, steps: int, progress: Progress, scheme: str = "49kb", **options: Any) -> Measurement:
     """Compiles a network's scheme with a float head for `board`, runs it there and returns verify()'s measurement."""
     progress(f"{name} {scheme} on {board}: compile, build, run {steps} steps")
     model = mcutrain.load(network(name), INPUT_SIZE, CLASSES)
@@ -50,13 +51,13 @@ def measure(name: str, board: str, steps: int, progress: Progress, scheme: str =
     return verify(artifact.directory, steps)
 
 
-def main_boards(measured: dict[str, dict]) -> list[Bar]:
+def main_boards(measured: dict[str, Measurement]) -> list[Bar]:
     """Returns the bars of MCUNet-5fps, by board; the reference engine's figures stand in the comparison."""
     main, command = measured[MAIN], _commands(MAIN, STEPS)
-    total, flash, stack = (main[f"{key}_bytes"] for key in ("sram_total", "flash", "stack_bound"))
-    infer, step = (main["instructions"][key] for key in ("infer", "train_step"))
-    step_m4 = measured[M4]["instructions"]["train_step"]
-    fewer = measured[M4]["instructions"]["infer"] / measured[M55]["instructions"]["infer"]
+    total, flash, stack = main.sram_total_bytes, main.flash_bytes, main.stack_bound_bytes
+    infer, step = main.instructions.infer, main.instructions.train_step
+    step_m4 = measured[M4].instructions.train_step
+    fewer = measured[M4].instructions.infer / measured[M55].instructions.infer
     theirs, theirs_m4 = REFERENCE_ENGINE["Cortex-M7 -Ofast"], REFERENCE_ENGINE["Cortex-M4 -Ofast"]
     on_m4, on_m55 = _commands(M4, BOARDS[M4]), _commands(M55, BOARDS[M55])
     return [
@@ -74,11 +75,11 @@ def main_boards(measured: dict[str, dict]) -> list[Bar]:
         at_most("SRAM: data + bss + arena + stack", total, SRAM_49KB, f"{total:,} B", f"{SRAM_49KB:,} B", command, "",
                 f"{theirs['ram']:,} B"),
         *(equal(f"host == device on {board}, {steps} steps: state, logits, losses",
-                measured[board]["host_equals_device"], _commands(board, steps)) for board, steps in BOARDS.items()),
+                measured[board].host_equals_device, _commands(board, steps)) for board, steps in BOARDS.items()),
     ]  # fmt: skip
 
 
-def other_builds(streamed: dict, progress: Progress) -> list[Bar]:
+def other_builds(streamed: Measurement, progress: Progress) -> list[Bar]:
     """Returns bars on the SRAM of the other networks and schemes, and on what streaming costs in instructions."""
     bars = [
         _fits(name, scheme, limit, progress)
@@ -89,34 +90,33 @@ def other_builds(streamed: dict, progress: Progress) -> list[Bar]:
             ("proxyless-w0.3", "49kb", SRAM),
         )
     ]
-    whole = measure("mcunet-5fps", "stm32f746", 1, progress, stream=False)["instructions"]["train_step"]
-    more = streamed["instructions"]["train_step"] / whole - 1
+    whole = measure("mcunet-5fps", "stm32f746", 1, progress, stream=False).instructions.train_step
+    more = streamed.instructions.train_step / whole - 1
     shown = f"{more:+.1%} of {_millions(whole)}"
     command = COMPILE.format(path="mcunet-5fps.pkl", scheme="49kb", board="stm32f746") + " --no-stream"
     return [*bars, at_most("instructions that streaming costs a step", more, STREAMING, shown, "+3.0%", command)]
 
 
 def _fits(name: str, scheme: str, limit: int, progress: Progress) -> Bar:
-    total = measure(name, "stm32f746", int(scheme != "inference"), progress, scheme)["sram_total_bytes"]
+    total = measure(name, "stm32f746", int(scheme != "inference"), progress, scheme).sram_total_bytes
     command = _commands("stm32f746", 1, name, scheme)
     return at_most(f"SRAM in all, {name} {scheme}", total, limit, f"{total:,} B", f"{limit:,} B", command)
 
 
-def comparison(measured: dict[tuple[str, str], dict]) -> Table:
+def comparison(measured: dict[tuple[str, str], Measurement]) -> Table:
     """Lists our figures by board, and the reference engine's."""
-    rows = [
-        {
-            "build": f"mcutrain, {board} ({core}) -O2",
-            "ram": m["sram_total_bytes"],
-            "flash": m["flash_bytes"],
-            "infer": m["instructions"]["infer"],
-            "train_step": m["instructions"]["train_step"],
-            "stack": m["stack_bound_bytes"],
+    rows = {
+        f"mcutrain, {board} ({core}) -O2": {
+            "ram": m.sram_total_bytes,
+            "flash": m.flash_bytes,
+            "infer": m.instructions.infer,
+            "train_step": m.instructions.train_step,
+            "stack": m.stack_bound_bytes,
         }
         for (board, core), m in measured.items()
-    ]
-    rows += [{"build": f"TinyEngine, {build}", **figures} for build, figures in REFERENCE_ENGINE.items()]
-    cells = tuple((row["build"], *(f"{row[key]:,}" for key in COLUMNS)) for row in rows)
+    }
+    rows |= {f"TinyEngine, {build}": figures for build, figures in REFERENCE_ENGINE.items()}
+    cells = tuple((build, *(f"{figures[key]:,}" for key in COLUMNS)) for build, figures in rows.items())
     return Table("The same network, scheme, compiler and emulator; instructions are executed ones, not cycles",
                  ("build", *COLUMNS.values()), cells)  # fmt: skip
 

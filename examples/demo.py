@@ -100,7 +100,9 @@ def same_on_twin(twin: mcutrain.Twin, run: mcutrain.Samples, rates: np.ndarray, 
     return bool(same) and twin.state_bytes() == device.state
 
 
-def show_adaptation(data, steps: int, device: mcutrain.Results, measured: dict, equal: bool, seconds: float) -> None:
+def show_adaptation(
+    data, steps: int, device: mcutrain.Results, measured: mcutrain.Measurement, equal: bool, seconds: float
+) -> None:
     """Accuracy before and after, both from the firmware's logits on images that it never trained on."""
     before = correct(device.infer_logits, data.y_test)
     after = correct(device.train_logits[steps:], data.y_test)
@@ -113,10 +115,10 @@ def show_adaptation(data, steps: int, device: mcutrain.Results, measured: dict, 
     losses = (device.losses[:quarter].mean(), device.losses[steps - quarter : steps].mean())
     table.add_row(f"mean loss, first and last {quarter} steps", *(f"{loss:.3f}" for loss in losses))
     console.print(table)
-    budget, ram = measured["budget_bytes"], measured["sram_total_bytes"]
+    budget, ram = measured.budget_bytes, measured.sram_total_bytes
     console.print(
-        f"SRAM in all {ram:,} of {budget:,} B; flash {measured['flash_bytes']:,} B; "
-        f"{measured['instructions']['train_step']:,} instructions a training step (instructions are not cycles); "
+        f"SRAM in all {ram:,} of {budget:,} B; flash {measured.flash_bytes:,} B; "
+        f"{measured.instructions.train_step:,} instructions a training step (instructions are not cycles); "
         f"{seconds:.0f} s of emulation.\n"
         f"Host twin: every loss, every logit and the final weights are {'the same bits' if equal else 'DIFFERENT'}."
     )

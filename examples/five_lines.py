@@ -25,9 +25,9 @@ def main() -> None:
     loss = twin.train_step(data.x_train[0], data.y_train[0])
     measured = mcutrain.verify(artifact, steps=3)
 
-    print(f"arena {artifact.report['plan']['height']:,} B, proven bound {artifact.report['plan']['bound']:,} B")
+    print(f"arena {artifact.report.plan.height:,} B, proven bound {artifact.report.plan.bound:,} B")
     print(f"loss of one step on the host twin: {loss:.4f}; trained: {', '.join(list(twin.state())[:3])}, ...")
-    print(f"SRAM in all {measured['sram_total_bytes']:,} B; same bits on the device: {measured['host_equals_device']}")
+    print(f"SRAM in all {measured.sram_total_bytes:,} B; same bits on the device: {measured.host_equals_device}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from .errors import DeviceError, ToolError
 from .firmware.emulator import Results
 from .firmware.verification import Samples, run_on_device, verify
 from .frontends import load, to_relax
-from .inspection.model import Inspection, inspect
+from .inspection.model import inspect
 from .options import PlanOptions
 from .pipeline import compile, plan
 from .planner.errors import (
@@ -19,9 +19,13 @@ from .planner.model import Plan
 from .planner.policy import Policy, Update
 from .profiling.run import profile
 from .quantization.quantizer import QuantizationResult, quantize
-from .report.figures import ReportError
+from .report.files import ReportError
 from .report.show import print_report
 from .results import Artifact, PlannedModel
+from .schema.inspection import Inspection
+from .schema.measurement import Measurement
+from .schema.profile import Profile
+from .schema.report import Report
 from .targets import boards
 from .targets.board import Board
 from .tvm_ext.model import Model
@@ -37,6 +41,7 @@ __all__ = [
     "DeviceError",
     "Inspection",
     "McutrainError",
+    "Measurement",
     "Model",
     "ModelError",
     "OutputError",
@@ -46,7 +51,9 @@ __all__ = [
     "PlannedModel",
     "Policy",
     "PolicyError",
+    "Profile",
     "QuantizationResult",
+    "Report",
     "ReportError",
     "Results",
     "Samples",

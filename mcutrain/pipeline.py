@@ -6,7 +6,7 @@ import os
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from mcutrain.planner.errors import BudgetError, McutrainError, ModelError
 from mcutrain.planner.model import Graph, Plan
 from mcutrain.planner.policy import Policy, default, named
 from mcutrain.planner.rematerialise import Rematerialisation
-from mcutrain.report.build import plan_report
+from mcutrain.report.build import plan_report, with_artifact, without_clock
 from mcutrain.report.page import render_html
 from mcutrain.results import FIRMWARE_BYTES, Artifact, PlannedModel
 from mcutrain.targets import board as boards
@@ -128,6 +128,7 @@ def planned_step(
     progress: Progress | None = None,
 ) -> PlannedModel:
     """Do the work of plan(), with its options as one value."""
+    from mcutrain.tvm_ext.emit.placement import placements
     from mcutrain.tvm_ext.lower.rematerialised import with_recomputed
 
     say = progress or _silent
@@ -143,7 +144,8 @@ def planned_step(
     again, found = _planned(graph, budget, forward, options, say)
     elapsed = time.monotonic() - started
     lowered = with_recomputed(lowered, again)
-    report = {**plan_report(lowered, found, budget, elapsed, again), "board": boards.get(board).name if board else None}
+    infer, _ = placements(lowered, found)
+    report = plan_report(lowered, found, infer, budget, elapsed, again, boards.get(board).name if board else None)
     return PlannedModel(lowered, found, budget, report)
 
 
@@ -193,8 +195,7 @@ def compiled(
     counts = read_counts(target.core.counts, None if table is None else Path(table))
     planned = planned_step(model, scheme, target.budget_bytes if budget is None else budget, options, target, say)
     lowered, widened = tuned(planned.lowered, counts, flash_allowance(planned.lowered, target.flash_bytes))
-    report = {**planned.report, "name": name, "wide_weights": [asdict(one) for one in widened]}
-    planned = replace(planned, lowered=lowered, report=report)
+    planned = replace(planned, lowered=lowered, report=with_artifact(planned.report, name, widened))
     say("writing C")
     source = emit(planned.lowered, planned.plan, name)
     return Artifact(write_folder(out, _artifact_files(planned, source, name, target), with_tar=True), planned)
@@ -203,19 +204,12 @@ def compiled(
 def _artifact_files(planned: PlannedModel, source: CSource, name: str, board: Board) -> dict[str, str | bytes]:
     from mcutrain.tvm_ext.emit import mlf
 
-    extra = {
-        "board": board.name,
-        "budget_bytes": planned.budget,
-        "defines": list(board.defines),
-        "plan": {"height": planned.plan.height, "bound": planned.plan.bound, "status": planned.plan.status},
-        "symbols": source.symbols,
-    }
+    about = mlf.About(name, board.name, planned.budget, board.defines)
     step = planned.lowered.train_step or planned.lowered.infer
     runtime = sorted(p for pattern in RUNTIME_FILES for p in RUNTIME.glob(pattern))
-    # a report that two runs write alike has no clock in it
-    report = {**planned.report, "plan": {**planned.report["plan"], "seconds": None}}
+    report = without_clock(planned.report)
     return {
-        METADATA: to_json(mlf.metadata(planned.lowered, planned.plan, name, extra)),
+        METADATA: to_json(mlf.metadata(planned.lowered, planned.plan, source, about)),
         **source.files,
         f"parameters/{name}.params": mlf.parameters_bytes(planned.lowered),
         f"src/{name}.relax": mlf.relax_text(planned.lowered),

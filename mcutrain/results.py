@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcutrain.planner.model import Plan
+from mcutrain.schema.report import Report
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
     from mcutrain.tvm_ext.lower.graph import Lowered
@@ -24,7 +25,7 @@ class PlannedModel:
     lowered: Lowered
     plan: Plan
     budget: int
-    report: dict[str, Any]
+    report: Report
 
     @property
     def fits(self) -> bool:
@@ -45,7 +46,7 @@ class Artifact:
     planned: PlannedModel
 
     @property
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """The report as it stands in the folder's report.json after compile()."""
         return self.planned.report
 

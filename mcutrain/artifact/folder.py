@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mcutrain.planner.errors import OutputError
+from mcutrain.schema.reading import load_json, plain
 
 METADATA, REPORT_JSON, REPORT_HTML, PLAN = "metadata.json", "report.json", "report.html", "plan.csv"
 
@@ -107,10 +108,10 @@ def replace_file(path: Path, content: str | bytes) -> None:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises OutputError that says how to make the file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except FileNotFoundError:
         raise OutputError(f"{path.parent}: has no {path.name}; give a folder made by `mcutrain compile`") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path}: {what} cannot be read ({error}); compile again") from None
     if not isinstance(content, dict):
         raise OutputError(f"{path}: {what} is not a JSON object; compile again")
@@ -118,7 +119,9 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def to_json(value: object) -> str:
-    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+    """A typed value, or one of dicts and lists, as indented JSON in ASCII with sorted keys; NaN and infinities are
+    null."""
+    return json.dumps(plain(value), indent=1, sort_keys=True) + "\n"
 
 
 def tar_bytes(files: Mapping[str, str | bytes]) -> bytes:

@@ -13,7 +13,7 @@ from mcutrain.artifact.folder import to_json
 from mcutrain.cli.console import counting, output
 from mcutrain.cli.options import Classes, Head, InputSize, Json, Logits, Loss, Model, Params
 from mcutrain.frontends import format_of, load
-from mcutrain.inspection.model import inspect_model, to_dict
+from mcutrain.inspection.model import inspect_model
 from mcutrain.inspection.text import PROBLEM_FIELDS, render_inspection, render_problems
 from mcutrain.planner.errors import UnsupportedError
 
@@ -57,7 +57,7 @@ def show_inspection(read: Callable[[], Network], told: Callable[[], str], costs:
         _show_problems(error, as_json)
         raise typer.Exit(BAD_INPUT) from None
     if as_json:
-        print(to_json(to_dict(found)), end="")
+        print(to_json(found), end="")
     else:
         render_inspection(found, output)
 

@@ -10,7 +10,7 @@ from mcutrain.artifact.folder import REPORT_HTML, to_json
 from mcutrain.artifact.metadata import read_metadata
 from mcutrain.cli.console import line, output, working
 from mcutrain.cli.options import Json, Out
-from mcutrain.report.profile_text import render_profile
+from mcutrain.report.profile.text import render_profile
 
 
 def profile(
@@ -31,6 +31,6 @@ def profile(
     if as_json:
         print(to_json(found), end="")
         return
-    render_profile(found, read_metadata(out)["name"], output, top)
+    render_profile(found, read_metadata(out).name, output, top)
     where = f"{out / PROFILE_SVG}; all tables: {out / REPORT_HTML}"
     line(f"\npicture: {where}")

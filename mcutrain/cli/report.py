@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
-from mcutrain.artifact.folder import REPORT_HTML, REPORT_JSON, read_json, to_json
+from mcutrain.artifact.folder import REPORT_HTML, to_json
 from mcutrain.cli.console import line, output
 from mcutrain.cli.options import Json, Out
 from mcutrain.cli.refusal import OVER_BUDGET
-from mcutrain.report.page import render_text
+from mcutrain.report.files import read_report
+from mcutrain.report.text import render_text
+from mcutrain.schema.report import Report
 
 
 def report(out: Out, as_json: Json = False) -> None:
@@ -18,15 +18,15 @@ def report(out: Out, as_json: Json = False) -> None:
 
     Example: `mcutrain report out/`
     """
-    content = read_json(out / REPORT_JSON, "the report")
+    content = read_report(out)
     show(content, as_json)
     if not as_json:
         line(f"\npicture: {out / REPORT_HTML}")
-    if not content["fits"]:
+    if not content.fits:
         raise typer.Exit(OVER_BUDGET)
 
 
-def show(content: dict[str, Any], as_json: bool) -> None:
+def show(content: Report, as_json: bool) -> None:
     """Print a report to standard output."""
     if as_json:
         print(to_json(content), end="")

@@ -12,7 +12,7 @@ from rich.table import Table
 from mcutrain.cli.console import counting, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.planner.errors import OutputError
-from mcutrain.report.figures import finite
+from mcutrain.schema.reading import plain
 from mcutrain.twin.learning import TrainingResult
 from mcutrain.twin.learning import train as run
 from mcutrain.twin.twin import host
@@ -47,7 +47,7 @@ def train(
         trained.save(save)
     if as_json:
         result = {trained.metric.replace(" ", "_"): trained.scores, "losses": trained.losses, "steps": trained.steps}
-        print(json.dumps(finite(result)))
+        print(json.dumps(plain(result)))
     else:
         _show(trained)
 

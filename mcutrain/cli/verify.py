@@ -10,8 +10,8 @@ import typer
 from mcutrain.cli.console import line, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.cli.refusal import OVER_BUDGET
-from mcutrain.report.figures import finite
 from mcutrain.report.show import print_report
+from mcutrain.schema.reading import plain
 
 
 def verify(
@@ -30,10 +30,10 @@ def verify(
     with working(as_json) as say:
         measurement = run(out, steps, progress=say)
     if as_json:
-        print(json.dumps(finite(measurement)))
+        print(json.dumps(plain(measurement)))
     else:
         print_report(out, output)
-        if measurement["losses"]:
+        if measurement.losses:
             line("\nInputs and labels of this run are random: its losses say nothing about learning.")
-    if not measurement["fits"] or not measurement["host_equals_device"]:
+    if not measurement.fits or not measurement.host_equals_device:
         raise typer.Exit(OVER_BUDGET)

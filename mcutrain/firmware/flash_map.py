@@ -8,28 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from mcutrain.firmware.linked import Symbol, symbols
+from mcutrain.schema.report import FlashConstants, FlashFunction, FlashParts
 
 KINDS = ("model", "runtime", "library")  # emitted, ours, the compiler's
 OTHER_CONSTANTS = "tables that belong to no layer"
 
 
-def flash_parts(elf: Path, layers: Mapping[str, str], total: int) -> dict:
-    """`functions` (name, kind, nbytes), `constants` (layer, nbytes), the largest first, and `other`: what of the
-    `total` bytes has no name of its own (alignment, literal texts, initial values).
+def flash_parts(elf: Path, layers: Mapping[str, str], total: int) -> FlashParts:
+    """Functions and constants, the largest first; what of the `total` bytes has no name of its own (alignment, literal
+    texts, initial values) is `other`.
 
     layers: emitted constant -> its layer, the `symbols` of metadata.json. Raises ToolError."""
     found = symbols(elf)
-    functions = [{"name": s.name, "kind": function_kind(s.name), "nbytes": s.nbytes} for s in functions_of(found)]
+    functions = [FlashFunction(name=s.name, kind=function_kind(s.name), nbytes=s.nbytes) for s in functions_of(found)]
     constants: Counter[str] = Counter()
     for symbol in {s.address: s for s in found if s.letter in "rR" and s.nbytes}.values():
         # a compiler's copy or part of a constant has a dot and more behind its name
         constants[layers.get(symbol.name.partition(".")[0], OTHER_CONSTANTS)] += symbol.nbytes
-    known = sum(f["nbytes"] for f in functions) + sum(constants.values())
-    return {
-        "functions": sorted(functions, key=lambda f: (-f["nbytes"], f["name"])),
-        "constants": [{"layer": n, "nbytes": b} for n, b in sorted(constants.items(), key=lambda i: (-i[1], i[0]))],
-        "other": total - known,
-    }
+    known = sum(f.nbytes for f in functions) + sum(constants.values())
+    by_size = sorted(constants.items(), key=lambda item: (-item[1], item[0]))
+    return FlashParts(
+        functions=tuple(sorted(functions, key=lambda f: (-f.nbytes, f.name))),
+        constants=tuple(FlashConstants(layer=layer, nbytes=nbytes) for layer, nbytes in by_size),
+        other=total - known,
+    )
 
 
 def functions_of(found: list[Symbol]) -> list[Symbol]:

@@ -1,4 +1,4 @@
-"""What would fit where a plan does not: other options, smaller schemes, smaller inputs, each with the SRAM it needs."""
+"""Looks for what fits where a plan does not: other options, smaller schemes and inputs, each with the SRAM it needs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _recomputed(model: Model, scheme: str, budget: int, options: PlanOptions, sa
 
 
 def _first_fit(offers: Iterator[Alternative]) -> Iterator[Alternative]:
-    """The first that fits; where none does, the last."""
+    """Yields the first that fits; where none does, the last."""
     seen: list[Alternative] = []
     for offer in offers:
         seen.append(offer)
@@ -82,8 +82,9 @@ def _first_fit(offers: Iterator[Alternative]) -> Iterator[Alternative]:
 
 
 def _largest_fit(offer: Callable[[int], Alternative], values: list[int]) -> Iterator[Alternative]:
-    """The largest value that fits, by bisection; where none does, the smallest."""
-    best, tried = None, {}
+    """Yields the largest value that fits, found by bisection; where none does, the smallest."""
+    best: Alternative | None = None
+    tried: dict[int, Alternative] = {}
     while values:
         middle = len(values) // 2
         try:

@@ -1,4 +1,4 @@
-"""What training each layer would cost: one training graph of the whole network, cut to what some layers need, planned.
+"""Plans what training each layer would cost: one training graph of the whole network, cut to what some layers need.
 
 Building and lowering a training graph for each choice of layers would take as long as planning it. All of them are
 parts of the one in which everything trains, so that one is built, and the others are cut out of it."""
@@ -15,6 +15,7 @@ from mcutrain import planner
 from mcutrain.planner.model import Graph, Op
 from mcutrain.planner.policy import Policy, Update
 from mcutrain.results import FIRMWARE_BYTES
+from mcutrain.schema.inspection import Cost, LastK
 
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.lower.graph import Lowered
@@ -26,22 +27,12 @@ SECONDS = 0.0  # of solver work for a plan: the heuristics alone come within a p
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a training step (plain SGD, batch 1) needs. sram_bytes: in all, 1,024 B for the firmware included, by a
-    quick plan with streaming. macs: multiply-accumulates, forward and backward."""
-
-    sram_bytes: int
-    macs: int
-
-
-@dataclass(frozen=True)
 class LayerCost:
-    """alone: this layer trains, weight and bias, and the head. from_here: so do all layers behind it; None where one of
-    them cannot train. k: the same as a scheme, last_k=k."""
+    """alone: this layer trains, weight and bias, and the head. last_k: so do all layers behind it; None where one of
+    them cannot train."""
 
     alone: Cost
-    k: int
-    from_here: Cost | None
+    last_k: LastK | None
 
 
 def layer_costs(model: Model, names: Sequence[str], progress: Progress | None = None) -> dict[str, LayerCost]:
@@ -57,17 +48,23 @@ def layer_costs(model: Model, names: Sequence[str], progress: Progress | None = 
     whole = lower(train(model, Policy("all", tuple(Update(name, True, 1.0) for name in body if name in names))))
     behind = {name: [] if name in heads else body[body.index(name) :] for name in names}
     sets = (layers for name in reversed(names) for layers in ([name], behind[name]) if set(layers) <= set(names))
-    costs = dict.fromkeys(heads.union(layers) for layers in sets)
-    for done, layers in enumerate(costs, 1):
+    wanted = list(dict.fromkeys(heads.union(layers) for layers in sets))
+    costs: dict[frozenset[str], Cost] = {}
+    for done, layers in enumerate(wanted, 1):
         graph = training_part(whole, layers)
         planned = planner.plan(graph, seconds=SECONDS, stream=True)
-        costs[layers] = Cost(planned.height + FIRMWARE_BYTES, sum(op.macs for op in graph.ops))
+        nbytes = planned.height + FIRMWARE_BYTES
+        costs[layers] = Cost(sram_bytes=nbytes, macs=sum(op.macs for op in graph.ops))
         if progress:
-            progress(done, len(costs))
+            progress(done, len(wanted))
     return {
-        name: LayerCost(costs[heads | {name}], len(behind[name]), costs.get(heads.union(behind[name])))
+        name: LayerCost(costs[heads | {name}], _last_k(costs.get(heads.union(behind[name])), len(behind[name])))
         for name in names
     }
+
+
+def _last_k(cost: Cost | None, k: int) -> LastK | None:
+    return None if cost is None else LastK(sram_bytes=cost.sram_bytes, macs=cost.macs, k=k)
 
 
 def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
@@ -78,10 +75,13 @@ def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
     which nobody reads any more becomes the one of the inference, which keeps none; weights that do not train are in
     flash."""
     step, inference = whole.train_step, whole.infer
+    if step is None or step.loss is None:
+        raise ValueError("a network of which nothing trains has no training step to cut")
     trains = {p.variable: p.name.rsplit(".", 1)[0] in layers for p in whole.training.parameters}
     plain = {call.layer: call.op for call in inference.calls}
     tensors = dict(step.graph.by_name)
-    needed, ops = {step.logits, step.loss}, []
+    needed = {step.logits, step.loss}
+    ops: list[Op] = []
     for call in reversed(step.calls):
         op = call.op
         if call.phase == "update":  # of the counter in any case
@@ -125,7 +125,8 @@ def _renumbered(graph: Graph) -> Graph:
 
 def _numbering(names: Iterable[str]) -> dict[str, str]:
     """`layer:what`, `layer:what.2`, ... in the order of `names`; names of layers and parameters stay."""
-    found, seen = {}, Counter()
+    found: dict[str, str] = {}
+    seen: Counter[str] = Counter()
     for name in names:
         numbered = NUMBERED.fullmatch(name)
         base = numbered[1] if numbered else name

@@ -1,15 +1,17 @@
-"""What is in a model, layer by layer, and what training it would cost: values without text."""
+"""Tells what is in a model, layer by layer, and what training it would cost: values without text."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from mcutrain.frontends import as_model, format_of
 from mcutrain.inspection.costs import LayerCost, Progress, layer_costs
 from mcutrain.planner.errors import ModelError
+from mcutrain.schema.inspection import Inspection, LargestActivation, LayerRow
+from mcutrain.schema.words import Loss
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `--help` without it
     from mcutrain.tvm_ext.lower.graph import Call, Step
@@ -17,57 +19,6 @@ if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `
 
 INPUT = "input"  # what the network's input is called among the activations
 PARAMETERS = (".weight", ".bias")  # what can train of a layer's constants; the others are tables of scales
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """A layer of the forward graph. op: in words. output_shape: (1, H, W, C), or (O,). parameters: values of weight and
-    bias, weight_bytes: their bytes; table_bytes: of scales and multipliers beside them. macs: of one inference.
-    is_trainable: has a weight, and a gradient reaches it; why_not: what is in its way. cost: None unless asked for."""
-
-    name: str
-    op: str
-    output_shape: tuple[int, ...]
-    output_bytes: int
-    parameters: int
-    weight_bytes: int
-    table_bytes: int
-    macs: int
-    is_head: bool
-    is_trainable: bool
-    why_not: str | None
-    cost: LayerCost | None
-
-
-@dataclass(frozen=True, repr=False)
-class Inspection:
-    """What is in a model.
-
-    frontend: the format that it was read from, a key of frontends.FORMATS; None where it is not known. Scales and zero
-    points: real = (q - zero) * scale; None of float32. largest_activation: (layer that makes it, bytes). The totals are
-    sums over `layers`."""
-
-    name: str
-    frontend: str | None
-    input_shape: tuple[int, ...]
-    input_dtype: str
-    input_scale: float | None
-    input_zero: int | None
-    classes: int
-    output_dtype: str
-    loss: str
-    head: str
-    parameters: int
-    weight_bytes: int
-    table_bytes: int
-    macs: int
-    largest_activation: tuple[str, int]
-    layers: tuple[LayerRow, ...]
-
-    def __repr__(self) -> str:
-        shape = "x".join(map(str, self.input_shape[1:]))
-        size = f"{len(self.layers)} layers, {self.parameters:,} parameters, {self.macs:,} MACs"
-        return f"<Inspection {self.name}: {self.input_dtype} {shape} -> {self.classes} {self.output_dtype}, {size}>"
 
 
 def inspect(model: Model | Source, *, costs: bool = True, progress: Progress | None = None) -> Inspection:
@@ -100,7 +51,9 @@ def inspect_model(
     rows = tuple(_row(call, step, obstacles, heads, found.get(call.layer)) for call in step.calls)
     sizes = [(INPUT, step.values["x"].tensor.nbytes), *((row.name, row.output_bytes) for row in rows)]
     is_float = model.input_dtype == "float32"
+    layer, nbytes = max(sizes, key=lambda size: size[1])
     return Inspection(
+        schema=1,
         name=model.name,
         frontend=frontend,
         input_shape=tuple(model.input_shape),
@@ -109,23 +62,24 @@ def inspect_model(
         input_zero=None if is_float else model.input_zero,
         classes=model.classes,
         output_dtype=step.values[step.logits].dtype,
-        loss=model.loss,
+        loss=cast(Loss, model.loss),
         head=model.head,
         parameters=sum(row.parameters for row in rows),
         weight_bytes=sum(row.weight_bytes for row in rows),
         table_bytes=sum(row.table_bytes for row in rows),
         macs=sum(row.macs for row in rows),
-        largest_activation=max(sizes, key=lambda size: size[1]),
+        largest_activation=LargestActivation(layer=layer, nbytes=nbytes),
         layers=rows,
     )
 
 
 def _obstacles(model: Model) -> dict[str, str | None]:
-    """Layer with a weight -> what keeps a gradient from it, None where nothing does."""
+    """For each layer with a weight what keeps a gradient from it, None where nothing does."""
     from mcutrain.tvm_ext.model import NETWORK
     from mcutrain.tvm_ext.train.rules import require_rules
 
-    main, found = model.module[NETWORK], {}
+    main = model.module[NETWORK]
+    found: dict[str, str | None] = {}
     for layer in model.layers:
         try:
             require_rules(main, [p for p in main.params if p.name == f"{layer.name}.weight"])
@@ -135,7 +89,9 @@ def _obstacles(model: Model) -> dict[str, str | None]:
     return found
 
 
-def _row(call: Call, step: Step, obstacles: dict[str, str | None], heads: set[str], cost: LayerCost | None) -> LayerRow:
+def _row(
+    call: Call, step: Step, obstacles: Mapping[str, str | None], heads: set[str], cost: LayerCost | None
+) -> LayerRow:
     constants = [step.values[name] for name in call.op.inputs if step.values[name].tensor.kind == "constant"]
     trains = [value for value in constants if value.tensor.name.endswith(PARAMETERS)]
     weight_bytes = sum(value.tensor.nbytes for value in trains)
@@ -151,7 +107,8 @@ def _row(call: Call, step: Step, obstacles: dict[str, str | None], heads: set[st
         is_head=call.layer in heads,
         is_trainable=call.layer in obstacles and obstacles[call.layer] is None,
         why_not=obstacles.get(call.layer),
-        cost=cost,
+        alone=cost.alone if cost else None,
+        last_k=cost.last_k if cost else None,
     )
 
 
@@ -160,8 +117,9 @@ def op_in_words(call: Call) -> str:
     attrs, what = call.attrs, call.record.words or call.kind
     if "kernel" not in attrs:
         return what
+    kernel, padding, stride = (cast("Sequence[int]", attrs[key]) for key in ("kernel", "padding", "stride"))
     # one window over the whole input: a fully connected layer, or a pool over all positions
-    is_whole = list(call.shapes[0][1:3]) == list(attrs["kernel"]) and not any(attrs["padding"])
+    is_whole = list(call.shapes[0][1:3]) == list(kernel) and not any(padding)
     if "depthwise" not in attrs:
         if is_whole:
             return f"global {what}"
@@ -169,18 +127,6 @@ def op_in_words(call: Call) -> str:
         what = "depthwise"
     elif is_whole:
         return "dense"
-    vertical, horizontal = attrs["stride"]
-    stride = f" s{vertical}" if vertical == horizontal else f" s{vertical}x{horizontal}"
-    return f"{what} {'x'.join(map(str, attrs['kernel']))}{stride if vertical * horizontal > 1 else ''}"
-
-
-def to_dict(found: Inspection) -> dict[str, Any]:
-    """The object that `mcutrain inspect --json` prints (docs/FORMATS.md)."""
-    layer, nbytes = found.largest_activation
-    flat = asdict(found)
-    flat["front_door"] = flat.pop("frontend")
-    for row in flat["layers"]:
-        cost = row.pop("cost")
-        row["alone"] = cost and cost["alone"]
-        row["last_k"] = cost and cost["from_here"] and {"k": cost["k"], **cost["from_here"]}
-    return {"schema": 1, **flat, "largest_activation": {"layer": layer, "nbytes": nbytes}}
+    vertical, horizontal = stride
+    step = f" s{vertical}" if vertical == horizontal else f" s{vertical}x{horizontal}"
+    return f"{what} {'x'.join(map(str, kernel))}{step if vertical * horizontal > 1 else ''}"

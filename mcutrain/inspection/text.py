@@ -1,4 +1,4 @@
-"""An inspection in the terminal: one table where it is wide enough, else one of the layers and one of the costs."""
+"""Prints an inspection: one table where the terminal is wide enough, else one of the layers and one of the costs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mcutrain.frontends import FORMATS
-from mcutrain.inspection.model import Inspection, LayerRow
 from mcutrain.pipeline import FIRMWARE_BYTES
-from mcutrain.report.figures import printable
+from mcutrain.report.spelling import printable_in
+from mcutrain.schema.inspection import Inspection, LayerRow
 
 WIDEST = 1000  # cells; no table is as wide
 LONGEST_NAME = 22  # cells that a layer's name keeps on one line where room is short
@@ -30,7 +30,7 @@ ABOUT_COSTS = (
 def render_inspection(found: Inspection, console: Console) -> None:
     """Print `found` on `console`; no colour and no control codes where that is no terminal."""
     _print_header(found, console)
-    has_costs = any(row.cost for row in found.layers)
+    has_costs = any(row.alone for row in found.layers)
     whole = _layers_table(found.layers, console, wide=True, costs=has_costs)
     if console.measure(whole, options=console.options.update(width=WIDEST)).maximum <= console.width:
         _title("Layers", console)
@@ -67,7 +67,7 @@ def _print_header(found: Inspection, console: Console) -> None:
     def line(label: str, text: str) -> None:
         console.print(Text.assemble((label.ljust(LABEL), "bold"), _text(text, console)))
 
-    layer, nbytes = found.largest_activation
+    largest = found.largest_activation
     source = FORMATS.get(found.frontend or "", "").split(" (")[0]  # without what the format includes
     real = "" if found.input_scale is None else f", scale {found.input_scale:.6g}, zero point {found.input_zero}"
     beside = f", and {found.table_bytes:,} B of scales" if found.table_bytes else ""
@@ -78,7 +78,7 @@ def _print_header(found: Inspection, console: Console) -> None:
     line("loss", f"{found.loss}; {hint}" if hint else found.loss)
     line("parameters", f"{found.parameters:,} in {found.weight_bytes:,} B{beside}")
     line("inference", f"{found.macs:,} MACs")
-    line("activations", f"largest {nbytes:,} B ({layer})")
+    line("activations", f"largest {largest.nbytes:,} B ({largest.layer})")
 
 
 def _layers_table(rows: Sequence[LayerRow], console: Console, *, wide: bool, costs: bool) -> Table:
@@ -88,8 +88,8 @@ def _layers_table(rows: Sequence[LayerRow], console: Console, *, wide: bool, cos
     table = _table([title for title, is_shown in zip(titles, wanted, strict=True) if is_shown], rows)
     for row in rows:
         weight, macs = (f"{value:,}" if value else "" for value in (row.weight_bytes, row.macs))
-        cells = [_text(row.name, console), row.op, _shape(row.output_shape), f"{row.output_bytes:,}", weight, macs]
-        cells += [_trains(row), *_cost_cells(row)]
+        cells: list[Text | str] = [_text(row.name, console), row.op, _shape(row.output_shape)]
+        cells += [f"{row.output_bytes:,}", weight, macs, _trains(row), *_cost_cells(row)]
         table.add_row(*(cell for cell, is_shown in zip(cells, wanted, strict=True) if is_shown))
     return table
 
@@ -97,18 +97,18 @@ def _layers_table(rows: Sequence[LayerRow], console: Console, *, wide: bool, cos
 def _costs_table(rows: Sequence[LayerRow], console: Console) -> Table:
     table = _table(("layer", *COSTS), rows)
     for row in rows:
-        if row.cost is not None:
+        if row.alone is not None:
             table.add_row(_text(row.name, console), *_cost_cells(row))
     return table
 
 
 def _cost_cells(row: LayerRow) -> tuple[str, str, str, str]:
-    if row.cost is None:
+    if row.alone is None:
         return "", "", "", ""
-    alone, behind = row.cost.alone, row.cost.from_here
-    scheme = "head_only" if row.is_head else f"last_k={row.cost.k}"
-    from_here = (scheme, f"{behind.sram_bytes:,}") if behind else ("cannot train", "")
-    return f"{alone.sram_bytes:,}", f"{alone.macs:,}", *from_here
+    alone = f"{row.alone.sram_bytes:,}", f"{row.alone.macs:,}"
+    if row.last_k is None:
+        return *alone, "cannot train", ""
+    return *alone, "head_only" if row.is_head else f"last_k={row.last_k.k}", f"{row.last_k.sram_bytes:,}"
 
 
 def _trains(row: LayerRow) -> str:
@@ -147,8 +147,7 @@ def _title(text: str, console: Console) -> None:
 
 def _text(text: str, console: Console) -> Text:
     """Never markup, and nothing that a terminal obeys or that its encoding lacks: names come from model files."""
-    lines = (printable(line).encode(console.encoding, "backslashreplace") for line in text.split("\n"))
-    return Text("\n".join(line.decode(console.encoding) for line in lines))
+    return Text("\n".join(map(printable_in(console.encoding), text.split("\n"))))
 
 
 def _shape(shape: Sequence[int]) -> str:

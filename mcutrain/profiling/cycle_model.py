@@ -121,7 +121,9 @@ def prices(code: Sequence[Instruction], core: str | None) -> dict[int, Price] | 
     return priced
 
 
-def _refill(now: Instruction, after: Instruction | None, table: Table, entered: set) -> tuple[float, int | None]:
+def _refill(
+    now: Instruction, after: Instruction | None, table: Table, entered: set[int | None]
+) -> tuple[float, int | None]:
     if not now.jumps:
         return 0.0, None
     refill = table.reload if now.loads_pc else table.refill
@@ -133,7 +135,7 @@ def _refill(now: Instruction, after: Instruction | None, table: Table, entered: 
     return (refill if is_back else 0.0), None
 
 
-def _by_units(code: Sequence[Instruction], entered: set) -> dict[int, Price]:
+def _by_units(code: Sequence[Instruction], entered: set[int | None]) -> dict[int, Price]:
     """A basic block's cycles, shared out evenly among its instructions: they all run equally often (but where a table
     of a switch, which is not followed, leads into a block)."""
     priced: dict[int, Price] = {}

@@ -1,26 +1,51 @@
-"""What the reports say of flash that is spent on speed: layers whose weights lie there as int16."""
+"""What the reports say of flash: its sections, its functions and constants, and what of it is spent on speed."""
 
 from __future__ import annotations
 
-from typing import Any
+from mcutrain.report.figures import Closing
+from mcutrain.schema.report import Flash, FlashParts, WideWeight
 
-WIDE_WEIGHT = {"layer": str, "extra_bytes": int, "saved_instructions": int}
+
+def sections_closing(flash: Flash) -> Closing:
+    """No lower bound is known for code, so that only the total is given."""
+    return Closing("none is known for code", None, "total", flash.total)
 
 
-def wide_rows(report: dict[str, Any], most: int) -> list[tuple[str, int, int]]:
+def wide_rows(wide: tuple[WideWeight, ...] | None, most: int) -> list[tuple[str, int, int]]:
     """(layer, extra bytes, instructions saved in an inference) of the `most` best; the others in one row."""
-    rows = [tuple(one[key] for key in WIDE_WEIGHT) for one in report.get("wide_weights") or []]
-    shown, rest = rows[:most], rows[most:]
-    if rest:
-        shown.append((f"{len(rest)} more", *_sums(rest)))
-    return shown
+    wide = wide or ()
+    rows = [(one.layer, one.extra_bytes, one.saved_instructions) for one in wide[:most]]
+    return [*rows, (f"{len(wide[most:])} more", *_sums(wide[most:]))] if wide[most:] else rows
 
 
-def wide_total(report: dict[str, Any]) -> tuple[str, int, int] | None:
+def wide_total(wide: tuple[WideWeight, ...] | None) -> tuple[str, int, int] | None:
     """The last row of that table; None where no layer is wide."""
-    rows = wide_rows(report, len(report.get("wide_weights") or []))
-    return (f"all {len(rows)}", *_sums(rows)) if rows else None
+    return (f"all {len(wide)}", *_sums(wide)) if wide else None
 
 
-def _sums(rows: list[tuple[str, int, int]]) -> tuple[int, int]:
-    return sum(row[1] for row in rows), sum(row[2] for row in rows)
+def _sums(wide: tuple[WideWeight, ...]) -> tuple[int, int]:
+    return sum(one.extra_bytes for one in wide), sum(one.saved_instructions for one in wide)
+
+
+def short_name(function: str, model: str) -> str:
+    """A function's name without what all emitted ones begin with."""
+    return function.removeprefix(f"tvmgen_{model}_")
+
+
+def part_rows(parts: FlashParts, most: int, model: str) -> list[tuple[str, str, int]]:
+    """(what, kind, bytes): the largest functions and layers' constants, and what is left of each."""
+    functions = [(short_name(f.name, model), f"{f.kind} function", f.nbytes) for f in parts.functions]
+    constants = [(c.layer, "constants", c.nbytes) for c in parts.constants]
+    rows: list[tuple[str, str, int]] = []
+    for found, what in ((functions, "functions"), (constants, "layers' constants")):
+        rows += found[:most]
+        if found[most:]:
+            rows.append((f"{len(found) - most} smaller", what, sum(nbytes for *_, nbytes in found[most:])))
+    return [*rows, ("without a name", "alignment, texts, data", parts.other)]
+
+
+def parts_closing(parts: FlashParts) -> Closing:
+    """Constants must lie somewhere, so that they bound the flash from below."""
+    constants = sum(c.nbytes for c in parts.constants)
+    total = constants + sum(f.nbytes for f in parts.functions) + parts.other
+    return Closing("the constants alone", constants, "flash in all", total)

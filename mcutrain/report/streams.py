@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from mcutrain.report.figures import Report
+from mcutrain.schema.report import Report, Ring
 
 WAYS = {"rows": "row by row", "channels": "by channels", "filters": "by filters"}
 NOT_THE_ARENA = "The arena is not lower by as much: tensors share addresses over time."
@@ -17,7 +16,7 @@ class Member:
 
     position: int
     name: str
-    ring: dict[str, Any] | None
+    ring: Ring | None
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,15 @@ class Run:
     whole_nbytes: int
 
     @property
+    def way(self) -> str:
+        """How it steps, in words."""
+        return WAYS[self.unit]
+
+    @property
     def title(self) -> str:
+        """Its ops by their places, and how it steps."""
         first, last = self.members[0].position, self.members[-1].position
-        return f"ops {first} to {last}, {WAYS[self.unit]}"
+        return f"ops {first} to {last}, {self.way}"
 
 
 @dataclass(frozen=True)
@@ -49,38 +54,37 @@ class Bound:
 def runs(report: Report) -> list[Run]:
     """The streamed runs in the order of execution."""
     result = []
-    for stream in report["streams"]:
-        ring_of = {ring["op"]: ring for ring in stream["rings"]}
-        members = tuple(Member(i, name, ring_of.get(i)) for i, name in enumerate(stream["ops"], stream["first"]))
-        own = [ring for ring in stream["rings"] if ring["in_ring_of"] is None]
-        only_filters = bool(own) and all(ring["unit"] == "filters" for ring in own)
-        sums = (sum(ring[key] for ring in own) for key in ("nbytes", "whole_nbytes"))
-        result.append(Run("filters" if only_filters else stream["axis"], members, *sums))
+    for stream in report.streams:
+        ring_of = {ring.op: ring for ring in stream.rings}
+        members = tuple(Member(i, name, ring_of.get(i)) for i, name in enumerate(stream.ops, stream.first))
+        own = [ring for ring in stream.rings if ring.in_ring_of is None]
+        only_filters = bool(own) and all(ring.unit == "filters" for ring in own)
+        nbytes, whole_nbytes = sum(ring.nbytes for ring in own), sum(ring.whole_nbytes for ring in own)
+        result.append(Run("filters" if only_filters else stream.axis, members, nbytes, whole_nbytes))
     return result
 
 
-def held_text(ring: dict[str, Any]) -> str:
+def held_text(ring: Ring) -> str:
     """How much of a tensor its ring holds: `3 of 64 rows`."""
-    return f"{ring['held']:,} of {ring['whole']:,} {ring['unit']}"
+    return f"{ring.held:,} of {ring.whole:,} {ring.unit}"
 
 
 def bounds(report: Report) -> list[Bound]:
     """Height, bound for this order, bound over every order."""
-    plan = report["plan"]
-    height = plan["height"]
-    here, anywhere = height - plan["bound"], height - plan["order_bound"]
+    plan = report.plan
+    here, anywhere = plan.height - plan.bound, plan.height - plan.order_bound
     in_order = f"in this order {here:,} B less at most" if here else "proven: this order needs as much"
     orders = f"in any order {anywhere:,} B less at most" if anywhere else "proven: every order needs as much"
     return [
-        Bound("height of the arena", height, None, "what the plan needs"),
-        Bound("bound for this order", plan["bound"], here, in_order),
-        Bound("bound over every order", plan["order_bound"], anywhere, orders),
+        Bound("height of the arena", plan.height, None, "what the plan needs"),
+        Bound("bound for this order", plan.bound, here, in_order),
+        Bound("bound over every order", plan.order_bound, anywhere, orders),
     ]
 
 
 def given(report: Report) -> str:
     """What the bounds take as given: they are not over every choice of streams or of ops to compute again."""
-    streams, again = len(report["streams"]), len(report.get("recomputed", []))
+    streams, again = len(report.streams), len(report.recomputed or ())
     chosen = [counted(streams, "streamed run")] if streams else []
     chosen += [counted(again, "op") + " computed again"] if again else []
     if not chosen:
@@ -90,8 +94,8 @@ def given(report: Report) -> str:
 
 def recomputed_macs(report: Report) -> tuple[int, float | None]:
     """(MACs of all ops that are computed again, their percent of the MACs of the step; None where it has none)."""
-    macs = sum(entry["macs"] for entry in report.get("recomputed", []))
-    step = sum(op["macs"] for op in report["ops"] if op["phase"] != "recompute")
+    macs = sum(entry.macs for entry in report.recomputed or ())
+    step = sum(op.macs for op in report.ops if op.phase != "recompute")
     return macs, 100 * macs / step if step else None
 
 

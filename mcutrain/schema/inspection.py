@@ -75,3 +75,8 @@ class Inspection(Struct, frozen=True, kw_only=True):
     macs: Annotated[int, doc("sum over `layers`")]
     largest_activation: Annotated[LargestActivation, doc("what an inference needs at least, beside its input")]
     layers: Annotated[tuple[LayerRow, ...], doc("the forward graph in order, layers without a weight too")]
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.input_shape[1:]))
+        size = f"{len(self.layers)} layers, {self.parameters:,} parameters, {self.macs:,} MACs"
+        return f"<Inspection {self.name}: {self.input_dtype} {shape} -> {self.classes} {self.output_dtype}, {size}>"

@@ -50,7 +50,7 @@ class TrainEntry(Struct, frozen=True, kw_only=True):
     learning_rate: Annotated[Place, doc("[0] network, [1] head")]
 
 
-class Parameter(Struct, frozen=True, kw_only=True):
+class ParameterEntry(Struct, frozen=True, kw_only=True):
     """One parameter that trains."""
 
     name: Annotated[str, doc("the model's")]
@@ -105,7 +105,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     infer_ops: Annotated[int, doc("calls of an inference")]
     train: Annotated[TrainEntry | None, doc("null where nothing trains")]
     state: Annotated[tuple[StatePiece, ...], doc("pieces of the trained state in the order of the segments")]
-    parameters: Annotated[tuple[Parameter, ...], doc("what trains")]
+    parameters: Annotated[tuple[ParameterEntry, ...], doc("what trains")]
 
     def __post_init__(self) -> None:
         for where, offset, nbytes in self._places():

@@ -40,7 +40,7 @@ class FunctionProfile(Struct, frozen=True, kw_only=True):
     name: Annotated[str, doc("symbol")]
     kind: Annotated[str, doc("model, runtime or library")]
     calls: Annotated[int, doc("how often it was called")]
-    instructions: Annotated[int, doc("executed")]
+    instructions: Annotated[int, doc("executed, without what it calls")]
     cycles: Annotated[int | None, doc("estimated")]
     mix: Annotated[Mix | None, doc("instructions by kind")]
     nbytes: Annotated[int, doc("of flash")]
@@ -53,7 +53,10 @@ class CallProfile(Struct, frozen=True, kw_only=True):
     instructions: Annotated[int, doc("executed")]
     cycles: Annotated[int | None, doc("estimated")]
     mix: Annotated[Mix | None, doc("instructions by kind")]
-    ops: Annotated[tuple[OpProfile, ...], doc("in the order of execution")]
+    ops: Annotated[
+        tuple[OpProfile, ...],
+        doc("in the order of execution; an op's instructions include the two or three in which the next one is marked"),
+    ]
     functions: Annotated[tuple[FunctionProfile, ...], doc("that ran, the most instructions first")]
 
 
@@ -80,4 +83,4 @@ class Profile(Struct, frozen=True, kw_only=True):
     step: Annotated[int, doc("instructions in which is counted: 1, or 40 by the timer")]
     why: Annotated[str | None, doc("of the timer: no `gcc` on the host, a QEMU that takes no plugins")]
     cycles: Annotated[CycleModel | None, doc("of the estimate; null where there is no table for the core")]
-    calls: Annotated[tuple[CallProfile, ...], doc("`infer`, and `train_step` unless `--infer`")]
+    calls: Annotated[tuple[CallProfile, ...], doc("`infer`, and `train_step` unless `--infer`; sums over the ops")]

@@ -47,7 +47,14 @@ def typed(content: object, kind: type[T], root: str) -> T:
 def plain(value: object) -> Any:
     """A typed value, or one of dicts and lists, as JSON has it: what is missing is left out, and NaN and infinities,
     for which JSON has no word, are None."""
-    return _finite(msgspec.to_builtins(value))
+    return _finite(msgspec.to_builtins(value, enc_hook=_bare))
+
+
+def _bare(value: object) -> str:
+    """A name that came from TVM is of a class of its own below str. Raises TypeError for anything else."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _finite(value: Any) -> Any:

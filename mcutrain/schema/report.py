@@ -48,8 +48,8 @@ class Tensor(Struct, frozen=True, kw_only=True):
     kind: Annotated[Kind, doc("of a ring that of its tensor; `constant` lies in flash, and not here")]
     nbytes: Annotated[int, doc("of a ring those of the ring")]
     offset: Annotated[int, doc("bytes from the start of the arena")]
-    first: Annotated[int, doc("place in `ops` from which it lives")]
-    last: Annotated[int, doc("place in `ops` before which it ends")]
+    first: Annotated[int, doc("op from which it lives")]
+    last: Annotated[int, doc("op before which it ends")]
 
 
 class Op(Struct, frozen=True, kw_only=True):
@@ -175,7 +175,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
         PlanFigures,
         doc("bounds are for the `streams` and `recomputed` ops below, not over every choice of them"),
     ]
-    tensors: Annotated[tuple[Tensor, ...], doc("what lies in the arena, by time")]
+    tensors: Annotated[tuple[Tensor, ...], doc("what lies in the arena, by time: [first, last) in places of `ops`")]
     live: Annotated[tuple[int, ...], doc("for each op a lower bound on the arena while it runs")]
     ops: Annotated[tuple[Op, ...], doc("in the order of execution")]
     infer_ops: Annotated[
@@ -189,7 +189,9 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
         tuple[float | None, ...] | None, doc("of the steps of the verify run; null where one is not finite")
     ]
     host_equals_device: Annotated[bool | None, doc("whether twin and device gave the same bits")]
-    flash_parts: Annotated[FlashParts | None, doc("flash by function and layer; missing before `verify`")] = None
+    flash_parts: Annotated[
+        FlashParts | None, doc("flash by function and layer, all of `flash.total`; missing before `verify`")
+    ] = None
     wide_weights: Annotated[
         tuple[WideWeight, ...] | None,
         doc("layers whose weights lie in flash as int16, the best saving a byte first; missing before `compile`"),

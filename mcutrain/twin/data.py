@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.twin.labels import Meta, counted, label_shape
+from mcutrain.schema.metadata import Metadata, QuantizedPlace
+from mcutrain.twin.labels import counted, label_shape
 from mcutrain.twin.twin import Twin
 
 BAD_ARCHIVE = (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
@@ -52,7 +53,7 @@ def checked(given: Mapping[str, np.ndarray], twin: Twin, where: str) -> Data:
             raise ModelError(f"{where}: has no array '{name}'; it needs {', '.join(sorted(names, key=_order))}")
         arrays[name] = np.asarray(given[name])
     for part in ("train", "test"):
-        x = arrays[f"x_{part}"] = _inputs(arrays[f"x_{part}"], twin.meta["input"], f"{where}: x_{part}")
+        x = arrays[f"x_{part}"] = _inputs(arrays[f"x_{part}"], twin.meta.input, f"{where}: x_{part}")
         if f"y_{part}" in arrays:
             _check_labels(arrays[f"y_{part}"], twin.meta, len(x), f"{where}: y_{part}")
         else:
@@ -63,7 +64,7 @@ def checked(given: Mapping[str, np.ndarray], twin: Twin, where: str) -> Data:
 
 
 def _names(twin: Twin) -> Sequence[str]:
-    kinds = "x" if twin.meta["loss"] == "autoencoder" else "xy"
+    kinds = "x" if twin.meta.loss == "autoencoder" else "xy"
     return [f"{kind}_{part}" for kind in kinds for part in ("train", "test")]
 
 
@@ -71,9 +72,9 @@ def _order(name: str) -> tuple[bool, str]:
     return name.endswith("test"), name
 
 
-def _inputs(x: np.ndarray, place: Meta, where: str) -> np.ndarray:
+def _inputs(x: np.ndarray, place: QuantizedPlace, where: str) -> np.ndarray:
     """Turn x into what the network reads."""
-    shape, is_float = tuple(place["shape"][1:]), place["dtype"] == "float32"
+    shape, is_float = tuple(place.shape[1:]), place.dtype == "float32"
     kinds = "f" if is_float else "fiu"
     flat = [n for n in shape if n != 1]
     fits = x.dtype.kind in kinds and x.ndim > 0 and [n for n in x.shape[1:] if n != 1] == flat
@@ -98,22 +99,22 @@ def _turned(x: np.ndarray, flat: list[int]) -> str:
     return f"; its channels stand first: x.transpose({', '.join(map(str, (0, *range(2, x.ndim), 1)))})"
 
 
-def _check_labels(y: np.ndarray, meta: Meta, count: int, where: str) -> None:
-    loss, shape = meta["loss"], (count, *label_shape(meta))
+def _check_labels(y: np.ndarray, meta: Metadata, count: int, where: str) -> None:
+    loss, shape = meta.loss, (count, *label_shape(meta))
     kind = "real" if loss == "mse" else "integer"
     if y.shape != shape or (y.dtype.kind not in "fiu" if loss == "mse" else not np.issubdtype(y.dtype, np.integer)):
         each = f" {shape[1:]}" if shape[1:] else ""
         raise ModelError(f"{where} is {y.dtype} {y.shape}, expected {count} {kind} labels{each}")
     if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ModelError(f"{where} holds a number that is not finite; leave such samples out")
-    limit = meta["classes"] if loss == "cross_entropy" else 2
+    limit = meta.classes if loss == "cross_entropy" else 2
     if loss != "mse" and count and (y.min() < 0 or y.max() >= limit):
         raise ModelError(f"{where} goes from {y.min()} to {y.max()}, the network has {limit} classes; {counted(meta)}")
 
 
-def pixels(x: np.ndarray, place: Meta) -> np.ndarray:
+def pixels(x: np.ndarray, place: QuantizedPlace) -> np.ndarray:
     """Make uint8 pixels this input: x - 128 where its zero point is -128, x - 127.5 (halves to even) elsewhere."""
-    return (x.astype(np.int16) - 128).astype(np.int8) if place["zero"] == -128 else to_int8(x)
+    return (x.astype(np.int16) - 128).astype(np.int8) if place.zero == -128 else to_int8(x)
 
 
 def to_int8(x: np.ndarray) -> np.ndarray:
@@ -122,7 +123,7 @@ def to_int8(x: np.ndarray) -> np.ndarray:
     return levels.clip(-128, 127).astype(np.int8)
 
 
-def quantised(x: np.ndarray, place: Meta) -> np.ndarray:
+def quantised(x: np.ndarray, place: QuantizedPlace) -> np.ndarray:
     """Quantise real numbers: x / scale + zero, halves to even."""
-    levels: np.ndarray = np.rint(x / place["scale"]) + place["zero"]
+    levels: np.ndarray = np.rint(x / place.scale) + place.zero
     return levels.clip(-128, 127).astype(np.int8)

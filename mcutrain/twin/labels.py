@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.schema.metadata import Metadata
 
-Meta = dict[str, Any]
 
-
-def label_shape(meta: Meta) -> tuple[int, ...]:
+def label_shape(meta: Metadata) -> tuple[int, ...]:
     """The shape of one sample's label as a person writes it: () for a class, (outputs,) for one value each."""
-    return () if meta["loss"] == "cross_entropy" else (meta["classes"],)
+    return () if meta.loss == "cross_entropy" else (meta.classes,)
 
 
-def encode(meta: Meta, label: object) -> np.ndarray:
+def encode(meta: Metadata, label: object) -> np.ndarray:
     """The label as it lies in the arena; nothing for an autoencoder, whose label is its input. Raises ModelError."""
-    loss, classes = meta["loss"], meta["classes"]
+    loss, classes = meta.loss, meta.classes
     if loss == "autoencoder":
         if label is not None:
             raise ModelError("an autoencoder is its own label; give none")
@@ -39,22 +36,22 @@ def encode(meta: Meta, label: object) -> np.ndarray:
     return value.astype(np.int32).reshape(-1)
 
 
-def counted(meta: Meta) -> str:
+def counted(meta: Metadata) -> str:
     """How labels that are whole numbers are written, and what to do about others."""
-    if meta["loss"] == "binary_cross_entropy":
+    if meta.loss == "binary_cross_entropy":
         return "labels are 0 and 1"
-    return f"labels count from 0 to {meta['classes'] - 1}; for N classes compile with --head float --classes N"
+    return f"labels count from 0 to {meta.classes - 1}; for N classes compile with --head float --classes N"
 
 
-def random(meta: Meta, source: np.random.Generator, count: int) -> np.ndarray:
+def random(meta: Metadata, source: np.random.Generator, count: int) -> np.ndarray:
     """Labels for a test of equal bits: any will do."""
-    loss, classes = meta["loss"], meta["classes"]
+    loss, classes = meta.loss, meta.classes
     if loss == "cross_entropy":
         return source.integers(0, classes, count)
     if loss == "binary_cross_entropy":
         return source.integers(0, 2, (count, classes))
     if loss == "mse":
-        scale = 1.0 if meta["logits"]["dtype"] == "float32" else 64 * meta["logits"]["scale"]
+        scale = 1.0 if meta.logits.dtype == "float32" else 64 * meta.logits.scale
         return source.normal(0, scale, (count, classes)).astype(np.float32)
     return np.full(count, None)
 

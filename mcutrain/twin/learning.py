@@ -14,8 +14,8 @@ import numpy as np
 
 from mcutrain.artifact.folder import replace_file
 from mcutrain.planner.errors import ModelError
+from mcutrain.schema.metadata import Metadata, QuantizedPlace
 from mcutrain.twin.data import Data, checked, read_data
-from mcutrain.twin.labels import Meta
 from mcutrain.twin.twin import Twin, host
 
 Progress = Callable[[int, int], None]
@@ -88,25 +88,25 @@ def score(twin: Twin, x: np.ndarray, y: np.ndarray, progress: Progress | None = 
     return total / len(x)
 
 
-def metric(meta: Meta) -> str:
+def metric(meta: Metadata) -> str:
     """The name of what score() measures for the loss of this network."""
-    return "mean squared error" if meta["loss"] in ("mse", "autoencoder") else "accuracy"
+    return "mean squared error" if meta.loss in ("mse", "autoencoder") else "accuracy"
 
 
-def _score(meta: Meta, logits: np.ndarray, x: np.ndarray, y: object) -> float:
-    if meta["loss"] == "cross_entropy":
+def _score(meta: Metadata, logits: np.ndarray, x: np.ndarray, y: object) -> float:
+    if meta.loss == "cross_entropy":
         return float(int(np.argmax(logits)) == int(cast(SupportsInt, y)))
-    outputs = _real(logits, meta["logits"])
-    if meta["loss"] == "binary_cross_entropy":
+    outputs = _real(logits, meta.logits)
+    if meta.loss == "binary_cross_entropy":
         return float(np.mean((outputs > 0) == (np.asarray(y) > 0)))
-    wanted = _real(x.reshape(-1), meta["input"]) if meta["loss"] == "autoencoder" else np.asarray(y)
+    wanted = _real(x.reshape(-1), meta.input) if meta.loss == "autoencoder" else np.asarray(y)
     return float(np.mean((outputs - wanted) ** 2))
 
 
-def _real(values: np.ndarray, place: Meta) -> np.ndarray:
+def _real(values: np.ndarray, place: QuantizedPlace) -> np.ndarray:
     if values.dtype != np.int8:
         return values.astype(np.float64)
-    return (values.astype(np.float64) - float(place["zero"])) * float(place["scale"])
+    return (values.astype(np.float64) - float(place.zero)) * float(place.scale)
 
 
 def learn(

@@ -17,13 +17,13 @@ from mcutrain.errors import DeviceError
 from mcutrain.firmware.compiling import user_cache
 from mcutrain.firmware.toolchain import RUNTIME, build_host, host_flags
 from mcutrain.planner.errors import OutputError
-from mcutrain.twin.labels import Meta
+from mcutrain.schema.metadata import Metadata, Place
 
 
 class Library:
     """One loaded copy of the compiled sources: static memory of its own."""
 
-    def __init__(self, directory: Path, meta: Meta, defines: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, meta: Metadata, defines: tuple[str, ...]) -> None:
         built = _build(directory, meta, defines)
         copy = Path(tempfile.mkdtemp(prefix="mcutrain-twin-")) / built.name
         shutil.copy(built, copy)
@@ -31,9 +31,9 @@ class Library:
         shutil.rmtree(copy.parent, ignore_errors=True)  # mapped already; the file is not needed any more
         self.library.mcu_twin_arena.restype = ctypes.POINTER(ctypes.c_uint8)
         self.library.mcu_twin_arena_bytes.restype = ctypes.c_uint32
-        if self.library.mcu_twin_arena_bytes() != meta["arena_bytes"]:
+        if self.library.mcu_twin_arena_bytes() != meta.arena_bytes:
             raise OutputError(f"{directory}: metadata.json and the C sources speak of different arenas; compile again")
-        self.arena = np.ctypeslib.as_array(self.library.mcu_twin_arena(), (meta["arena_bytes"],))
+        self.arena = np.ctypeslib.as_array(self.library.mcu_twin_arena(), (meta.arena_bytes,))
         handle, close = self.library._handle, ctypes.CDLL(None).dlclose
         close.argtypes = [ctypes.c_void_p]
         self._finalizer = weakref.finalize(self, close, handle)
@@ -44,26 +44,24 @@ class Library:
         if status != 0:
             raise DeviceError(f"{function} returned status {status}")
 
-    def _view(self, place: Meta) -> np.ndarray:
-        dtype = np.dtype(place["dtype"])
-        nbytes = dtype.itemsize * int(np.prod(place["shape"], dtype=np.int64))
-        return self.arena[place["offset"] : place["offset"] + nbytes].view(dtype)
+    def _view(self, place: Place) -> np.ndarray:
+        return self.arena[place.offset : place.offset + place.nbytes].view(place.dtype)
 
-    def read(self, place: Meta) -> np.ndarray:
+    def read(self, place: Place) -> np.ndarray:
         """A copy of the tensor at `place`: its offset in the arena, shape and dtype."""
-        return self._view(place).reshape(place["shape"]).copy()
+        return self._view(place).reshape(place.shape).copy()
 
-    def write(self, place: Meta, value: np.ndarray) -> None:
+    def write(self, place: Place, value: np.ndarray) -> None:
         """Write a tensor of that many values; it is cast to the place's dtype."""
         self._view(place)[:] = np.asarray(value).reshape(-1)
 
 
-def _build(directory: Path, meta: Meta, defines: tuple[str, ...]) -> Path:
+def _build(directory: Path, meta: Metadata, defines: tuple[str, ...]) -> Path:
     """Build the shared library of an artifact, in its build folder or, where that cannot be written, in the user's
     cache. A changed source, flag or processor makes another file."""
     sources = [*c_sources(directory), RUNTIME / "src" / "host_twin.c"]
     headers = [path for part in ("codegen/host", "runtime") for path in sorted((directory / part).glob("*/*.h"))]
-    digest = hashlib.sha256(repr((meta["defines"], defines, host_flags(), _processor())).encode())
+    digest = hashlib.sha256(repr((meta.defines, defines, host_flags(), _processor())).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
     name = f"libtwin-{digest.hexdigest()[:16]}.so"
@@ -75,7 +73,7 @@ def _build(directory: Path, meta: Meta, defines: tuple[str, ...]) -> Path:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
                 fresh = Path(work) / name
-                macros = (*meta["defines"], *defines)
+                macros = (*meta.defines, *defines)
                 build_host(sources, include_folders(directory), fresh, macros, folder / "objects")
                 fresh.replace(library)
             return library

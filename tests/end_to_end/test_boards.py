@@ -58,7 +58,7 @@ def test_device_equals_host(board: str, tmp_path: Path) -> None:
     assert all((value != start[name]).any() for name, value in twin.state().items())
     assert len(set(device.losses.tolist())) > STEPS / 2 and device.stack_peak < 1000
     found = verify(out, 2)
-    assert found["host_equals_device"] and found["fits"] and found["board"] == board
+    assert found.host_equals_device and found.fits and found.board == board
 
 
 @pytest.mark.slow
@@ -66,9 +66,9 @@ def test_device_equals_host(board: str, tmp_path: Path) -> None:
 def test_int8_head_on_the_core_without_fpu(scheme: str, tmp_path: Path) -> None:
     out = build(tmp_path, scheme, "mps2-an385", "int8-slice")
     found = verify(out, 3)
-    assert found["host_equals_device"] and found["fits"]
-    assert len(found["losses"]) == (0 if scheme == "inference" else 3)
-    assert (found["instructions"]["train_step"] > 0) is (scheme == "full")
+    assert found.host_equals_device and found.fits
+    assert len(found.losses) == (0 if scheme == "inference" else 3)
+    assert (found.instructions.train_step > 0) is (scheme == "full")
 
 
 @pytest.mark.slow

@@ -47,19 +47,19 @@ def test_it_trains_alike(artifacts) -> None:
 
 def test_the_report_says_what_it_costs(artifacts) -> None:
     kept, again = (artifact.report for artifact in artifacts)
-    assert kept["recomputed"] == []
-    names = {(op["name"], op["op"]): op["macs"] for op in kept["ops"]}
-    for entry in again["recomputed"]:
-        layer, kind = entry["op"].rsplit(":", 1)
-        assert entry["macs"] == names[layer, kind]
-    extra = sum(op["macs"] for op in again["ops"]) - sum(op["macs"] for op in kept["ops"])
-    assert extra == sum(entry["macs"] for entry in again["recomputed"]) > 0
-    assert sum(entry["saved_bytes"] for entry in again["recomputed"]) > 0
+    assert kept.recomputed == ()
+    names = {(op.name, op.op): op.macs for op in kept.ops}
+    for entry in again.recomputed:
+        layer, kind = entry.op.rsplit(":", 1)
+        assert entry.macs == names[layer, kind]
+    extra = sum(op.macs for op in again.ops) - sum(op.macs for op in kept.ops)
+    assert extra == sum(entry.macs for entry in again.recomputed) > 0
+    assert sum(entry.saved_bytes for entry in again.recomputed) > 0
 
 
 def test_nothing_is_run_again_where_the_budget_holds() -> None:
     model = mcutrain.load(DIGITS, 16, 10)
-    assert mcutrain.plan(model, "last_k=2", recompute=True).report["recomputed"] == []
+    assert mcutrain.plan(model, "last_k=2", recompute=True).report.recomputed == ()
 
 
 def test_inference_does_not_read_what_only_a_training_step_makes_again(tiny_path: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_inference_does_not_read_what_only_a_training_step_makes_again(tiny_path
     alone = mcutrain.compile(model, "inference", out=tmp_path / "inference", stream=False)
     budget = alone.planned.plan.height - 1 + FIRMWARE_BYTES
     fewer = mcutrain.compile(model, "inference", out=tmp_path / "fewer", stream=False, budget=budget, recompute=True)
-    assert fewer.report["recomputed"]
+    assert fewer.report.recomputed
     for step in range(3):
         expected = mcutrain.host(alone.directory).infer(random_image(step)).tolist()
         assert mcutrain.host(fewer.directory).infer(random_image(step)).tolist() == expected

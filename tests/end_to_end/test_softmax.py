@@ -28,7 +28,7 @@ def test_probabilities(scheme: str, data: Path, tmp_path: Path) -> None:
         expected = interpreter.get_tensor(output["index"])[0].astype(int)
         assert np.abs(twin.infer(image).astype(int) - expected).max() <= 1
     measured = verify(out, 2)
-    assert measured["host_equals_device"] and measured["fits"]
+    assert measured.host_equals_device and measured.fits
 
 
 def test_only_where_there_is_one(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may import whom: the schema knows nobody, the planner knows no TVM, the translator no product, and only the translator imports TVM."""
+"""Who may import whom: the schema nobody, the planner no TVM, the translator no product, and only it TVM."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def test_plan_is_sound_and_reports_what_it_says(model: object) -> None:
     check(planner.planned_graph(graph, planned.plan), planned.plan)
     assert planned.fits and planned.budget == 65536
     assert 4096 < planned.plan.bound <= planned.plan.height < 14692  # below the plan of the full scheme
-    assert planned.report["sram"]["arena"] == planned.plan.height == max(planned.report["live"])
-    assert {row["layer"]: row["weight"] for row in planned.report["trained"]} == {
+    assert planned.report.sram.arena == planned.plan.height == max(planned.report.live)
+    assert {row.layer: row.weight for row in planned.report.trained} == {
         "blocks.0.pointwise2": "-",
         "blocks.1.pointwise1": "4 of 8 input channels",
         "blocks.1.depthwise": "4 of 16 channels",

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypedDict, cast
 
 import numpy as np
 import tvm
 
 from mcutrain.planner.model import Plan
-from mcutrain.tvm_ext.emit.placement import Placement, placements
+from mcutrain.schema.metadata import (
+    Functions,
+    Io,
+    MainFunction,
+    Memory,
+    Metadata,
+    MetadataFile,
+    Module,
+    ParameterEntry,
+    Place,
+    PlanSummary,
+    QuantizedPlace,
+    StatePiece,
+    TrainEntry,
+)
+from mcutrain.schema.words import Dtype, Loss
+from mcutrain.tvm_ext.emit.placement import Placement
+from mcutrain.tvm_ext.emit.sources import Source
 from mcutrain.tvm_ext.lower.graph import Lowered
 from mcutrain.tvm_ext.train.training import LABEL
 from mcutrain.tvm_ext.train.updates import RATES, Parameter
@@ -32,88 +50,121 @@ def relax_text(lowered: Lowered) -> str:
     return lowered.training.module.script(show_meta=False) + "\n"
 
 
-def metadata(lowered: Lowered, plan: Plan, name: str, extra: Mapping[str, object]) -> dict:
+@dataclass(frozen=True)
+class About:
+    """What a compile was asked for. name: C name of the model. defines: macros that fix the numerics of the board."""
+
+    name: str
+    board: str
+    budget_bytes: int
+    defines: tuple[str, ...]
+
+
+def metadata(lowered: Lowered, plan: Plan, source: Source, about: About) -> MetadataFile:
     """metadata.json: the keys that microTVM's readers know, and training's own under `mcutrain` (docs/FORMATS.md)."""
-    infer, train = placements(lowered, plan)
-    main = {
-        "constants_size_bytes": sum(v.nbytes for v in lowered.constants.values()),
-        "device": 1,
-        "inputs": {"x": _io(infer, "x")},
-        "io_size_bytes": _io(infer, "x")["size"] + _io(infer, infer.step.logits)["size"],
-        "outputs": {"output": _io(infer, infer.step.logits)},
-        "workspace_size_bytes": plan.height,
-    }
-    module = {
-        "executors": ["aot"],
-        "export_datetime": "1970-01-01 00:00:00Z",  # the same input gives the same bytes
-        "external_dependencies": [],
-        "memory": {"functions": {"main": [main], "operator_functions": []}},
-        "model_name": name,
-        "style": "full-model",
-        "target": ["c"],
-    }
-    return {"modules": {name: module}, "version": VERSION, "mcutrain": _own(lowered, plan, name, infer, train, extra)}
+    infer = source.infer
+    given, made = _io(infer, "x"), _io(infer, infer.step.logits)
+    main = MainFunction(
+        constants_size_bytes=sum(v.nbytes for v in lowered.constants.values()),
+        device=1,
+        inputs={"x": given},
+        io_size_bytes=given.size + made.size,
+        outputs={"output": made},
+        workspace_size_bytes=plan.height,
+    )
+    module = Module(
+        executors=("aot",),
+        export_datetime="1970-01-01 00:00:00Z",  # the same input gives the same bytes
+        external_dependencies=(),
+        memory=Memory(functions=Functions(main=(main,), operator_functions=())),
+        model_name=about.name,
+        style="full-model",
+        target=("c",),
+    )
+    return MetadataFile(modules={about.name: module}, version=VERSION, mcutrain=_own(lowered, plan, source, about))
 
 
-def _io(placement: Placement, tensor: str) -> dict:
+def _io(placement: Placement, tensor: str) -> Io:
     value = placement.step.values[tensor]
-    return {"dtype": value.dtype, "size": value.tensor.nbytes, "shape": list(value.shape)}
+    return Io(dtype=value.dtype, size=value.tensor.nbytes, shape=tuple(value.shape))
 
 
-def _own(
-    lowered: Lowered,
-    plan: Plan,
-    name: str,
-    infer: Placement,
-    train: Placement | None,
-    extra: Mapping[str, object],
-) -> dict:
-    model = lowered.training.model
-    own = {
-        "schema": 1,
-        "name": name,
-        "model": model.name,
-        "scheme": lowered.training.policy.name,
-        "head": model.head,
-        "classes": model.classes,
-        "loss": model.loss,
-        "softmax": model.softmax,
-        **extra,
-        "arena_bytes": plan.height,
-        "input": {**_place(infer, "x"), "scale": model.input_scale, "zero": model.input_zero},
-        "logits": {**_place(infer, infer.step.logits), "scale": model.logits_scale, "zero": model.logits_zero},
-        "infer_ops": len(infer.calls),
-        "train": None,
-        "state": [],
-        "parameters": [],
-    }
-    if train is not None:
-        gradients = [c.gradient_of for c in train.step.calls if c.gradient_of]
-        own["train"] = {
-            "ops": len(train.calls),
-            "logits_offset": train.offsets[train.step.logits],
-            "loss_offset": train.loss_offset,
-            "label": _place(train, LABEL) if LABEL in train.offsets else None,
-            "learning_rate": _place(train, RATES),
-        }
-        own["state"] = [{"name": n, **_place(train, n)} for n in lowered.state]
-        own["parameters"] = [_parameter(p, i, train, gradients[i]) for i, p in enumerate(lowered.training.parameters)]
-    return own
+def _own(lowered: Lowered, plan: Plan, source: Source, about: About) -> Metadata:
+    model, infer = lowered.training.model, source.infer
+    return Metadata(
+        schema=1,
+        name=about.name,
+        model=model.name,
+        scheme=lowered.training.policy.name,
+        head=model.head,
+        classes=model.classes,
+        loss=cast(Loss, model.loss),
+        softmax=model.softmax,
+        board=about.board,
+        budget_bytes=about.budget_bytes,
+        defines=about.defines,
+        plan=PlanSummary(height=plan.height, bound=plan.bound, status=plan.status),
+        symbols=dict(source.symbols),
+        arena_bytes=plan.height,
+        input=_quantized(infer, "x", model.input_scale, model.input_zero),
+        logits=_quantized(infer, infer.step.logits, model.logits_scale, model.logits_zero),
+        infer_ops=len(infer.calls),
+        **_training(lowered, source.train),
+    )
 
 
-def _place(placement: Placement, tensor: str) -> dict:
+class _Training(TypedDict):
+    """The keys of Metadata that a training step adds."""
+
+    train: TrainEntry | None
+    state: tuple[StatePiece, ...]
+    parameters: tuple[ParameterEntry, ...]
+
+
+def _training(lowered: Lowered, train: Placement | None) -> _Training:
+    if train is None:
+        return _Training(train=None, state=(), parameters=())
+    gradients = [c.gradient_of for c in train.step.calls if c.gradient_of]
+    entry = TrainEntry(
+        ops=len(train.calls),
+        logits_offset=train.offsets[train.step.logits],
+        loss_offset=train.loss_offset,
+        label=Place(**_place(train, LABEL)) if LABEL in train.offsets else None,
+        learning_rate=Place(**_place(train, RATES)),
+    )
+    parameters = enumerate(zip(lowered.training.parameters, gradients, strict=True))
+    return _Training(
+        train=entry,
+        state=tuple(StatePiece(name=n, **_place(train, n)) for n in lowered.state),
+        parameters=tuple(_parameter(p, i, train, gradient) for i, (p, gradient) in parameters),
+    )
+
+
+class _Place(TypedDict):
+    """The fields of Place."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: Dtype
+
+
+def _place(placement: Placement, tensor: str) -> _Place:
     value = placement.step.values[tensor]
-    return {"offset": placement.offsets[tensor], "shape": list(value.shape), "dtype": value.dtype}
+    return _Place(offset=placement.offsets[tensor], shape=tuple(value.shape), dtype=cast(Dtype, value.dtype))
 
 
-def _parameter(parameter: Parameter, index: int, train: Placement, gradient: str) -> dict:
-    """gradient: its number in MCU_GRADIENT; channels: null for all."""
-    return {
-        "name": parameter.name,
-        "variable": parameter.variable,
-        "channels": None if parameter.channels is None else list(parameter.channels),
-        "depthwise": parameter.depthwise,
-        "is_weight": parameter.is_weight,
-        "gradient": index,
-        "gradient_shape": list(train.step.values[gradient].shape),
-    }
+def _quantized(placement: Placement, tensor: str, scale: float, zero: int) -> QuantizedPlace:
+    return QuantizedPlace(**_place(placement, tensor), scale=scale, zero=zero)
+
+
+def _parameter(parameter: Parameter, index: int, train: Placement, gradient: str) -> ParameterEntry:
+    """index: its number in MCU_GRADIENT."""
+    return ParameterEntry(
+        name=parameter.name,
+        variable=parameter.variable,
+        channels=None if parameter.channels is None else tuple(parameter.channels),
+        depthwise=parameter.depthwise,
+        is_weight=parameter.is_weight,
+        gradient=index,
+        gradient_shape=tuple(train.step.values[gradient].shape),
+    )

@@ -13,7 +13,7 @@ from mcutrain.tvm_ext.emit.codegen import CFunction, c_array, c_functions, comme
 from mcutrain.tvm_ext.emit.entry import Context, entry
 from mcutrain.tvm_ext.emit.interface import header, model_header, public
 from mcutrain.tvm_ext.emit.names import Constant, Names, Tables, c_name
-from mcutrain.tvm_ext.emit.placement import placements
+from mcutrain.tvm_ext.emit.placement import Placement, placements
 from mcutrain.tvm_ext.lower.graph import Lowered
 from mcutrain.tvm_ext.lower.rings import with_rings
 from mcutrain.tvm_ext.ops.conv.dense import wide
@@ -24,11 +24,14 @@ KERNELS_A_FILE = 32
 
 @dataclass(frozen=True)
 class Source:
-    """The text of every generated file, by path inside the output folder. symbols: emitted constant -> its layer."""
+    """The text of every generated file, by path inside the output folder. symbols: emitted constant -> its layer.
+    infer, train: where the tensors of each entry point lie, and its calls in order; train may be None."""
 
     files: Mapping[str, str]
     kernel_names: tuple[str, ...]
     symbols: Mapping[str, str]
+    infer: Placement
+    train: Placement | None
 
 
 def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
@@ -59,7 +62,7 @@ def emit(lowered: Lowered, plan: Plan, name: str) -> Source:
         f"{include}/{prefix}.h": header(prefix, lowered, infer, train),
         f"{include}/mcu_model.h": model_header(prefix, lowered, plan, infer, train),
     }
-    return Source(files, tuple(kernel_names), _symbols(lowered, names))
+    return Source(files, tuple(kernel_names), _symbols(lowered, names), infer, train)
 
 
 def _kernel_files(path: str, prefix: str, functions: list[CFunction]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 import mcutrain
 from mcutrain import BudgetError, DeviceError
 from mcutrain.artifact.folder import c_sources, include_folders
+from mcutrain.artifact.metadata import read_metadata
 from mcutrain.firmware import emulator, toolchain
 from mcutrain.firmware.verification import Samples, layout, random_samples, run_on_device
 from mcutrain.targets import board as boards
@@ -104,7 +105,7 @@ def test_budget_is_enforced_at_link_time(mcunet: Verified) -> None:
 def test_budget_is_enforced_at_run_time(mcunet: Verified, tmp_path: Path) -> None:
     """The real firmware with a budget that it just fits: its last byte is free to write, the next one faults."""
     budget = (mcunet.measurement["sram_total_bytes"] + 31) // 32 * 32
-    meta = json.loads((mcunet.out / "metadata.json").read_text())["mcutrain"]
+    meta = read_metadata(mcunet.out)
     sample = random_samples(meta, 1)
     steps = [(np.array([0.001, 0.01], np.float32), sample.images[0], sample.labels.astype(np.int32))]
     (tmp_path / emulator.SAMPLES).write_bytes(emulator.encode_samples(layout(meta), sample.images, steps))

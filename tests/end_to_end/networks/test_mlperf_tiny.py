@@ -12,6 +12,7 @@ import pytest
 import mcutrain
 from mcutrain.firmware.verification import random_samples, run_on_device, verify
 from mcutrain.planner.policy import Policy, Update
+from mcutrain.schema.metadata import ParameterEntry
 from tests.end_to_end.litert import logits
 from tests.tvm_ext.support.torch_dialect import gradients
 
@@ -79,20 +80,21 @@ def test_trains_on_the_device(name: str, data: Path, tmp_path: Path) -> None:
     loss, theirs = gradients(model, sample.images[0], label)
     assert twin.train_step(sample.images[0], label) == pytest.approx(loss, rel=1e-5)
     assert len(ours) >= 4
-    for parameter in twin.meta["parameters"]:
-        tensor = parameter["name"]
+    for parameter in twin.meta.parameters:
+        tensor = parameter.name
         assert cosine(ours[tensor], trained_part(parameter, theirs[tensor])) >= 0.99999, tensor
 
     measured = verify(out, STEPS)
-    assert measured["host_equals_device"] and measured["fits"]
-    assert measured["sram_total_bytes"] <= BUDGET and len(measured["losses"]) == STEPS
+    assert measured.host_equals_device and measured.fits
+    assert measured.sram_total_bytes <= BUDGET and len(measured.losses) == STEPS
 
 
-def trained_part(parameter: dict, gradient: np.ndarray) -> np.ndarray:
+def trained_part(parameter: ParameterEntry, gradient: np.ndarray) -> np.ndarray:
     """The gradient with zeros where the policy trains nothing."""
-    if not parameter["is_weight"] or parameter["channels"] is None:
+    if not parameter.is_weight or parameter.channels is None:
         return gradient
-    channels = np.s_[parameter["channels"]] if parameter["depthwise"] else np.s_[:, parameter["channels"]]
+    chosen = list(parameter.channels)
+    channels = np.s_[chosen] if parameter.depthwise else np.s_[:, chosen]
     part = np.zeros_like(gradient)
     part[channels] = gradient[channels]
     return part

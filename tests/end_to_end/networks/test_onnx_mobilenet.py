@@ -45,9 +45,9 @@ def test_trains_on_the_device(scheme: str | Policy, files: tuple, tmp_path: Path
     model = mcutrain.load(path)
     out = mcutrain.compile(model, scheme, "nrf52840", "256KB", tmp_path / "out", seconds=2).directory
     twin = mcutrain.host(out)
-    place = twin.meta["input"]
+    place = twin.meta.input
     real = samples[:20].transpose(0, 2, 3, 1)
-    images = np.clip(np.rint(real / np.float32(place["scale"])) + place["zero"], -128, 127).astype(np.int8)
+    images = np.clip(np.rint(real / np.float32(place.scale)) + place.zero, -128, 127).astype(np.int8)
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -64,8 +64,8 @@ def test_trains_on_the_device(scheme: str | Policy, files: tuple, tmp_path: Path
     loss, expected = gradients(model, images[0], 3)
     found = twin.gradients(images[0], 3)
     assert twin.train_step(images[0], 3) == pytest.approx(loss, rel=1e-5)
-    for parameter in twin.meta["parameters"]:
-        tensor = parameter["name"]
+    for parameter in twin.meta.parameters:
+        tensor = parameter.name
         assert cosine(found[tensor], trained_part(parameter, expected[tensor])) >= 0.999, tensor
     measured = verify(out, 5)
-    assert measured["host_equals_device"] and measured["fits"]
+    assert measured.host_equals_device and measured.fits

@@ -74,4 +74,4 @@ def test_inference_is_the_reference(folder: Path, tmp_path: Path) -> None:
     logits = mcutrain.host(out).infer(image).astype(np.float64)
     softmax = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     np.testing.assert_allclose(softmax, np.load(folder / "ref_numpy.npy")[0], atol=1e-6)
-    assert verify(out)["host_equals_device"]
+    assert verify(out).host_equals_device

@@ -121,10 +121,10 @@ def test_flash_is_spent_where_a_byte_saves_most(lowered: Lowered) -> None:
 def test_the_allowance_is_what_a_linked_firmware_leaves(tiny_model: Model, tmp_path: Path) -> None:
     """Constants as they were linked, within the texts and tables of runtime and verify program; less code than kept."""
     artifact = mcutrain.compile(tiny_model, "last_k=1", out=tmp_path / "out")
-    assert not artifact.report["wide_weights"]
-    flash = verify(artifact.directory, 0)["flash"]
+    assert not artifact.report.wide_weights
+    flash = verify(artifact.directory, 0).flash
     constants = MIB - forms.CODE_BYTES - forms.flash_allowance(artifact.planned.lowered, MIB)
-    assert 0 <= flash["rodata"] + flash["data"] - constants < 1024 and flash["text"] < forms.CODE_BYTES
+    assert 0 <= flash.rodata + flash.data - constants < 1024 and flash.text < forms.CODE_BYTES
     assert forms.flash_allowance(artifact.planned.lowered, 1024) == 0
 
 

@@ -16,6 +16,7 @@ import pytest
 import mcutrain
 from mcutrain import BudgetError, ModelError, OutputError, Twin
 from mcutrain.firmware.verification import Samples, verify
+from mcutrain.schema.reading import plain
 from mcutrain.targets import board as boards
 from tests.mcutrain import tiny
 
@@ -59,7 +60,7 @@ def test_json_keeps_the_contract(out: Path, command: Callable) -> None:
 
 
 def test_figures_are_those_of_the_linked_image(out: Path) -> None:
-    found = verify(out, 1)
+    found = plain(verify(out, 1))
     image = sections(out / "build/firmware.elf")
     assert found["flash_bytes"] == sum(image.get(name, 0) for name in (".text", ".rodata", ".data", ".ARM.exidx"))
     assert found["data_bytes"] == image.get(".data", 0)
@@ -67,7 +68,7 @@ def test_figures_are_those_of_the_linked_image(out: Path) -> None:
 
 
 def test_report_is_completed(out: Path, command: Callable) -> None:
-    found = verify(out, 2)
+    found = plain(verify(out, 2))
     report = json.loads((out / "report.json").read_text())
     assert report["sram"]["total"] == found["sram_total_bytes"] and report["losses"] == found["losses"]
     assert report["instructions"] == found["instructions"] and report["host_equals_device"] is True
@@ -82,7 +83,7 @@ def test_report_is_completed(out: Path, command: Callable) -> None:
 
 def test_given_samples_and_rates_reach_the_device(out: Path) -> None:
     images, labels = tiny.separable(4, 0)
-    found = verify(out, 4, Samples(images, labels), (0.0, 0.5))
+    found = plain(verify(out, 4, Samples(images, labels), (0.0, 0.5)))
     twin = mcutrain.host(out)
     twin.learning_rate = (0.0, 0.5)
     losses = [twin.train_step(x, int(y)) for x, y in zip(images, labels, strict=True)]
@@ -109,7 +110,7 @@ def test_a_difference_in_what_comes_back_is_found(method: str, out: Path, monkey
         return np.nextafter(np.float32(value), np.float32(9))
 
     monkeypatch.setattr("mcutrain.firmware.verification.host", type("Wrong", (Twin,), {method: off_by_one_bit}))
-    assert verify(out, 2)["host_equals_device"] is False
+    assert verify(out, 2).host_equals_device is False
 
 
 def test_over_budget_at_link_time(out: Path, tmp_path: Path, command: Callable) -> None:
@@ -117,7 +118,7 @@ def test_over_budget_at_link_time(out: Path, tmp_path: Path, command: Callable) 
     shutil.copytree(out, tmp_path / "out")
     file = tmp_path / "out/metadata.json"
     meta = json.loads(file.read_text())
-    needed = verify(out, 1)["sram_total_bytes"]
+    needed = verify(out, 1).sram_total_bytes
     tight = (needed - 1) // 32 * 32
     assert meta["mcutrain"]["arena_bytes"] <= tight < needed
     meta["mcutrain"]["budget_bytes"] = tight
@@ -135,14 +136,14 @@ def test_a_budget_beyond_the_chip(tmp_path: Path, command: Callable) -> None:
     roomy = command("compile", *arguments, "--board", "nrf52840")
     assert roomy.status == 0 and "SRAM that" not in roomy.err
     fitting = verify(tmp_path / "out", 1)
-    assert fitting["fits"] and fitting["budget_bytes"] == 1 << 20
-    ram = fitting["sram_total_bytes"] // 32 * 32 - 32
+    assert fitting.fits and fitting.budget_bytes == 1 << 20
+    ram = fitting.sram_total_bytes // 32 * 32 - 32
     small = replace(boards.get("nrf52840"), name="small", ram_bytes=ram, budget_bytes=ram)
     (tmp_path / "small.toml").write_text(small.to_toml())
     ran = command("compile", *arguments, "--board", tmp_path / "small.toml")
     expected = f"more than the {small.ram_bytes:,} B of SRAM that small has: choose another board or train less"
     assert ran.status == 0 and expected in ran.err and "this plan's " in ran.err and "next: mcutrain train " in ran.out
-    with pytest.raises(BudgetError, match=f"the firmware's {fitting['sram_total_bytes']:,} B are {expected}"):
+    with pytest.raises(BudgetError, match=f"the firmware's {fitting.sram_total_bytes:,} B are {expected}"):
         verify(tmp_path / "out", 1)
     assert mcutrain.host(tmp_path / "out").infer(tiny.image(0)).size == 4
 

@@ -9,8 +9,8 @@ import tvm
 from rich.console import Console
 from tvm import relax
 
-from mcutrain.inspection.model import Inspection
 from mcutrain.inspection.text import render_inspection
+from mcutrain.schema.inspection import Inspection
 from mcutrain.tvm_ext.dialect import attrs_of, call, dtype_of, shape_of
 from mcutrain.tvm_ext.function import FunctionBuilder, bindings_of, flatten
 from mcutrain.tvm_ext.model import NETWORK, Model

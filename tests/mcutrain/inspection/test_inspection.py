@@ -11,9 +11,10 @@ import mcutrain
 from mcutrain import planner
 from mcutrain.inspection import costs as inspection_costs
 from mcutrain.inspection.costs import training_part
-from mcutrain.inspection.model import Inspection, inspect_model
+from mcutrain.inspection.model import inspect_model
 from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.planner.policy import Policy, Update
+from mcutrain.schema.inspection import Inspection
 from mcutrain.tvm_ext.lower.graph import Lowered, lower
 from mcutrain.tvm_ext.model import Model
 from mcutrain.tvm_ext.train.training import train
@@ -74,7 +75,7 @@ def test_figures_of_each_layer_are_those_of_the_file(inspected: Inspection) -> N
         assert row.is_trainable and not row.is_head and row.why_not is None
     for name, before in ADDS.items():
         assert (rows[name].output_shape, rows[name].macs) == (rows[before].output_shape, 0)
-        assert (rows[name].weight_bytes, rows[name].is_trainable, rows[name].cost) == (0, False, None)
+        assert (rows[name].weight_bytes, rows[name].is_trainable, rows[name].alone) == (0, False, None)
     head = rows[HEAD]  # a float32 one over the 12 features
     assert (head.macs, head.parameters, head.weight_bytes) == (12 * CLASSES, 13 * CLASSES, 4 * 13 * CLASSES)
     assert head.is_head and head.is_trainable
@@ -89,7 +90,8 @@ def test_totals(inspected: Inspection, tiny_model: Model) -> None:
     for conv, size in convolutions().values():
         by_hand += size * size * conv["params"]["weight"].size  # each weight once a position
     assert inspected.macs == by_hand
-    assert inspected.largest_activation == ("blocks.0.pointwise1", SIZE * SIZE * 16)
+    largest = inspected.largest_activation
+    assert (largest.layer, largest.nbytes) == ("blocks.0.pointwise1", SIZE * SIZE * 16)
 
 
 def test_what_goes_in_and_out(inspected: Inspection) -> None:
@@ -122,20 +124,20 @@ def test_a_frontend_with_pools_and_odd_windows(data: Path) -> None:
 @pytest.mark.parametrize("name", [*LAYERS, HEAD])
 def test_costs_are_those_of_a_plan(inspected: Inspection, tiny_model: Model, name: str) -> None:
     """The graph is cut out of a larger one; a plan of the graph that is built for these layers alone says the same."""
-    cost = next(row.cost for row in inspected.layers if row.name == name)
+    row = next(row for row in inspected.layers if row.name == name)
     alone = Policy("alone", (Update(name, True, 1.0),) if name != HEAD else ())
-    assert cost.k == (len(LAYERS) - LAYERS.index(name) if name != HEAD else 0)
-    for scheme, found in ((alone, cost.alone), (f"last_k={cost.k}", cost.from_here)):
+    assert row.last_k.k == (len(LAYERS) - LAYERS.index(name) if name != HEAD else 0)
+    for scheme, found in ((alone, row.alone), (f"last_k={row.last_k.k}", row.last_k)):
         planned = mcutrain.plan(tiny_model, scheme, "1MB", seconds=0)
         assert found.sram_bytes == planned.plan.height + FIRMWARE_BYTES
-        assert found.macs == sum(op["macs"] for op in planned.report["ops"])
+        assert found.macs == sum(op.macs for op in planned.report.ops)
 
 
 def test_a_long_plan_needs_no_more(inspected: Inspection, tiny_model: Model) -> None:
     for row in inspected.layers[-5:]:
-        if row.cost is not None:
-            planned = mcutrain.plan(tiny_model, f"last_k={row.cost.k}", "1MB", seconds=5)
-            assert planned.plan.height + FIRMWARE_BYTES <= row.cost.from_here.sram_bytes
+        if row.last_k is not None:
+            planned = mcutrain.plan(tiny_model, f"last_k={row.last_k.k}", "1MB", seconds=5)
+            assert planned.plan.height + FIRMWARE_BYTES <= row.last_k.sram_bytes
 
 
 @pytest.mark.parametrize("head", ["float", "int8-slice"])
@@ -163,16 +165,16 @@ def test_progress_counts_the_plans(tiny_model: Model) -> None:
 def test_without_costs_nothing_is_planned(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "plan", lambda *_, **__: pytest.fail("planned"))
     found = inspect_model(tiny_model, "pickle", costs=False)
-    assert all(row.cost is None for row in found.layers) and found.layers[0].is_trainable
+    assert all(row.alone is row.last_k is None for row in found.layers) and found.layers[0].is_trainable
     text = rendered(found, 80)
     assert "SRAM" not in text and "last_k" not in text and "first_conv" in text
 
 
 def test_behind_a_layer_that_cannot_train_there_is_no_cost_of_all(tiny_model: Model) -> None:
     found = inspection_costs.layer_costs(tiny_model, [LAYERS[7], LAYERS[9], HEAD])  # and LAYERS[8] cannot
-    assert (found[LAYERS[7]].from_here, found[LAYERS[7]].k) == (None, 3)
+    assert found[LAYERS[7]].last_k is None
     planned = mcutrain.plan(tiny_model, "last_k=1", "1MB", seconds=0)
-    assert found[LAYERS[9]].from_here.sram_bytes == planned.plan.height + FIRMWARE_BYTES
+    assert found[LAYERS[9]].last_k.sram_bytes == planned.plan.height + FIRMWARE_BYTES
 
 
 def test_layers_that_no_gradient_reaches(tiny_model: Model) -> None:
@@ -180,16 +182,17 @@ def test_layers_that_no_gradient_reaches(tiny_model: Model) -> None:
     found = inspect_model(broken)
     rows = {row.name: row for row in found.layers}
     assert [name for name in (*LAYERS, HEAD) if rows[name].is_trainable] == ["blocks.2.pointwise2", HEAD]
-    assert all("softmax" in rows[name].why_not and rows[name].cost is None for name in LAYERS[:-1])
+    assert all("softmax" in rows[name].why_not and rows[name].alone is None for name in LAYERS[:-1])
     planned = mcutrain.plan(broken, "last_k=1", "1MB", seconds=0)
-    cost = rows["blocks.2.pointwise2"].cost
-    assert cost.alone == cost.from_here and cost.alone.sram_bytes == planned.plan.height + FIRMWARE_BYTES
-    assert rows["softmax"].op == "softmax" and rows["softmax"].cost is None
+    row = rows["blocks.2.pointwise2"]
+    assert (row.alone.sram_bytes, row.alone.macs) == (row.last_k.sram_bytes, row.last_k.macs)
+    assert row.alone.sram_bytes == planned.plan.height + FIRMWARE_BYTES
+    assert rows["softmax"].op == "softmax" and rows["softmax"].alone is None
     text = rendered(found, 80)
     assert "Cannot train: first_conv, " in text and "and 5 more" in text and "qsoftmax has no gradient" in text
 
 
 def test_a_network_that_cannot_train_at_all(tmp_path: Path) -> None:
     found = inspect_model(with_softmax(tiny.load(tmp_path, "int8-slice"), HEAD))
-    assert not any(row.is_trainable or row.cost for row in found.layers)
+    assert not any(row.is_trainable or row.alone for row in found.layers)
     assert "SRAM" not in rendered(found, 80)

@@ -11,15 +11,18 @@ from pathlib import Path
 import onnx
 import pytest
 import typer
+from msgspec import structs
 from onnx import helper
 from rich.console import Console
 from typer.testing import CliRunner
 
 from mcutrain.cli import inspect as cli_inspect
 from mcutrain.cli.console import counting
-from mcutrain.inspection.model import Inspection, inspect_model, to_dict
+from mcutrain.inspection.model import inspect_model
 from mcutrain.inspection.text import render_problems
 from mcutrain.planner.errors import ModelError, Unsupported, UnsupportedError
+from mcutrain.schema.inspection import Inspection
+from mcutrain.schema.reading import plain
 from mcutrain.tvm_ext.model import Model
 from tests.mcutrain import tiny
 from tests.mcutrain.inspection.inspections import rendered
@@ -39,10 +42,10 @@ def test_80_columns_hold_every_name_and_figure(inspected: Inspection) -> None:
         (line,) = (line.split() for line in layers.splitlines() if line.startswith(f"{row.name} "))
         assert ("yes" in line, "head" in line) == (row.is_trainable and not row.is_head, row.is_head)
         assert row.macs == 0 or f"{row.macs:,}" in line
-        if row.cost is not None:
+        if row.alone is not None:
             (line,) = (line.split() for line in costs.splitlines() if line.startswith(f"{row.name} "))
-            alone, behind = row.cost.alone, row.cost.from_here
-            scheme = "head_only" if row.is_head else f"last_k={row.cost.k}"
+            alone, behind = row.alone, row.last_k
+            scheme = "head_only" if row.is_head else f"last_k={behind.k}"
             assert line[1:] == [f"{alone.sram_bytes:,}", f"{alone.macs:,}", scheme, f"{behind.sram_bytes:,}"]
     assert "Quick plans; `plan` may find less." in costs
 
@@ -52,7 +55,7 @@ def test_a_wide_terminal_shows_one_table(inspected: Inspection) -> None:
     assert "What training a layer would cost" not in text
     row = inspected.layers[1]
     (line,) = (line.split() for line in text.splitlines() if line.startswith(f"{row.name} "))
-    figures = (row.output_bytes, row.weight_bytes, row.macs, row.cost.alone.sram_bytes, row.cost.from_here.sram_bytes)
+    figures = (row.output_bytes, row.weight_bytes, row.macs, row.alone.sram_bytes, row.last_k.sram_bytes)
     assert all(f"{figure:,}" in line for figure in figures)
 
 
@@ -68,11 +71,11 @@ def test_a_format_is_told_in_a_word(tiny_model: Model) -> None:
 
 def test_an_autoencoder_under_the_default_loss_gets_a_hint(tiny_model: Model) -> None:
     found = inspect_model(tiny_model, costs=False)
-    square = replace(found, classes=8 * 8 * 3)
+    square = structs.replace(found, classes=8 * 8 * 3)
     hint = "as many outputs as inputs (192): for an autoencoder use --loss autoencoder"
     assert hint in " ".join(rendered(square, 100).split())
     assert "autoencoder" not in rendered(found, 100)
-    assert "autoencoder" not in rendered(replace(square, loss="mse"), 100)
+    assert "autoencoder" not in rendered(structs.replace(square, loss="mse"), 100)
 
 
 # ---------------------------------------------------------------------- the command
@@ -93,11 +96,11 @@ def test_json_has_the_same_numbers(command: Callable, pickle_file: Path, inspect
     ran = command(pickle_file, *tiny.OPTIONS, "--json")
     assert ran.exit_code == 0 and ran.stderr == ""
     found = json.loads(ran.stdout)
-    assert found == json.loads(json.dumps(to_dict(inspected)))
+    assert found == json.loads(json.dumps(plain(inspected)))
     first, add = found["layers"][0], found["layers"][4]
-    cost = inspected.layers[0].cost
-    assert first["alone"] == {"sram_bytes": cost.alone.sram_bytes, "macs": cost.alone.macs}
-    assert first["last_k"] == {"k": 10, "sram_bytes": cost.from_here.sram_bytes, "macs": cost.from_here.macs}
+    row = inspected.layers[0]
+    assert first["alone"] == {"sram_bytes": row.alone.sram_bytes, "macs": row.alone.macs}
+    assert first["last_k"] == {"k": 10, "sram_bytes": row.last_k.sram_bytes, "macs": row.last_k.macs}
     assert (add["alone"], add["last_k"]) == (None, None)
     assert found["largest_activation"] == {"layer": "blocks.0.pointwise1", "nbytes": 1024}
 
@@ -105,7 +108,7 @@ def test_json_has_the_same_numbers(command: Callable, pickle_file: Path, inspect
 def test_every_key_is_documented(inspected: Inspection) -> None:
     text = (Path(__file__).resolve().parents[3] / "docs/FORMATS.md").read_text(encoding="utf-8")
     section = text.split("### `mcutrain inspect --json`")[1].split("\n### ")[0]
-    found = to_dict(inspected)
+    found = plain(inspected)
     first = found["layers"][0]
     keys = [*found, *first, *first["alone"], *first["last_k"], *found["largest_activation"]]
     assert [key for key in keys if f"`{key}`" not in section and f"`layers[].{key}`" not in section] == []

@@ -20,13 +20,14 @@ from mcutrain.cli.console import output_console
 from mcutrain.firmware.instructions import MIX
 from mcutrain.profiling import cycle_model
 from mcutrain.profiling.run import profile
-from mcutrain.report import profile_view
-from mcutrain.report.figures import ReportError
-from mcutrain.report.page import render_html, render_json
-from mcutrain.report.profile_svg import render_svg
-from mcutrain.report.profile_text import render_profile
+from mcutrain.report.files import ReportError, report_from
+from mcutrain.report.profile import figures as profile_view
+from mcutrain.report.profile.picture import render_svg
+from mcutrain.report.profile.text import render_profile
+from mcutrain.schema.profile import Profile
+from mcutrain.schema.reading import plain, typed
 from tests.mcutrain import tiny
-from tests.mcutrain.report.report_samples import HOSTILE, make_report
+from tests.mcutrain.report.report_samples import HOSTILE, html_of, make_report
 from tests.mcutrain.report.test_report import Page
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -40,7 +41,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def profiled(out: Path) -> tuple[dict, dict]:
     """(what `profile` returned, the report that it left): later tests write the folder's report anew."""
-    return profile(out), json.loads((out / "report.json").read_text())
+    return plain(profile(out)), json.loads((out / "report.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,12 @@ def found(profiled: tuple[dict, dict]) -> dict:
 
 def text_of(found: dict, width: int = 80, top: int = 5) -> str:
     console = Console(file=io.StringIO(), width=width)
-    render_profile(found, "tiny", console, top)
+    render_profile(as_profile(found), "tiny", console, top)
     return console.file.getvalue()
+
+
+def as_profile(found: dict) -> Profile:
+    return typed(found, Profile, "profile")
 
 
 def small(names: tuple[str, str] = ("first", "last"), cycles: int | None = 300) -> dict:
@@ -79,7 +84,7 @@ def test_figures_add_up(out: Path, profiled: tuple[dict, dict]) -> None:
     meta, (found, report) = read_metadata(out), profiled
     assert [call["what"] for call in found["calls"]] == ["infer", "train_step"]
     assert (found["method"], found["step"], found["core"]) == ("plugin", 1, "Cortex-M7")
-    for call, ops in zip(found["calls"], (meta["infer_ops"], meta["train"]["ops"]), strict=True):
+    for call, ops in zip(found["calls"], (meta.infer_ops, meta.train.ops), strict=True):
         assert len(call["ops"]) == ops and all(op["visits"] >= 1 and op["kernel"] for op in call["ops"])
         for rows in (call["ops"], call["functions"]):
             assert sum(row["instructions"] for row in rows) == call["instructions"] > 10_000
@@ -115,7 +120,7 @@ def test_a_kernels_calls_are_the_visits_of_its_ops(found: dict) -> None:
 
 def test_an_artifact_that_only_infers(tmp_path: Path) -> None:
     out = tiny.compile_tiny(tmp_path, "inference", "int8-slice")
-    found, report = profile(out), json.loads((out / "report.json").read_text())
+    found, report = plain(profile(out)), json.loads((out / "report.json").read_text())
     assert [call["what"] for call in found["calls"]] == ["infer"]
     assert [op["name"] for op in found["calls"][0]["ops"]] == [op["name"] for op in report["ops"]]
     assert {op["phase"] for op in found["calls"][0]["ops"]} == {"forward"}
@@ -146,11 +151,11 @@ def test_text_fits_the_terminal(found: dict) -> None:
 def test_without_a_table_of_cycles_none_are_shown() -> None:
     said = text_of(small(cycles=None))
     assert "There is no table of cycles for Cortex-M4F." in said and "est. cycles" not in said and "about" not in said
-    assert "cycles, estimate" not in render_html({**make_report(), "profile": small(cycles=None)})
+    assert "cycles, estimate" not in html_of({**make_report(), "profile": small(cycles=None)})
 
 
 def test_picture_has_a_bar_a_layer(found: dict) -> None:
-    root = xml.fromstring(render_svg(small()))
+    root = xml.fromstring(render_svg(as_profile(small())))
     assert root.find(f"{SVG}title").text == "Instructions of one training step by layer on Cortex-M4F"
     assert root.find(f"{SVG}desc").text.endswith("The most are of first: 100.")
     said = [group.find(f"{SVG}title").text for group in root.iter(f"{SVG}g")]
@@ -158,11 +163,11 @@ def test_picture_has_a_bar_a_layer(found: dict) -> None:
                     "last: 100 instructions (forward 50, backward 30, update 20)"]  # fmt: skip
     heights = [[float(r.get("height")) for r in g.iter(f"{SVG}rect")] for g in root.iter(f"{SVG}g")]
     assert heights[1] == pytest.approx([heights[0][0] * share for share in (0.5, 0.3, 0.2)], abs=0.02)
-    call = profile_view.main_call(found)
-    assert sum(bar.total for bar in profile_view.bars(call)) == call["instructions"]
+    call = profile_view.main_call(as_profile(found))
+    assert sum(bar.total for bar in profile_view.bars(call)) == call.instructions
     assert [bar.layer for bar in profile_view.bars(call)][:2] == ["first_conv", "blocks.0.pointwise1"]
     names = [HOSTILE[0], HOSTILE[8]]
-    attacked = xml.fromstring(render_svg(small((names[0], names[1]))))
+    attacked = xml.fromstring(render_svg(as_profile(small((names[0], names[1])))))
     assert not list(attacked.iter(f"{SVG}script"))
     shown = [text.text for text in attacked.iter(f"{SVG}text") if text.get("class") == "prof-name"]
     assert shown == [f"…{HOSTILE[0][-19:]}", "\\ud800lone"]  # as text, its end; what cannot be written is spelt out
@@ -171,13 +176,13 @@ def test_picture_has_a_bar_a_layer(found: dict) -> None:
 
 
 def test_page_shows_the_profile() -> None:
-    page = Page(render_html({**make_report(), "name": "tiny", "profile": small()}))
+    page = Page(html_of({**make_report(), "name": "tiny", "profile": small()}))
     row = next(row for row in page.rows if row[:3] == ["3", "last.weight", "sgd"])
     assert row == ["3", "last.weight", "sgd", "20", "10.0 %", "0", "–", "20", "first"]
     assert ["first", "model", "3", "200", "100.0 %", "300", "64"] in page.rows
     assert [a["class"] for t, a in page.tags if t == "svg"] == ["prof"]
     assert not [t for t, a in page.tags if t in ("img", "link") or "src" in a or "href" in a]
-    hostile = Page(render_html({**make_report(), "profile": small((HOSTILE[0], HOSTILE[1]))}))
+    hostile = Page(html_of({**make_report(), "profile": small((HOSTILE[0], HOSTILE[1]))}))
     assert [a.get("type") for t, a in hostile.tags if t == "script"] == ["application/json", None]
     assert not [t for t, _ in hostile.tags if t == "img"]
 
@@ -185,7 +190,8 @@ def test_page_shows_the_profile() -> None:
 def test_a_malformed_profile_is_said() -> None:
     report = {**make_report(), "profile": small()}
     wrong = [(("method",), "guess", "method is 'guess', not one of plugin, timer"),
-             (("calls", 0, "what"), "nap", "what is 'nap'"), (("calls", 0, "ops", 1, "macs"), None, "macs is NoneType"),
+             (("calls", 0, "what"), "nap", "what is 'nap'"),
+             (("calls", 0, "ops", 1, "macs"), None, "macs is null, not a whole number"),
              (("calls", 0, "ops", 0, "phase"), "x", "phase is 'x'"), (("calls", 0, "mix"), {}, "mix.loads is missing"),
              (("cycles",), {}, "cycles.source is missing")]  # fmt: skip
     for path, value, message in wrong:
@@ -195,7 +201,7 @@ def test_a_malformed_profile_is_said() -> None:
             at = at[key]
         at[path[-1]] = value
         with pytest.raises(ReportError, match=message):
-            render_json(broken)
+            report_from(broken)
 
 
 def test_the_command(out: Path, command: Callable) -> None:
@@ -226,7 +232,7 @@ def test_a_row_of_a_piped_table_is_one_line(found: dict, tmp_path: Path, monkeyp
         monkeypatch.setattr("sys.stdout", file)
         console = output_console()
         assert (console.width, console.is_terminal) == (120, False)
-        render_profile(profile, "tiny", console, 999)
+        render_profile(as_profile(profile), "tiny", console, 999)
         file.seek(0)
         tables = file.read().split("One ")[1:]
         monkeypatch.setenv("COLUMNS", "90")
@@ -283,7 +289,7 @@ def test_a_report_of_an_older_version_is_refused(out: Path, tmp_path: Path, comm
     for kept, message in (
         ({}, "did not name the ops of an inference; compile again"),
         ({"infer_ops": ops[1:]}, f"infer_ops are not the {len(ops)} ops; compile again"),
-        ({"infer_ops": [{**ops[0], "macs": None}, *ops[1:]]}, "infer_ops are not"),
+        ({"infer_ops": [{**ops[0], "macs": None}, *ops[1:]]}, "report.infer_ops[0].macs is null, not a whole number"),
     ):
         (old / "report.json").write_text(json.dumps({**report, **kept}))
         ran = command("profile", old)
@@ -300,7 +306,7 @@ def test_an_emulator_without_plugins_falls_back_to_the_timer(
     (tmp_path / "qemu-system-arm").write_text(script)
     (tmp_path / "qemu-system-arm").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    timed = profile(out)
+    timed = plain(profile(out))
     assert (timed["method"], timed["step"]) == ("timer", 40) and "-plugin: invalid option" in timed["why"]
     for call, exact in zip(timed["calls"], found["calls"], strict=True):
         assert call["functions"] == [] and call["cycles"] is None and call["mix"] is None

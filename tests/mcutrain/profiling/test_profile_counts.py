@@ -14,6 +14,7 @@ from mcutrain.firmware.linked import disassemble, symbols
 from mcutrain.firmware.verification import ROUND_RATES, build, layout, random_samples, verify, write_samples
 from mcutrain.profiling import counting
 from mcutrain.profiling.counting import count
+from mcutrain.schema.reading import plain
 from mcutrain.targets import board as boards
 from tests.mcutrain import tiny
 
@@ -57,8 +58,8 @@ def test_a_loop_is_counted_exactly(board: str, tmp_path: Path) -> None:
 def test_each_op_agrees_with_the_timer(out: Path) -> None:
     """The timer steps by 40 and is read inside the hook, whose instructions it therefore also counts."""
     meta = read_metadata(out)
-    board, sizes = boards.get(meta["board"]), layout(meta)
-    image = build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",))
+    board, sizes = boards.get(meta.board), layout(meta)
+    image = build(out, board, meta.budget_bytes, "profile", ("MCU_PROFILE",))
     samples = random_samples(meta, 1)
     work = write_samples(image, meta, samples.images, samples, np.asarray(ROUND_RATES, np.float32))
     emulator.run(image.elf, board, work, 60)
@@ -71,7 +72,7 @@ def test_each_op_agrees_with_the_timer(out: Path) -> None:
     assert (visits >= 1).all() and visits.max() > 1 and 10 < hook < 40
     assert (timer > exact - 40 * visits).all() and (timer < exact + (40 + hook) * visits).all()
     # the firmware without the hook: its own timer around the whole call
-    whole = verify(out, 1)["instructions"]
+    whole = plain(verify(out, 1).instructions)
     for name, ops in (("infer", slice(0, sizes.infer_ops)), ("train_step", slice(sizes.infer_ops, None))):
         marks = 4 * visits[ops].sum()  # at most: the call of the hook, its number, what it made the compiler keep
         assert whole[name] - 80 <= exact[ops].sum() <= whole[name] + marks + 80
@@ -80,8 +81,8 @@ def test_each_op_agrees_with_the_timer(out: Path) -> None:
 def test_all_that_runs_is_counted_once(out: Path) -> None:
     """By op and outside ops together are the plain histogram of the same run."""
     meta = read_metadata(out)
-    board, sizes = boards.get(meta["board"]), layout(meta)
-    image = build(out, board, meta["budget_bytes"], "profile", ("MCU_PROFILE",))
+    board, sizes = boards.get(meta.board), layout(meta)
+    image = build(out, board, meta.budget_bytes, "profile", ("MCU_PROFILE",))
     samples = random_samples(meta, 1)
     work = write_samples(image, meta, samples.images, samples, np.asarray(ROUND_RATES, np.float32))
     counted = counting.count_ops(image.elf, board, work, sizes.infer_ops + sizes.train_ops)
@@ -94,8 +95,8 @@ def test_all_that_runs_is_counted_once(out: Path) -> None:
 
 def test_what_cannot_be_counted_is_said(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta = read_metadata(out)
-    board = boards.get(meta["board"])
-    firmware = build(out, board, meta["budget_bytes"], "firmware", ())
+    board = boards.get(meta.board)
+    firmware = build(out, board, meta.budget_bytes, "firmware", ())
     with pytest.raises(ToolError, match=r"firmware\.elf is no profile build: it has no mcu_profile_op"):
         counting.count_ops(firmware.elf, board, tmp_path, 3)
     with pytest.raises(DeviceError, match=r"cannot open samples\.bin"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import mcutrain
 from mcutrain.artifact.metadata import read_metadata
@@ -21,10 +19,11 @@ from mcutrain.firmware.verification import verify
 from mcutrain.planner.errors import OutputError
 from mcutrain.planner.policy import Policy
 from mcutrain.profiling.run import profile
-from mcutrain.report.figures import ReportError
-from mcutrain.report.page import render_html, render_json, render_text
+from mcutrain.report.files import ReportError, report_from
+from mcutrain.schema.reading import plain, typed
+from mcutrain.schema.report import FlashParts
 from tests.mcutrain import tiny
-from tests.mcutrain.report.report_samples import make_report
+from tests.mcutrain.report.report_samples import html_of, make_report, text_of
 from tests.mcutrain.report.test_report import Page
 from tests.tvm_ext.emit.test_codegen import renamed
 
@@ -53,8 +52,8 @@ def forward_layers(report: dict) -> set[str]:
 
 def constants_of(out: Path) -> dict[str, int]:
     """Layer -> bytes of its constants in the profile build, which `verify` and `profile` both leave."""
-    parts = flash_parts(out / "build/profile.elf", read_metadata(out)["symbols"], 10**6)
-    return {row["layer"]: row["nbytes"] for row in parts["constants"]}
+    parts = flash_parts(out / "build/profile.elf", read_metadata(out).symbols, 10**6)
+    return {row.layer: row.nbytes for row in parts.constants}
 
 
 def test_parts_add_up_to_the_sections(out: Path) -> None:
@@ -66,7 +65,8 @@ def test_parts_add_up_to_the_sections(out: Path) -> None:
     assert 0.95 * flash["text"] < code <= flash["text"] and 0.8 * flash["rodata"] < constants <= flash["rodata"]
     assert {f["kind"] for f in parts["functions"]} == {"model", "runtime", "library"}  # this core's floats are libgcc's
     assert {"main", "memset", "__aeabi_fmul"} <= {f["name"] for f in parts["functions"]}
-    assert flash_parts(out / "build/firmware.elf", read_metadata(out)["symbols"], flash["total"]) == parts
+    again = flash_parts(out / "build/firmware.elf", read_metadata(out).symbols, flash["total"])
+    assert again == typed(parts, FlashParts, "parts")
 
 
 def test_constants_are_their_layers(out: Path) -> None:
@@ -85,10 +85,10 @@ def test_layers_of_any_name_keep_their_ops_and_constants(out: Path, tmp_path: Pa
     policy = Policy("mixed", tuple(replace(u, layer=STRANGE.get(u.layer, u.layer)) for u in tiny.MIXED.updates))
     model = renamed(tiny.load(tmp_path), STRANGE)
     strange = mcutrain.compile(model, policy, BOARD, out=tmp_path / "out").directory
-    inference = profile(strange, infer_only=True)["calls"][0]
+    inference = profile(strange, infer_only=True).calls[0]
     plain = json.loads((out / "report.json").read_text())["infer_ops"]
     wanted = [(STRANGE.get(op["name"], op["name"]), op["op"], op["macs"]) for op in plain]
-    assert [(op["name"], op["op"], op["macs"]) for op in inference["ops"]] == wanted
+    assert [(op.name, op.op, op.macs) for op in inference.ops] == wanted
     assert constants_of(strange) == {STRANGE.get(layer, layer): n for layer, n in constants_of(out).items()}
     assert set(STRANGE.values()) <= constants_of(strange).keys()
 
@@ -98,7 +98,7 @@ def test_a_copy_of_the_compiler_is_its_layers(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(flash_map, "symbols", lambda _: found)
     parts = flash_parts(Path("x.elf"), {"p_a_b": "a.b", "p_a_b_2": "a_b"}, 40)
     rows = [{"layer": "a_b", "nbytes": 20}, {"layer": "a.b", "nbytes": 10}, {"layer": OTHER_CONSTANTS, "nbytes": 4}]
-    assert parts == {"functions": [], "constants": rows, "other": 6}
+    assert plain(parts) == {"functions": [], "constants": rows, "other": 6}
 
 
 def test_an_older_artifact_has_no_table(out: Path, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_an_older_artifact_has_no_table(out: Path, tmp_path: Path) -> None:
     report = json.loads((old / "report.json").read_text())
     del report["flash_parts"]
     (old / "report.json").write_text(json.dumps(report))
-    assert verify(old, 1)["host_equals_device"]
+    assert verify(old, 1).host_equals_device
     assert "flash_parts" not in json.loads((old / "report.json").read_text())
     meta["mcutrain"]["symbols"] = {"p_x": 3}
     (old / "metadata.json").write_text(json.dumps(meta))
-    with pytest.raises(OutputError, match="symbols is no object of names; compile the model again"):
+    with pytest.raises(OutputError, match=r"mcutrain\.symbols\['p_x'\] is 3, not a string; compile the model again"):
         verify(old, 1)
 
 
@@ -131,13 +131,11 @@ def test_aliases_and_marks_of_the_linker_count_once() -> None:
 
 def test_text_and_page_end_with_what_the_constants_need() -> None:
     report = {**make_report(), "name": "tiny", "flash_parts": PARTS}
-    console = Console(file=io.StringIO(), width=80)
-    render_text(report, console)
-    text = [line.split() for line in console.file.getvalue().partition("Flash by function")[2].splitlines()]
+    text = [line.split() for line in text_of(report).partition("Flash by function")[2].splitlines()]
     assert ["conv_k0", "300", "30.0%", "model", "function"] in text
     assert ["stage0/conv1", "500", "50.0%", "constants"] in text
     assert ["bound:", "the", "constants", "alone", "600"] in text and ["overhead", "(66.7%)", "400"] in text
-    rows = Page(render_html(report)).rows
+    rows = Page(html_of(report)).rows
     assert ["__addsf3", "60", "6.0 %", "library function"] in rows
     assert [row[:2] for row in rows if row and "flash in all" in row[0]] == [["actual: flash in all", "1,000"]]
 
@@ -150,5 +148,5 @@ def test_many_functions_are_summed_up(command: Callable, out: Path) -> None:
 
 def test_malformed_parts_are_said() -> None:
     for broken in ({**PARTS, "other": "x"}, {"functions": [], "other": 0}):
-        with pytest.raises(ReportError, match=r"report\.flash_parts\.(other is str|constants is missing)"):
-            render_json({**make_report(), "flash_parts": broken})
+        with pytest.raises(ReportError, match=r"report\.flash_parts\.(other is 'x', not a whole|constants is missing)"):
+            report_from({**make_report(), "flash_parts": broken})

@@ -1,10 +1,18 @@
-"""Report dicts for the tests: a realistic one from a seed, and the variants that a report must survive."""
+"""Reports for the tests, as report.json holds them: a realistic one from a seed, and variants to be survived."""
 
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import random
+
+from rich.console import Console
+
+from mcutrain.report.files import report_from
+from mcutrain.report.page import render_html
+from mcutrain.report.text import render_text
+from mcutrain.schema.report import Report
 
 HOSTILE = [
     "<script>throw new Error('name ran')</script>", '"><img src=x onerror=alert(1)>', "</script><script>x=1</script>",
@@ -71,7 +79,6 @@ def make_report(layers: int = 80, seed: int = 7) -> dict:
         "tensors": tensors, "live": live, "ops": ops, "trained": layer, "streams": make_streams(tensors, layers),
         "instructions": {"infer": sum(o["instructions"] for o in ops[:layers]), "train_step": 21000 + all_ops},
         "losses": [2.3 * 0.96**k * rng.uniform(0.85, 1.1) for k in range(60)], "host_equals_device": True,
-        "stack": {"peak_bytes": 2784, "deepest": ["main", "train_step", "qconv2d_gw_3"]},
     }  # fmt: skip
 
 
@@ -114,7 +121,6 @@ def plan_only(report: dict) -> dict:
     report = copy.deepcopy(report)
     report["sram"] |= dict.fromkeys(("data", "bss", "stack_peak", "stack_bound", "total"))
     report |= dict.fromkeys(("flash", "instructions", "losses", "host_equals_device", "board"))
-    del report["stack"]
     for op in report["ops"]:
         op["instructions"] = None
     return report
@@ -146,3 +152,19 @@ def empty(report: dict) -> dict:
 
 CASES = {"measured": lambda r: r, "plan only": plan_only, "hostile": hostile, "empty": empty,
          "without streams": without_streams, "recomputed": recomputed}  # fmt: skip
+
+
+def typed(report: Report | dict) -> Report:
+    return report if isinstance(report, Report) else report_from(report)
+
+
+def html_of(report: Report | dict) -> str:
+    return render_html(typed(report))
+
+
+def text_of(report: Report | dict, width: int = 80, encoding: str = "utf-8") -> str:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    render_text(typed(report), Console(file=stream, width=width))
+    stream.flush()
+    return raw.getvalue().decode(encoding)

@@ -1,20 +1,28 @@
-"""The report: every figure on the page and in the terminal is the dict's, hostile names stay text."""
+"""The report: every figure on the page and in the terminal is the file's, hostile names stay text."""
 
 from __future__ import annotations
 
 import copy
-import io
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 
+from mcutrain.artifact.folder import to_json
 from mcutrain.report.figures import budget_parts, verdict
-from mcutrain.report.page import ReportError, render_html, render_json, render_text
-from tests.mcutrain.report.report_samples import CASES, HOSTILE, hostile, make_report, plan_only
+from mcutrain.report.files import ReportError
+from tests.mcutrain.report.report_samples import (
+    CASES,
+    HOSTILE,
+    hostile,
+    html_of,
+    make_report,
+    plan_only,
+    text_of,
+    typed,
+)
 
 
 class Page(HTMLParser):
@@ -47,21 +55,13 @@ class Page(HTMLParser):
             self.rows[-1][-1] = (self.rows[-1][-1] + data).lstrip()
 
 
-def text_of(report: dict, width: int = 80, encoding: str = "utf-8") -> str:
-    raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding=encoding)
-    render_text(report, Console(file=stream, width=width))
-    stream.flush()
-    return raw.getvalue().decode(encoding)
-
-
 @pytest.fixture(scope="module")
 def report() -> dict:
     return make_report()
 
 
 def test_page_shows_the_dicts_figures(report: dict) -> None:
-    page = Page(render_html(report))
+    page = Page(html_of(report))
     parts = {a["data-part"]: None for _, a in page.tags if "data-part" in a}
     assert list(parts) == ["state", "working", "data", "bss", "stack", "free", "budget"]
     by_label = {row[0]: row[1] for row in page.rows if len(row) > 1}
@@ -92,7 +92,7 @@ def test_page_shows_the_dicts_figures(report: dict) -> None:
 
 
 def test_page_has_one_row_an_op(report: dict) -> None:
-    rows = [row for row in Page(render_html(report)).rows if len(row) == 10 and row[0] != "#"]
+    rows = [row for row in Page(html_of(report)).rows if len(row) == 10 and row[0] != "#"]
     total = sum(op["instructions"] for op in report["ops"])
     wanted = []
     for i, op in enumerate(report["ops"]):
@@ -105,14 +105,14 @@ def test_page_has_one_row_an_op(report: dict) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_page_is_self_contained(report: dict, case: str) -> None:
-    page = Page(render_html(CASES[case](report)))
+    page = Page(html_of(CASES[case](report)))
     assert not [t for t, a in page.tags if t in ("img", "link", "iframe", "object") or "src" in a or "href" in a]
     assert [a.get("type") for t, a in page.tags if t == "script"] == ["application/json", None]
     assert not [a for _, a in page.tags for key in a if key.startswith("on")]
 
 
 def test_hostile_names_are_shown_as_text(report: dict) -> None:
-    page = Page(render_html(hostile(report)))
+    page = Page(html_of(hostile(report)))
     assert HOSTILE[0] in page.text
     assert HOSTILE[1] in page.text
     assert "{{ 7*7 }}" in page.text
@@ -150,7 +150,7 @@ def test_text_shows_the_dicts_figures(report: dict) -> None:
 
 def test_before_the_build_only_the_arena_is_judged(report: dict) -> None:
     planned = plan_only(report)
-    for text in (text_of(planned), Page(render_html(planned)).text):
+    for text in (text_of(planned), Page(html_of(planned)).text):
         flat = " ".join(text.split())
         assert "Arena: fits" in flat
         assert "data, bss and stack come with `mcutrain verify`" in flat
@@ -160,38 +160,44 @@ def test_before_the_build_only_the_arena_is_judged(report: dict) -> None:
 
 def test_over_budget(report: dict) -> None:
     tight = copy.deepcopy(report) | {"budget_bytes": report["sram"]["total"] - 2048, "fits": False}
-    said = verdict(tight)
+    said = verdict(typed(tight))
     assert said.headline.startswith("Does not fit, 2 KB over")
     assert "2,048 B too many" in said.detail
-    page = render_html(tight)
+    page = html_of(tight)
     assert 'class="verdict bad"' in page
     assert 'class="limit"' in page
     assert 'data-part="free"' not in page
     widths = [float(w) for w in re.findall(r'<span class="c-\w+" style="width:([\d.]+)%', page)]
     assert sum(widths) == pytest.approx(100, abs=0.01)
     with pytest.raises(ReportError, match="fits is true"):
-        render_html(tight | {"fits": True})
+        html_of(tight | {"fits": True})
 
 
 def test_stack_is_what_the_total_counts(report: dict) -> None:
     peak = copy.deepcopy(report)
     peak["sram"]["total"] += peak["sram"]["stack_peak"] - peak["sram"]["stack_bound"]
-    assert [p.label for p in budget_parts(peak)][-1] == "stack (measured peak)"
-    assert sum(p.nbytes for p in budget_parts(peak)) == peak["sram"]["total"]
+    assert [p.label for p in budget_parts(typed(peak))][-1] == "stack (measured peak)"
+    assert sum(p.nbytes for p in budget_parts(typed(peak))) == peak["sram"]["total"]
 
 
 def test_json_is_the_dict_with_null_for_what_json_lacks(report: dict) -> None:
-    assert json.loads(render_json(report)) == report
+    assert json.loads(to_json(typed(report))) == report
     diverged = report | {"losses": [2.0, float("nan"), float("inf")]}
-    assert json.loads(render_json(diverged))["losses"] == [2.0, None, None]
+    assert json.loads(to_json(typed(diverged)))["losses"] == [2.0, None, None]
     assert "not finite" in text_of(diverged)
 
 
-@pytest.mark.parametrize(("path", "value", "message"), [
-    (("schema",), 2, "report.schema is 2, this version"), (("sram", "arena"), "big", "report.sram.arena is str"),
-    (("ops", 3, "macs"), True, r"report.ops\[3\].macs is bool"), (("tensors", 0, "kind"), "ghost", "kind is 'ghost'"),
-    (("sram", "total"), 5, "less than arena"), (("flash",), {"text": 1}, "report.flash.rodata is missing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("schema",), 2, "report.schema is 2, this version"),
+        (("sram", "arena"), "big", "report.sram.arena is 'big', not a whole number: make the report again"),
+        (("ops", 3, "macs"), True, r"report.ops\[3\].macs is true, not a whole number"),
+        (("tensors", 0, "kind"), "ghost", "kind is 'ghost', not one of input, output, state"),
+        (("sram", "total"), 5, "less than arena"),
+        (("flash",), {"text": 1}, "report.flash.rodata is missing"),
+    ],
+)
 def test_malformed_report_names_the_key(report: dict, path: tuple, value: object, message: str) -> None:
     broken = copy.deepcopy(report)
     inner = broken
@@ -199,7 +205,7 @@ def test_malformed_report_names_the_key(report: dict, path: tuple, value: object
         inner = inner[key]
     inner[path[-1]] = value
     with pytest.raises(ReportError, match=message):
-        render_html(broken)
+        html_of(broken)
     del broken[path[0]]
     with pytest.raises(ReportError, match=f"report.{path[0]} is missing"):
-        render_text(broken, Console(file=io.StringIO()))
+        text_of(broken)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcutrain.report.page import render_html
-from tests.mcutrain.report.report_samples import CASES, empty, make_report
+from tests.mcutrain.report.report_samples import CASES, empty, html_of, make_report
 
 
 def dump_dom(page: str, folder: Path) -> str:
@@ -38,7 +37,7 @@ def report() -> dict:
 @pytest.mark.parametrize("case", CASES)
 def test_page_script_runs_and_draws_every_tensor(report: dict, case: str, tmp_path: Path) -> None:
     report = CASES[case](report)
-    dom = dump_dom(render_html(report), tmp_path)
+    dom = dump_dom(html_of(report), tmp_path)
     assert len(re.findall(r'<rect class="box ', dom)) == len(report["tensors"])
     assert ('id="loss-svg"' in dom) == bool(report["losses"])
     assert len(re.findall(r'<rect class="column"', dom)) == len(report["streams"])
@@ -47,7 +46,7 @@ def test_page_script_runs_and_draws_every_tensor(report: dict, case: str, tmp_pa
 
 
 def test_a_script_exception_is_noticed(report: dict, tmp_path: Path) -> None:
-    page = render_html(empty(report)).replace('"use strict";', '"use strict"; nowhere();')
+    page = html_of(empty(report)).replace('"use strict";', '"use strict"; nowhere();')
     with pytest.raises(AssertionError, match="nowhere is not defined"):
         dump_dom(page, tmp_path)
 
@@ -62,7 +61,7 @@ def test_a_ring_says_what_it_holds(report: dict, tmp_path: Path) -> None:
       out.op = byId("at-op").textContent; out.label = box.nextSibling.nextSibling.textContent;
       out.runs = [...document.querySelectorAll(".run-name")].map((n) => n.textContent).join();
     </script></body>"""
-    root = dump_dom(render_html(report).replace("</body>", drive), tmp_path).split("<head>")[0]
+    root = dump_dom(html_of(report).replace("</body>", drive), tmp_path).split("<head>")[0]
     said = {key: html.unescape(value) for key, value in re.findall(r'data-([a-z]+)="([^"]*)"', root)}
     ring = report["streams"][0]["rings"][0]
     held = f"ring, 3 of 24 rows: {ring['nbytes']:,} of {ring['nbytes'] * 8:,} B, shared in place with stage0/conv4/mask"
@@ -89,7 +88,7 @@ def test_page_answers_the_reader(report: dict, tmp_path: Path) -> None:
       byId("zoom").value = "4"; byId("zoom").dispatchEvent(new Event("change"));
       out.zoomed = document.querySelectorAll(".box").length + " " + (byId("arena-svg").getAttribute("width") >= 2560);
     </script></body>"""
-    dom = dump_dom(render_html(report).replace("</body>", drive), tmp_path)
+    dom = dump_dom(html_of(report).replace("</body>", drive), tmp_path)
     root = dom.split("<head>")[0]
     said = {key: html.unescape(value) for key, value in re.findall(r'data-([a-z]+)="([^"]*)"', root)}
     t, ops, n = report["tensors"][3], report["ops"], len(report["tensors"])

@@ -126,9 +126,7 @@ def test_compile_and_verify_without_the_file(tmp_path: Path, command: Callable) 
 def test_the_board_of_a_folder(tmp_path: Path) -> None:
     """An artifact from before boards travelled has a known one's name; another name than the description's is wrong."""
     assert boards.in_folder(tmp_path, "rp2040") is BOARDS["rp2040"]
-    with pytest.raises(
-        mcutrain.McutrainError, match="'own' is not known; compile again"
-    ):
+    with pytest.raises(mcutrain.McutrainError, match="'own' is not known; compile again"):
         boards.in_folder(tmp_path, "own")
     (tmp_path / boards.FILE).write_text(replace(BOARDS["rp2040"], flash_bytes=8 << 20).to_toml())
     assert boards.in_folder(tmp_path, "rp2040").flash_bytes == 8 << 20  # as it was when it was compiled

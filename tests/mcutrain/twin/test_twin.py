@@ -52,13 +52,13 @@ def test_training_changes_the_trained_channels_alone(twin: mcutrain.Twin) -> Non
     before = twin.state()
     train(twin, 8)
     after = twin.state()
-    meta = {p["name"]: p for p in twin.meta["parameters"]}
+    meta = {p.name: p for p in twin.meta.parameters}
     for name, axis in SLICED.items():
         changed = np.moveaxis(after[name] != before[name], axis, 0).reshape(after[name].shape[axis], -1).any(axis=1)
-        chosen = meta[name]["channels"]
+        chosen = meta[name].channels
         assert changed.any() and set(np.flatnonzero(changed)) <= set(chosen) and len(chosen) < len(changed)
     assert all((after[name] != before[name]).any() for name in ("classifier.weight", "classifier.bias"))
-    assert meta["blocks.2.pointwise2.weight"]["channels"] == list(range(12))  # "first"
+    assert meta["blocks.2.pointwise2.weight"].channels == tuple(range(12))  # "first"
 
 
 def test_state_goes_out_and_in(compiled: mcutrain.Artifact, twin: mcutrain.Twin) -> None:
@@ -81,7 +81,7 @@ def test_state_is_a_copy_and_frozen_channels_are_ignored(twin: mcutrain.Twin) ->
     assert equal(twin.state(), before)
     twin.set_state(handed)
     now = twin.state()
-    channels = {p["name"]: p["channels"] for p in twin.meta["parameters"]}["blocks.1.pointwise1.weight"]
+    channels = {p.name: p.channels for p in twin.meta.parameters}["blocks.1.pointwise1.weight"]
     rest = [c for c in range(8) if c not in channels]
     assert (now["blocks.1.pointwise1.weight"][:, channels] == 7).all()
     np.testing.assert_array_equal(
@@ -114,7 +114,7 @@ def test_gradients_leave_the_state_alone(twin: mcutrain.Twin) -> None:
 def test_gradients_are_zero_where_nothing_trains(twin: mcutrain.Twin) -> None:
     train(twin, 2)  # from zero, the float head passes no gradient down
     gradients = twin.gradients(tiny.image(0), 1)
-    channels = {p["name"]: p["channels"] for p in twin.meta["parameters"]}
+    channels = {p.name: p.channels for p in twin.meta.parameters}
     for name, axis in SLICED.items():
         by_channel = np.abs(np.moveaxis(gradients[name], axis, 0)).reshape(gradients[name].shape[axis], -1).max(axis=1)
         assert set(np.flatnonzero(by_channel)) <= set(channels[name]) and by_channel.max() > 0

@@ -51,14 +51,25 @@ def test_a_changed_source_is_built_again(compiled: mcutrain.Artifact, tmp_path: 
     ("damage", "message"),
     [
         (lambda own: own.pop("train"), r"mcutrain\.train is missing"),
-        (lambda own: own.pop("defines"), r"mcutrain\.defines is missing or no list"),
+        (lambda own: own.pop("defines"), r"mcutrain\.defines is missing"),
         (lambda own: own.update(schema=0), "was not made by this version of mcutrain"),
-        (lambda own: own.update(arena_bytes="many"), r"mcutrain\.arena_bytes is missing or no int"),
+        (lambda own: own.update(arena_bytes="many"), r"mcutrain\.arena_bytes is 'many', not a whole number"),
         (lambda own: own["input"].update(offset=1 << 20), r"mcutrain\.input lies outside the arena of \d+ bytes"),
         (lambda own: own["input"].update(offset=-4), r"mcutrain\.input lies outside the arena"),
-        (lambda own: own["state"][0].update(dtype="object"), r"mcutrain\.state\[0\] has an unknown type or shape"),
+        (
+            lambda own: own["state"][0].update(dtype="object"),
+            r"mcutrain\.state\[0\]\.dtype is 'object', not one of int8, ",
+        ),
         (lambda own: own["state"].pop(0), r"mcutrain\.parameters\[\d+\] names '.*', which is not in the state"),
-        (lambda own: own["train"].pop("label"), r"mcutrain\.train\.label is no object"),
+        (lambda own: own["train"].pop("label"), r"mcutrain\.train\.label is missing"),
+        (
+            lambda own: own["train"].update(label=None),
+            r"mcutrain\.train\.label is null, and the loss cross_entropy needs",
+        ),
+        (
+            lambda own: own["input"].update(shape=[1, -8, 8, 3]),
+            r"mcutrain\.input\.shape\[1\] is -8, not a whole number of 0",
+        ),
         (lambda own: own["parameters"][0].pop("variable"), r"mcutrain\.parameters\[0\]\.variable is missing"),
     ],
 )

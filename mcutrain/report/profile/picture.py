@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from mcutrain.report import profile_view as view
-from mcutrain.report.figures import PHASES, printable
-from mcutrain.report.profile_view import Bar, Profile
+from mcutrain.report.figures import PHASES
+from mcutrain.report.profile import figures as view
+from mcutrain.report.profile.figures import Bar
+from mcutrain.report.spelling import printable, spelled
+from mcutrain.schema.profile import Profile
 
 WIDTH, HEIGHT = 960, 390
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 34, 122
@@ -30,14 +32,14 @@ def render_svg(profile: Profile) -> str:
     """The bars of the training step (or, where that was not run, of the inference), with title and description.
 
     Every name is escaped: it comes from a model file."""
-    profile = printable(profile)
+    profile = spelled(profile, printable)
     call = view.main_call(profile)
     bars = view.bars(call)
     top = max((bar.total for bar in bars), default=0) or 1
     largest = max(bars, key=lambda bar: bar.total, default=Bar("none", ()))
-    said = f"Instructions of one {view.title(call)} by layer on {profile['core']}"
+    said = f"Instructions of one {view.title(call)} by layer on {profile.core}"
     description = (
-        f"{len(bars)} layers in the order of execution, {call['instructions']:,} instructions in all. "
+        f"{len(bars)} layers in the order of execution, {call.instructions:,} instructions in all. "
         f"The most are of {largest.layer}: {largest.total:,}."
     )
     parts = [
