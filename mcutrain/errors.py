@@ -10,4 +10,9 @@ class ToolError(McutrainError):
 
 
 class DeviceError(McutrainError):
-    """The firmware faulted, timed out or answered with something else than results."""
+    """The firmware faulted, timed out or answered with something else than results. said: the last that it, or the
+    emulator, printed, in its own words; nothing where that does not matter."""
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said

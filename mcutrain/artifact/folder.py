@@ -20,7 +20,7 @@ METADATA, REPORT_JSON, REPORT_HTML, PLAN = "metadata.json", "report.json", "repo
 
 
 def c_sources(out: Path) -> list[Path]:
-    """What an application compiles: the emitted C, and the micro-kernels of the time when it was emitted."""
+    """List what an application compiles: the emitted C, and the micro-kernels of the time when it was emitted."""
     return [path for folder in ("codegen/host/src", "runtime/kernels") for path in sorted((out / folder).glob("*.c"))]
 
 
@@ -106,7 +106,7 @@ def replace_file(path: Path, content: str | bytes) -> None:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object. Raises OutputError that says how to make the file."""
+    """Read a JSON object. Raises OutputError that says how to make the file."""
     try:
         content = load_json(path)
     except FileNotFoundError:
@@ -119,13 +119,13 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def to_json(value: object) -> str:
-    """A typed value, or one of dicts and lists, as indented JSON in ASCII with sorted keys; NaN and infinities are
-    null."""
+    """Write a typed value, or one of dicts and lists, as indented JSON in ASCII with sorted keys; NaN and infinities
+    are null."""
     return json.dumps(plain(value), indent=1, sort_keys=True) + "\n"
 
 
 def tar_bytes(files: Mapping[str, str | bytes]) -> bytes:
-    """An uncompressed tar of `files`, equal for equal content: no times, no owners."""
+    """Make an uncompressed tar of `files`, equal for equal content: no times, no owners."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):

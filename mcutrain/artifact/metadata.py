@@ -13,7 +13,7 @@ SCHEMA = 1
 
 
 def read_metadata(out: Path) -> Metadata:
-    """The artifact's description. Raises OutputError naming the folder and the first wrong key."""
+    """Read the artifact's description. Raises OutputError naming the folder and the first wrong key."""
     own = read_json(out / METADATA, "the artifact's description").get("mcutrain")
     if not isinstance(own, dict) or own.get("schema") != SCHEMA:
         raise OutputError(f"{out}: {METADATA} was not made by this version of mcutrain; compile the model again")

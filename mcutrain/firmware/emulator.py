@@ -178,12 +178,12 @@ def run(
         last = f" after {lines[-1]!r}" if lines else ""
         raise DeviceError(f"{elf.name} on {board.name}: no end within {timeout_seconds:g} s{last}: allow more time")
     if code != 0:
-        raise DeviceError(f"{elf.name} on {board.name}: {_failure(lines, code)}")
+        said = _last_words(lines)
+        raise DeviceError(f"{elf.name} on {board.name}: {said} (exit code {code})", said)
     return tuple(lines)
 
 
-def _failure(lines: Sequence[str], code: int) -> str:
-    """The firmware's own line (FAULT ..., ERROR ...) where there is one, else QEMU's last word."""
+def _last_words(lines: Sequence[str]) -> str:
+    """Find the firmware's own line (FAULT ..., ERROR ...) where there is one, else QEMU's last word."""
     own = [line for line in lines if line.startswith(("FAULT ", "ERROR "))]
-    said = own[-1] if own else lines[-1] if lines else "no output"
-    return f"{said} (exit code {code})"
+    return own[-1] if own else lines[-1] if lines else "no output"

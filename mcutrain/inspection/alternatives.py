@@ -37,8 +37,8 @@ def alternatives(
     options: PlanOptions = DEFAULTS,
     progress: Progress | None = None,
 ) -> Iterator[Alternative]:
-    """The nearest things that fit `budget` bytes, one for each way to give something up; a way on which nothing fits
-    ends with its least. load(input size): reads the model. The others: as plan() takes them."""
+    """Find the nearest things that fit `budget` bytes, one for each way to give something up; a way on which nothing
+    fits ends with its least. load(input size): reads the model. The others: as plan() takes them."""
     say, options = progress or (lambda _: None), replace(options, seconds=SECONDS)
     model = load(input_size)
     scheme = default(model.layers) if scheme is None else scheme

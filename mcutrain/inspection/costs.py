@@ -36,7 +36,7 @@ class LayerCost:
 
 
 def layer_costs(model: Model, names: Sequence[str], progress: Progress | None = None) -> dict[str, LayerCost]:
-    """The cost of each layer of `names`: those that can train, in network order, the head included.
+    """Find the cost of each layer of `names`: those that can train, in network order, the head included.
 
     Works from the end to the front. progress(done, total): called after each plan.
     Raises ModelError where an op of the backward pass has no kernel."""
@@ -68,7 +68,7 @@ def _last_k(cost: Cost | None, k: int) -> LastK | None:
 
 
 def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
-    """The graph of the training step in which `layers` train, cut out of one in which they and others do: the same
+    """Cut the graph of the training step in which `layers` train out of one in which they and others do: the same
     graph, name for name, as if it had been built for them.
 
     It holds what the loss, the logits and the updates of these layers need; a forward op that keeps a mask or indices
@@ -102,7 +102,7 @@ def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
 
 
 def _renumbered(graph: Graph) -> Graph:
-    """The graph with the numbers that tell apart what has one name counted anew: among equals, the planner goes by
+    """Count anew the numbers in the graph that tell apart what has one name: among equals, the planner goes by
     names."""
     name = _numbering(t.name for t in graph.tensors)
     op_name = _numbering(op.name for op in graph.ops)
@@ -124,7 +124,8 @@ def _renumbered(graph: Graph) -> Graph:
 
 
 def _numbering(names: Iterable[str]) -> dict[str, str]:
-    """`layer:what`, `layer:what.2`, ... in the order of `names`; names of layers and parameters stay."""
+    """Number names as `layer:what`, `layer:what.2`, ... in the order of `names`; names of layers and parameters
+    stay."""
     found: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for name in names:

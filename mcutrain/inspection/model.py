@@ -22,7 +22,7 @@ PARAMETERS = (".weight", ".bias")  # what can train of a layer's constants; the 
 
 
 def inspect(model: Model | Source, *, costs: bool = True, progress: Progress | None = None) -> Inspection:
-    """What is in a model, layer by layer, and what training it would cost, before a scheme is chosen.
+    """Tell what is in a model, layer by layer, and what training it would cost, before a scheme is chosen.
 
     model: a loaded one, or what load() reads with its defaults. costs: also plan the training of each layer, alone and
     with all behind it, which takes seconds a layer. progress(done, total): called after each plan.
@@ -39,7 +39,7 @@ def inspect_model(
     costs: bool = True,
     progress: Progress | None = None,
 ) -> Inspection:
-    """What inspect() does. frontend: what the model was read from, a key of frontends.FORMATS."""
+    """Do what inspect() does. frontend: what the model was read from, a key of frontends.FORMATS."""
     from mcutrain.tvm_ext.lower.graph import lower
     from mcutrain.tvm_ext.train.training import inference
 
@@ -74,7 +74,7 @@ def inspect_model(
 
 
 def _obstacles(model: Model) -> dict[str, str | None]:
-    """For each layer with a weight what keeps a gradient from it, None where nothing does."""
+    """Tell for each layer with a weight what keeps a gradient from it, None where nothing does."""
     from mcutrain.tvm_ext.model import NETWORK
     from mcutrain.tvm_ext.train.rules import require_rules
 
@@ -113,7 +113,8 @@ def _row(
 
 
 def op_in_words(call: Call) -> str:
-    """`conv 3x3 s2`, `depthwise 5x5`, `dense`, `add`; a dialect op without a word of its own by its name."""
+    """Name an op: `conv 3x3 s2`, `depthwise 5x5`, `dense`, `add`; a dialect op without a word of its own by its
+    name."""
     attrs, what = call.attrs, call.record.words or call.kind
     if "kernel" not in attrs:
         return what

@@ -47,7 +47,7 @@ def render_inspection(found: Inspection, console: Console) -> None:
 
 
 def render_problems(problems: Iterable[object], console: Console) -> None:
-    """Why a model cannot be imported: a row for each problem, an object with the PROBLEM_FIELDS."""
+    """Print why a model cannot be imported: a row for each problem, an object with the PROBLEM_FIELDS."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for field, ratio in zip(PROBLEM_FIELDS, (3, 3, 5, 5), strict=True):
         table.add_column(field.replace("_", " "), overflow="fold", ratio=ratio)
@@ -57,7 +57,7 @@ def render_problems(problems: Iterable[object], console: Console) -> None:
 
 
 def autoencoder_hint(loss: str, input_shape: Sequence[int], outputs: int) -> str:
-    """What to say of a network with as many outputs as inputs that is about to be trained as a classifier."""
+    """Say what to do with a network with as many outputs as inputs that is about to be trained as a classifier."""
     if loss != "cross_entropy" or math.prod(input_shape) != outputs:
         return ""
     return f"as many outputs as inputs ({outputs:,}): for an autoencoder use --loss autoencoder"
@@ -82,7 +82,8 @@ def _print_header(found: Inspection, console: Console) -> None:
 
 
 def _layers_table(rows: Sequence[LayerRow], console: Console, *, wide: bool, costs: bool) -> Table:
-    """wide: with the bytes of each output, which its shape tells, too. costs: with what training would cost."""
+    """Show what each layer is. wide: with the bytes of each output, which its shape tells, too. costs: with what
+    training would cost."""
     wanted = [True, True, True, wide, True, True, True, *[costs] * 4]
     titles = ["layer", "op", ">output", ">output B", ">weight B", ">MACs", "trains", *COSTS]
     table = _table([title for title, is_shown in zip(titles, wanted, strict=True) if is_shown], rows)
@@ -118,7 +119,7 @@ def _trains(row: LayerRow) -> str:
 
 
 def _print_obstacles(rows: Sequence[LayerRow], console: Console) -> None:
-    """Layers that have a weight and cannot train, by reason."""
+    """Print the layers that have a weight and cannot train, by reason."""
     layers: dict[str, list[str]] = {}
     for row in rows:
         if row.why_not:
@@ -129,8 +130,8 @@ def _print_obstacles(rows: Sequence[LayerRow], console: Console) -> None:
 
 
 def _table(titles: Iterable[str], rows: Sequence[LayerRow]) -> Table:
-    """Columns marked with `>` are numbers: where room is short the texts fold and the numbers stay. The first column
-    holds the names of the rows."""
+    """Make a table. Columns marked with `>` are numbers: where room is short the texts fold and the numbers stay. The
+    first column holds the names of the rows."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:
         is_number = title.startswith(">")
@@ -146,12 +147,13 @@ def _title(text: str, console: Console) -> None:
 
 
 def _text(text: str, console: Console) -> Text:
-    """Never markup, and nothing that a terminal obeys or that its encoding lacks: names come from model files."""
+    """Make text that is never markup, and has nothing that a terminal obeys or that its encoding lacks: names come
+    from model files."""
     return Text("\n".join(map(printable_in(console.encoding), text.split("\n"))))
 
 
 def _shape(shape: Sequence[int]) -> str:
-    """(1, H, W, C) as HxWxC."""
+    """Write (1, H, W, C) as HxWxC."""
     return "x".join(map(str, shape[1:] if len(shape) == 4 else shape))
 
 

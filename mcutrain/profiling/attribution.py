@@ -1,4 +1,4 @@
-"""Whose the counted instructions are: by kind, by function, by kernel, with an estimate of their cycles."""
+"""Tells whose the counted instructions are: by kind, by function, by kernel, with an estimate of their cycles."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Firmware:
 
 
 def read_firmware(elf: Path, core: str | None) -> Firmware:
-    """The firmware that was linked for `core`. Raises ToolError."""
+    """Read a firmware. core: a key of cycle_model.CORES, None for one without a table. Raises ToolError."""
     code = {i.address: i for i in disassemble(elf)}
     return Firmware(code, cycle_model.prices(list(code.values()), core), functions_of(symbols(elf)))
 
 
 def total_of(scopes: Iterable[Executions]) -> Executions:
-    """The executions of all together."""
+    """Sum the executions of all."""
     total: Counter[int] = Counter()
     for scope in scopes:
         total.update(scope)
@@ -49,7 +49,7 @@ def total_of(scopes: Iterable[Executions]) -> Executions:
 
 
 def mix(executions: Executions, firmware: Firmware) -> Mix:
-    """The instructions by kind."""
+    """Count the instructions by kind."""
     groups: Counter[str] = Counter()
     for address, times in executions.items():
         groups[GROUPS[firmware.code[address].kind]] += times
@@ -57,19 +57,20 @@ def mix(executions: Executions, firmware: Firmware) -> Mix:
 
 
 def cycles(executions: Executions, firmware: Firmware) -> int | None:
-    """The estimate of cycles; None for a core without a table."""
+    """Estimate the cycles; None for a core without a table."""
     return None if firmware.priced is None else round(cycle_model.cycles(firmware.priced, executions))
 
 
 def kernel(executions: Executions, firmware: Firmware) -> str | None:
-    """The emitted kernel that an op calls (it may hand its work on): not the entry point that calls all of them."""
+    """Name the emitted kernel that an op calls (it may hand its work on): not the entry point that calls all of
+    them."""
     split = _by_function(executions, firmware)
     emitted = [f for f in split if function_kind(f.name) == "model" and not _ENTRY.search(f.name)]
     return max(emitted or split, key=lambda f: (sum(split[f].values()), f.name)).name if split else None
 
 
 def function_rows(executions: Executions, firmware: Firmware) -> tuple[FunctionProfile, ...]:
-    """What each function ran, the most first. calls: how often its first instruction ran."""
+    """Describe what each function ran, the most first. calls: how often its first instruction ran."""
     rows = [
         FunctionProfile(
             name=f.name,
@@ -86,7 +87,7 @@ def function_rows(executions: Executions, firmware: Firmware) -> tuple[FunctionP
 
 
 def _by_function(executions: Executions, firmware: Firmware) -> dict[Symbol, dict[int, int]]:
-    """The executions of each function that ran."""
+    """Split the executions by the functions that ran."""
     starts = firmware.starts
     split: dict[Symbol, dict[int, int]] = {}
     for address, times in executions.items():

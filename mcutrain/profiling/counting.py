@@ -43,7 +43,7 @@ class OpCounts:
 
 
 def find_host_compiler() -> Path:
-    """The compiler of the plugin. Raises PluginError where there is none."""
+    """Find the compiler of the plugin. Raises PluginError where there is none."""
     try:
         return find_compiler("gcc")
     except ToolError as error:
@@ -51,7 +51,7 @@ def find_host_compiler() -> Path:
 
 
 def count(elf: Path, board: Board, work: Path) -> dict[int, int]:
-    """How often each instruction of `elf` runs: address -> executions, from reset to the end of the program.
+    """Count how often each instruction of `elf` runs: address -> executions, from reset to the end of the program.
 
     work: the folder of the run, with the program's samples.bin; the plugin is kept in work/emulator.
     Raises PluginError where the plugin cannot be built or QEMU takes none, ToolError where another tool is missing,
@@ -61,7 +61,8 @@ def count(elf: Path, board: Board, work: Path) -> dict[int, int]:
 
 
 def count_ops(elf: Path, board: Board, work: Path, ops: int) -> OpCounts:
-    """The same of a profile build (MCU_PROFILE) with `ops` ops, inference and step together. Errors as `count`."""
+    """Count the same of a profile build (MCU_PROFILE) with `ops` ops, inference and step together. Errors as
+    `count`."""
     named = {s.name: s for s in symbols(elf)}
     missing = [name for name in (_HOOK, _COUNTERS) if name not in named]
     if missing:
@@ -87,7 +88,7 @@ def _histogram(records: np.ndarray) -> dict[int, int]:
 
 
 def _run(elf: Path, board: Board, work: Path, ops: int, arguments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """One run under the plugin: marks of each op, records."""
+    """Run once under the plugin; returns the marks of each op, and records."""
     emulator.find_emulator()  # a missing tool is said before the compiler runs
     try:
         plugin = _build(work / "emulator")
@@ -102,7 +103,7 @@ def _run(elf: Path, board: Board, work: Path, ops: int, arguments: Sequence[str]
     try:
         emulator.run(elf, board, work, RUN_SECONDS, plugin=spoken)
     except DeviceError as error:
-        if "-plugin" in str(error) or "load plugin" in str(error):  # QEMU's own words: no such option, other version
+        if "-plugin" in error.said or "load plugin" in error.said:  # no such option, or another version
             raise PluginError(f"this {emulator.QEMU} does not take the counting plugin ({error})") from None
         raise
     if not counts.exists():
@@ -112,7 +113,7 @@ def _run(elf: Path, board: Board, work: Path, ops: int, arguments: Sequence[str]
 
 
 def _build(folder: Path) -> Path:
-    """The plugin as a shared library in `folder`, compiled if it is not there yet."""
+    """Make the plugin a shared library in `folder`, if it is not there yet."""
     flags = (*COMMON_FLAGS, "-O2", "-fPIC", "-D_POSIX_C_SOURCE=200809L", f"-DPLUGIN_API={_plugin_api()}")
     compiler = Compiler(find_host_compiler(), flags)
     made = compile_all(compiler, [PLUGIN], folder).files[0]
@@ -123,7 +124,7 @@ def _build(folder: Path) -> Path:
 
 
 def _plugin_api() -> int:
-    """The version of the interface to ask for: QEMU 9 dropped the first one; what the plugin uses is in both."""
+    """Tell the version of the interface to ask for: QEMU 9 dropped the first one; what the plugin uses is in both."""
     said = run_tool([emulator.find_emulator(), "--version"], "asking QEMU for its version").stdout
     version = re.search(r"version (\d+)", said)
     return 2 if version and int(version[1]) >= 9 else 1

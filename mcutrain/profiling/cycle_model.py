@@ -1,4 +1,4 @@
-"""An estimate of cycles from executed instructions: a flat table of costs for each core, and one function.
+"""Estimates cycles from executed instructions: a flat table of costs for each core, and one function.
 
 Left out everywhere: wait states of flash, cache misses, waiting for a result. Sources:
 - Cortex-M3, -M4: "Instruction set summary" and "Load/store timings" in Arm's Technical Reference Manuals (M3 DDI 0337
@@ -25,7 +25,7 @@ LOW = "a low estimate: it leaves out wait states of flash, cache misses and wait
 
 @dataclass(frozen=True)
 class Table:
-    """What instructions cost on one core, in cycles.
+    """The costs of instructions on one core, in cycles.
 
     costs: by class. a_register: more for each word of a multiple load or store. refill: more for a branch that is
     taken; reload: the same where its target comes from memory. pipelined: less for a single load, or a store at an
@@ -91,8 +91,8 @@ _M7_SHIFTED = re.compile(
 
 @dataclass(frozen=True)
 class Price:
-    """What an instruction costs: `own` cycles each time it runs, `refill` more each time it goes elsewhere. That is as
-    often as it runs and the instruction at `after` does not; always, where `after` is None."""
+    """The price of an instruction: `own` cycles each time it runs, `refill` more each time it goes elsewhere. That is
+    as often as it runs and the instruction at `after` does not; always, where `after` is None."""
 
     own: float
     refill: float = 0.0
@@ -100,7 +100,7 @@ class Price:
 
 
 def prices(code: Sequence[Instruction], core: str | None) -> dict[int, Price] | None:
-    """The price of every instruction of a firmware, by address; None for a core without a table.
+    """Price every instruction of a firmware, by address; None for a core without a table.
 
     code: in the order of addresses. How often a conditional branch is taken follows from how often the next instruction
     runs; where that has another way in, a branch back counts as always taken and one ahead as never."""
@@ -136,7 +136,7 @@ def _refill(
 
 
 def _by_units(code: Sequence[Instruction], entered: set[int | None]) -> dict[int, Price]:
-    """A basic block's cycles, shared out evenly among its instructions: they all run equally often (but where a table
+    """Share a basic block's cycles out evenly among its instructions: they all run equally often (but where a table
     of a switch, which is not followed, leads into a block)."""
     priced: dict[int, Price] = {}
     block: list[Instruction] = []
@@ -149,7 +149,7 @@ def _by_units(code: Sequence[Instruction], entered: set[int | None]) -> dict[int
 
 
 def _block_cycles(block: Sequence[Instruction]) -> float:
-    """What issues alone, and the largest occupancy of a unit by all the others."""
+    """Sum what issues alone, and the largest occupancy of a unit by all the others."""
     alone, busy = 0.0, {"issue": 0.0}
     for i in block:
         if i.kind in _M7_ALONE:
@@ -165,7 +165,7 @@ def _block_cycles(block: Sequence[Instruction]) -> float:
 
 
 def cycles(priced: Mapping[int, Price], executions: Mapping[int, int]) -> float:
-    """The estimated cycles of `executions` (address -> how often)."""
+    """Estimate the cycles of `executions` (address -> how often)."""
     total = 0.0
     for address, times in executions.items():
         price = priced[address]

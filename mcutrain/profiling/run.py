@@ -93,7 +93,7 @@ def _why_no_plugin(say: Callable[[str], None]) -> str | None:
 def _counted(
     image: Image, meta: Metadata, work: Path, calls: Calls, why: str | None, say: Callable[[str], None]
 ) -> Profile:
-    """By the plugin, or by the timer where it cannot be: for the reason `why`, or for the one that QEMU gives."""
+    """Count by the plugin, or by the timer where it cannot be: for the reason `why`, or for the one that QEMU gives."""
     if why is None:
         try:
             counted = count_ops(image.elf, image.board, work, layout(meta).infer_ops + layout(meta).train_ops)
@@ -105,7 +105,7 @@ def _counted(
 
 
 def _inference_ops(out: Path, meta: Metadata, report: Report) -> list[Named]:
-    """Each op of the inference, in order. Raises OutputError where the report lacks them."""
+    """List each op of the inference, in order. Raises OutputError where the report lacks them."""
     if report.infer_ops is None:
         said = "was made by an older version of mcutrain, which did not name the ops of an inference"
         raise OutputError(f"{out}: {REPORT_JSON} {said}; compile again")

@@ -1,4 +1,4 @@
-"""The picture of the arena as a self-contained SVG without a script: who lies where, and when."""
+"""Draws the arena as a self-contained SVG without a script: who lies where, and when."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Scale:
 
 
 def arena_svg(report: Report) -> str:
-    """The tensors of `report` over time (ops in the order of execution) and address, each with a title that tells it.
+    """Draw the tensors of `report` over time (ops in the order of execution) and address, each with a title.
 
     Every name is escaped: it comes from a model file."""
     report = spelled(report, printable)
@@ -92,7 +92,7 @@ def arena_svg(report: Report) -> str:
 
 
 def _legend(report: Report) -> Iterator[str]:
-    """The kinds that there are, then what the two lines are."""
+    """Draw the kinds that there are, then what the two lines are."""
     present = {tensor.kind for tensor in report.tensors}
     x = _LEFT
     for kind in (kind for kind in get_args(Kind) if kind in present):
@@ -106,7 +106,7 @@ def _legend(report: Report) -> Iterator[str]:
 
 
 def _runs(report: Report, scale: Scale) -> Iterator[str]:
-    """A shaded column for each run of ops that executes in small steps."""
+    """Draw a shaded column for each run of ops that executes in small steps."""
     for run in streams.runs(report):
         first = run.members[0].position
         left, right = scale.x(first), scale.x(first + len(run.members))
@@ -117,7 +117,7 @@ def _runs(report: Report, scale: Scale) -> Iterator[str]:
 
 
 def _axes(scale: Scale) -> Iterator[str]:
-    """Lines at round addresses, and numbers of ops below."""
+    """Draw lines at round addresses, and numbers of ops below."""
     is_kb = scale.nbytes >= 4096
     step = 2 ** max(math.ceil(math.log2(scale.nbytes / 7)), 0)
     for address in range(0, scale.nbytes + 1, step):
@@ -149,12 +149,13 @@ class Box:
 
     @property
     def place(self) -> str:
-        """Its place as attributes of SVG."""
+        """Write its place as attributes of SVG."""
         return f'x="{self.left:.1f}" y="{self.top:.1f}" width="{self.width:.1f}" height="{self.height:.1f}"'
 
 
 def _boxes(report: Report, scale: Scale) -> Iterator[str]:
-    """One box a tensor, the large ones first: a small one that shares addresses (in place) stays on top. Then names."""
+    """Draw one box a tensor, the large ones first: a small one that shares addresses (in place) stays on top. Then
+    names."""
     rings = {ring.tensor: ring for stream in report.streams for ring in stream.rings}
     by_area = sorted(report.tensors, key=lambda t: (-t.nbytes * (t.last - t.first), t.first, t.offset))
     boxes = [_box(tensor, scale) for tensor in by_area]
@@ -174,7 +175,7 @@ def _box(tensor: Tensor, scale: Scale) -> Box:
 
 
 def _names(boxes: list[Box]) -> Iterator[str]:
-    """The names that boxes have room for, but for those that would lie over one that stands already."""
+    """Write the names that boxes have room for, but for those that would lie over one that stands already."""
     taken: list[tuple[float, float, float]] = []  # middle, baseline, half of the width
     for box in boxes:
         size = min(_TALLEST, box.height)
@@ -191,7 +192,7 @@ def _names(boxes: list[Box]) -> Iterator[str]:
 
 
 def _told(tensor: Tensor, ring: Ring | None) -> str:
-    """What a box stands for."""
+    """Tell what a box stands for."""
     held = "" if ring is None else f" ring of {streams.held_text(ring)},"
     place = f"addresses {tensor.offset:,} to {tensor.offset + tensor.nbytes:,}"
     last = max(tensor.last - 1, tensor.first)
@@ -199,12 +200,12 @@ def _told(tensor: Tensor, ring: Ring | None) -> str:
 
 
 def _cut(name: str, letters: int) -> str:
-    """The end of a name: layers mostly differ there."""
+    """Return the end of a name: layers mostly differ there."""
     return name if len(name) <= letters else f"…{name[len(name) - letters + 1 :]}"
 
 
 def _phases(report: Report, scale: Scale) -> Iterator[str]:
-    """A strip under the picture: one piece for each run of ops of the same phase."""
+    """Draw a strip under the picture: one piece for each run of ops of the same phase."""
     for phase, group in groupby(enumerate(report.ops), key=lambda item: item[1].phase):
         positions = [position for position, _ in group]
         left, right = scale.x(positions[0]), scale.x(positions[-1] + 1)
@@ -213,7 +214,7 @@ def _phases(report: Report, scale: Scale) -> Iterator[str]:
 
 
 def _lines(report: Report, scale: Scale) -> Iterator[str]:
-    """Bytes alive at each op, and the height of the arena."""
+    """Draw the bytes alive at each op, and the height of the arena."""
     if report.live:
         steps = [f"V{scale.y(nbytes):.1f}H{scale.x(at):.1f}" for at, nbytes in enumerate(report.live, 1)]
         path = f"M{scale.x(0):.1f} {scale.y(report.live[0]):.1f}{''.join(steps)}"

@@ -46,8 +46,8 @@ def plan_report(
     again: Sequence[Rematerialisation] = (),
     board: str | None = None,
 ) -> Report:
-    """The report of a planned step, with None where only a built and run firmware knows. infer: where an inference's
-    tensors lie, and its calls in order. budget: bytes of SRAM. again: the ops that are computed again."""
+    """Make the report of a planned step, with None where only a built and run firmware knows. infer: where an
+    inference's tensors lie, and its calls in order. budget: bytes of SRAM. again: the ops that are computed again."""
     step = lowered.train_step or lowered.infer
     calls = {c.op.name: c for c in step.calls}
     runs = _runs(plan)
@@ -55,7 +55,6 @@ def plan_report(
     streams = _streams(plan, step, dict(zip(plan.order, start, strict=False)))
     held = {ring.tensor: ring.nbytes for stream in streams for ring in stream.rings}
     graph = planner.planned_graph(step.graph, plan)
-    live = live_bytes(graph, plan.order)
     return Report(
         schema=1,
         name=lowered.training.model.name,
@@ -68,7 +67,7 @@ def plan_report(
         flash=None,
         plan=_plan(plan, seconds),
         tensors=_tensors(graph, plan, start, step),
-        live=tuple(nbytes for nbytes, run in zip(live, runs, strict=True) for _ in run),
+        live=tuple(n for n, run in zip(live_bytes(graph, plan.order), runs, strict=True) for _ in run),
         ops=tuple(_op(calls[name], step, held) for run in runs for name in run),
         infer_ops=tuple(InferenceOp(name=call.layer, op=call.kind, macs=call.macs) for call in infer.calls),
         streams=streams,
@@ -81,7 +80,7 @@ def plan_report(
 
 
 def _runs(plan: Plan) -> list[tuple[str, ...]]:
-    """The names of the single ops in each op of the plan: one, or those of a stream."""
+    """List the names of the single ops in each op of the plan: one, or those of a stream."""
     inside = {stream.name: stream.ops for stream in plan.streams}
     return [inside.get(name, (name,)) for name in plan.order]
 
@@ -98,7 +97,7 @@ def _plan(plan: Plan, seconds: float | None) -> PlanFigures:
 
 
 def _tensors(graph: Graph, plan: Plan, start: list[int], step: Step) -> tuple[Tensor, ...]:
-    """What lies in the arena, by time. start: the place of each op of the plan among the single ops."""
+    """List what lies in the arena, by time. start: the place of each op of the plan among the single ops."""
     rows = []
     for name in sorted(plan.offsets, key=lambda name: (plan.lifetimes[name], name)):
         tensor = graph.by_name[name]
@@ -111,13 +110,14 @@ def _tensors(graph: Graph, plan: Plan, start: list[int], step: Step) -> tuple[Te
 
 
 def _streams(plan: Plan, step: Step, first: Mapping[str, int]) -> tuple[Stream, ...]:
-    """The runs by time. first: op of the plan -> place of its first single op."""
+    """List the runs by time. first: op of the plan -> place of its first single op."""
     by_time = sorted(plan.streams, key=lambda stream: first[stream.name])
     return tuple(_stream(stream, step, first[stream.name]) for stream in by_time)
 
 
 def _stream(stream: PlannedStream, step: Step, first: int) -> Stream:
-    """A run of ops and its rings; first: the place of its first op among all. Rows and channels count, not blocks."""
+    """Describe a run of ops and its rings; first: the place of its first op among all. Rows and channels count, not
+    blocks."""
     calls = {c.op.name: c for c in step.calls}
     slots, owners = dict(stream.rings), dict(stream.shared)
     rings = []
@@ -147,14 +147,14 @@ def _stream(stream: PlannedStream, step: Step, first: int) -> Stream:
 
 
 def _recomputed(one: Rematerialisation, calls: Mapping[str, Call], step: Step) -> Recomputed:
-    """What is computed again. Saved is what need not be kept for it."""
+    """Describe an op that is computed again. Saved is what need not be kept for it."""
     read = {name for call in calls.values() if call.phase != "recompute" for name in call.op.inputs}
     saved = sum(step.values[first].tensor.nbytes for first, second in one.outputs if second in read)
     return Recomputed(op=one.op, again=one.name, macs=calls[one.op].macs, saved_bytes=saved)
 
 
 def _op(call: Call, step: Step, held: Mapping[str, int]) -> Op:
-    """held: bytes of the rings, by tensor: an op inside a run touches those, not the whole tensors."""
+    """Describe a call. held: bytes of the rings, by tensor: an op inside a run touches those, not the whole tensors."""
 
     def nbytes(names: tuple[str, ...]) -> int:
         return sum(held.get(n, step.values[n].tensor.nbytes) for n in names)
@@ -187,18 +187,18 @@ def _trained(lowered: Lowered) -> tuple[TrainedLayer, ...]:
 
 
 def with_artifact(report: Report, name: str, wide: tuple[WideWeight, ...]) -> Report:
-    """The report of a plan completed by what a compile chose. name: C name of the model; wide: the layers whose weights
+    """Complete the report of a plan by what a compile chose. name: C name of the model; wide: the layers whose weights
     lie in flash as int16."""
     return replace(report, name=name, wide_weights=wide)
 
 
 def without_clock(report: Report) -> Report:
-    """The report that two runs write alike: without the seconds that planning took."""
+    """Leave out the seconds that planning took: two runs write this report alike."""
     return replace(report, plan=replace(report.plan, seconds=None))
 
 
 def with_measurement(report: Report, measured: Measurement, parts: FlashParts | None) -> Report:
-    """The report completed by a verify run. parts: flash by function and layer; None keeps what the report said."""
+    """Complete the report by a verify run. parts: flash by function and layer; None keeps what the report said."""
     counts = itertools.chain(measured.op_instructions, itertools.repeat(None))
     sram = Sram(
         arena=measured.arena_bytes,

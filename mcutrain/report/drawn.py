@@ -1,4 +1,4 @@
-"""What the page's own script draws, as JSON: the arena picture and the losses."""
+"""Prepares what the page's own script draws: the arena picture and the losses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcutrain.schema.report import Report, Ring, Tensor
 
 
 def drawn(report: Report) -> dict[str, Any]:
-    """The value that report_arena.js and report.js read."""
+    """Make the value that report_arena.js and report.js read."""
     rings = {ring.tensor: ring for stream in report.streams for ring in stream.rings}
     guests: dict[str, list[str]] = {}
     for ring in rings.values():

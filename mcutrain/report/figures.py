@@ -1,4 +1,4 @@
-"""What both reports (terminal and page) say of the budget: figures derived from the report."""
+"""Derives what both reports (terminal and page) say of the budget."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Closing:
     actual: int
 
     def lines(self) -> list[tuple[str, str]]:
-        """(label, text) of the three lines; the unit is bytes, the overhead is also in percent of the bound."""
+        """List (label, text) of the three lines; the unit is bytes, the overhead is also in percent of the bound."""
         bound, overhead, percent = "-", "-", ""
         if self.bound is not None:
             bound, overhead = f"{self.bound:,}", f"{self.actual - self.bound:,}"
@@ -59,7 +59,7 @@ class Verdict:
 
 
 def stack_part(sram: Sram) -> Part | None:
-    """The stack as `total` counts it: the static bound or the measured peak, or what is left of the total.
+    """Find the stack as `total` counts it: the static bound or the measured peak, or what is left of the total.
     Raises ReportError where the total is less than its parts."""
     if sram.total is None:
         known = sram.stack_bound if sram.stack_bound is not None else sram.stack_peak
@@ -72,12 +72,13 @@ def stack_part(sram: Sram) -> Part | None:
 
 
 def state_bytes(report: Report) -> int:
-    """Bytes of all state in the arena, the optimiser's included."""
+    """Sum the bytes of all state in the arena, the optimiser's included."""
     return sum(tensor.nbytes for tensor in report.tensors if tensor.kind == "state")
 
 
 def budget_parts(report: Report) -> list[Part]:
-    """The used part of the budget as the bar shows it: state, the rest of the arena, data, bss, stack (if known)."""
+    """List the used parts of the budget as the bar shows them: state, the rest of the arena, data, bss, stack (if
+    known)."""
     sram = report.sram
     state = min(state_bytes(report), sram.arena)
     parts = [
@@ -90,14 +91,15 @@ def budget_parts(report: Report) -> list[Part]:
 
 
 def free_part(report: Report) -> Part | None:
-    """What the known parts leave of the budget; None if that is nothing."""
+    """Find what the known parts leave of the budget; None if that is nothing."""
     free = report.budget_bytes - sum(part.nbytes for part in budget_parts(report))
     label = "free" if report.sram.total is not None else "left for data, bss and stack"
     return Part("free", label, free) if free > 0 else None
 
 
 def verdict(report: Report) -> Verdict:
-    """Whether the step fits, as the report's `fits` says. Raises ReportError where `fits` contradicts the bytes."""
+    """Judge whether the step fits, as the report's `fits` says. Raises ReportError where `fits` contradicts the
+    bytes."""
     budget, is_complete = report.budget_bytes, report.sram.total is not None
     used = sum(part.nbytes for part in budget_parts(report))
     if report.fits and used > budget:
@@ -116,7 +118,7 @@ def verdict(report: Report) -> Verdict:
 
 
 def sram_closing(report: Report) -> Closing:
-    """Budget table: the arena at its proven lower bound for this order, plus the same rest."""
+    """Close the budget table: the arena at its proven lower bound for this order, plus the same rest."""
     used = sum(part.nbytes for part in budget_parts(report))
     bound = used - report.sram.arena + report.plan.bound
     rest = "" if used == report.sram.arena else " + the rest"
@@ -124,16 +126,17 @@ def sram_closing(report: Report) -> Closing:
 
 
 def arena_closing(report: Report) -> Closing:
-    """Tables of tensors and ops: the height of the arena against its proven lower bound for this order."""
+    """Close tables of tensors and ops: the height of the arena against its proven lower bound for this order."""
     return Closing("least arena for this order", report.plan.bound, "height of the arena", report.plan.height)
 
 
 def trained_closing(report: Report) -> Closing:
-    """Trained layers: what they need, against all state that lies in the arena (optimiser included)."""
+    """Close the table of trained layers: what they need, against all state that lies in the arena (optimiser
+    included)."""
     needed = sum(layer.nbytes for layer in report.trained)
     return Closing("trained parameters", needed, "state in the arena", state_bytes(report))
 
 
 def measured(report: Report) -> int:
-    """Instructions of all measured ops together; 0 when none was measured."""
+    """Sum the instructions of all measured ops; 0 when none was measured."""
     return sum(op.instructions or 0 for op in report.ops)

@@ -17,13 +17,14 @@ class ReportError(McutrainError):
 
 
 def read_report(out: Path) -> Report:
-    """The report.json of the artifact `out`. Raises OutputError where there is no such file, and ReportError, which
-    names file and key, where it is none."""
+    """Read the report.json of the artifact `out`. Raises OutputError where there is no such file, and ReportError,
+    which names file and key, where it is none."""
     return report_from(read_json(out / REPORT_JSON, "the report"), f"{out / REPORT_JSON}: ")
 
 
 def report_from(content: dict[str, object], before: str = "") -> Report:
-    """The report that a JSON object holds. before: what the message of an error begins with. Raises ReportError."""
+    """Make the report that a JSON object holds. before: what the message of an error begins with. Raises
+    ReportError."""
     version = content.get("schema", SCHEMA)
     if version != SCHEMA:
         said = f"report.schema is {version}, this version reads {SCHEMA}"

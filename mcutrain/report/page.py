@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page."""
+"""Shows the report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLASH_ROWS = 20  # of functions, and of layers
 
 
 def render_html(report: Report) -> str:
-    """`report` as one HTML page that needs nothing else: no network, no other file.
+    """Make one HTML page of `report` that needs nothing else: no network, no other file.
 
     Every name is escaped, whatever the model file called its tensors. Raises ReportError if `report` contradicts
     itself."""
@@ -73,7 +73,7 @@ def _templates() -> Environment:
 
 
 def _commas(number: float | None, decimals: int = 0) -> str:
-    """A number with thousands separators; a dash for what was not measured."""
+    """Write a number with thousands separators; a dash for what was not measured."""
     return "\u2013" if number is None else f"{number:,.{decimals}f}"
 
 

@@ -1,4 +1,4 @@
-"""Names of model files as text that is safe to show: a terminal obeys escape codes, a page direction marks."""
+"""Makes names of model files safe to show: a terminal obeys escape codes, a page direction marks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def spelled(value: T, spell: Callable[[str], str]) -> T:
-    """`value`, of structs, tuples, strings and numbers, with every string in it changed by `spell`."""
+    """Return `value`, of structs, tuples, strings and numbers, with every string in it changed by `spell`."""
     return _spelled(value, spell)  # type: ignore[no-any-return]  # of the same type, which only the cases below tell
 
 
@@ -28,12 +28,12 @@ def _spelled(value: Any, spell: Callable[[str], str]) -> Any:
 
 
 def printable(text: str) -> str:
-    """`text` with every unprintable character spelt out; lone surrogates, which no encoder takes, too."""
+    """Return `text` with every unprintable character spelt out; lone surrogates, which no encoder takes, too."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def printable_in(encoding: str) -> Callable[[str], str]:
-    """The same, with the characters spelt out, too, that an encoding lacks."""
+    """Return a function that spells out, too, what an encoding lacks."""
     return lambda text: printable(text).encode(encoding, "backslashreplace").decode(encoding)

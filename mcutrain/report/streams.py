@@ -1,4 +1,4 @@
-"""What both reports say of streamed runs, of how low the arena could be, and of ops that are computed again."""
+"""Derives what both reports say of streamed runs, of how low the arena could be, and of recomputed ops."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Run:
 
     @property
     def way(self) -> str:
-        """How it steps, in words."""
+        """Tell in words how it steps."""
         return WAYS[self.unit]
 
     @property
     def title(self) -> str:
-        """Its ops by their places, and how it steps."""
+        """Tell the places of its ops, and how it steps."""
         first, last = self.members[0].position, self.members[-1].position
         return f"ops {first} to {last}, {self.way}"
 
@@ -52,7 +52,7 @@ class Bound:
 
 
 def runs(report: Report) -> list[Run]:
-    """The streamed runs in the order of execution."""
+    """List the streamed runs in the order of execution."""
     result = []
     for stream in report.streams:
         ring_of = {ring.op: ring for ring in stream.rings}
@@ -65,12 +65,12 @@ def runs(report: Report) -> list[Run]:
 
 
 def held_text(ring: Ring) -> str:
-    """How much of a tensor its ring holds: `3 of 64 rows`."""
+    """Tell how much of a tensor its ring holds: `3 of 64 rows`."""
     return f"{ring.held:,} of {ring.whole:,} {ring.unit}"
 
 
 def bounds(report: Report) -> list[Bound]:
-    """Height, bound for this order, bound over every order."""
+    """List height, bound for this order, bound over every order."""
     plan = report.plan
     here, anywhere = plan.height - plan.bound, plan.height - plan.order_bound
     in_order = f"in this order {here:,} B less at most" if here else "proven: this order needs as much"
@@ -83,7 +83,7 @@ def bounds(report: Report) -> list[Bound]:
 
 
 def given(report: Report) -> str:
-    """What the bounds take as given: they are not over every choice of streams or of ops to compute again."""
+    """Say what the bounds take as given: they are not over every choice of streams or of ops to compute again."""
     streams, again = len(report.streams), len(report.recomputed or ())
     chosen = [counted(streams, "streamed run")] if streams else []
     chosen += [counted(again, "op") + " computed again"] if again else []
@@ -93,12 +93,13 @@ def given(report: Report) -> str:
 
 
 def recomputed_macs(report: Report) -> tuple[int, float | None]:
-    """(MACs of all ops that are computed again, their percent of the MACs of the step; None where it has none)."""
+    """Return (MACs of all ops that are computed again, their percent of the MACs of the step; None where it has
+    none)."""
     macs = sum(entry.macs for entry in report.recomputed or ())
     step = sum(op.macs for op in report.ops if op.phase != "recompute")
     return macs, 100 * macs / step if step else None
 
 
 def counted(number: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
+    """Count as in `1 run`, `2 runs`."""
     return f"{number} {what}{'' if number == 1 else 's'}"

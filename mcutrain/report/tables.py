@@ -1,4 +1,4 @@
-"""The terminal report's tables: budget, largest ops, trained layers, flash."""
+"""Makes the terminal report's tables: budget, largest ops, trained layers, flash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST = 10  # rows of the tables of ops, trained layers, flash
 
 
 def budget(report: Report) -> Table:
-    """The parts of the SRAM budget."""
+    """Show the parts of the SRAM budget."""
     whole = report.budget_bytes
     table = table_of("part", ">bytes", ">of budget")
     parts, free = figures.budget_parts(report), figures.free_part(report)
@@ -26,7 +26,7 @@ def budget(report: Report) -> Table:
 
 
 def measured_ops(report: Report, console: Console) -> Table:
-    """The ops with the most instructions."""
+    """Show the ops with the most instructions."""
     ops, total = report.ops, figures.measured(report)
     table = table_of("layer", ">instructions", ">share", ">at", "op", "phase")
     for i in _largest([op.instructions or 0 for op in ops]):
@@ -39,7 +39,7 @@ def measured_ops(report: Report, console: Console) -> Table:
 
 
 def planned_ops(report: Report, console: Console) -> Table:
-    """The ops that touch the most bytes."""
+    """Show the ops that touch the most bytes."""
     ops = report.ops
     table = table_of("layer", ">bytes", ">at", "op", "phase")
     for i in _largest([op.nbytes for op in ops]):
@@ -50,7 +50,7 @@ def planned_ops(report: Report, console: Console) -> Table:
 
 
 def _largest(sizes: list[int]) -> list[int]:
-    """Positions of the largest, the largest first."""
+    """List the positions of the largest, the largest first."""
     return sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))[:_LARGEST]
 
 
@@ -59,7 +59,7 @@ def _which(op: Op, position: int, console: Console) -> tuple[str, Text, Text]:
 
 
 def trained(report: Report, console: Console) -> Table:
-    """The trained layers with the largest state."""
+    """Show the trained layers with the largest state."""
     by_size = sorted(report.trained, key=lambda layer: -layer.nbytes)
     table = table_of("layer", ">bytes", "bias", "weight")
     for layer in by_size[:_LARGEST]:
@@ -72,7 +72,7 @@ def trained(report: Report, console: Console) -> Table:
 
 
 def flash_sections(sections: Flash) -> Table:
-    """Flash by section."""
+    """Show flash by section."""
     table = table_of("section", ">bytes")
     for name, nbytes in (("text", sections.text), ("rodata", sections.rodata), ("data", sections.data)):
         table.add_row(name, f"{nbytes:,}")
@@ -81,7 +81,7 @@ def flash_sections(sections: Flash) -> Table:
 
 
 def wide_weights(wide: tuple[WideWeight, ...]) -> Table:
-    """Layers whose weights lie in flash as int16; `wide` holds at least one."""
+    """Show the layers whose weights lie in flash as int16; `wide` holds at least one."""
     table = table_of("layer", ">extra bytes", ">instructions saved, inference")
     for layer, nbytes, saved in flash.wide_rows(wide, _LARGEST):
         table.add_row(short(layer, 32), f"{nbytes:,}", f"{saved:,}")
@@ -92,7 +92,7 @@ def wide_weights(wide: tuple[WideWeight, ...]) -> Table:
 
 
 def flash_parts(parts: FlashParts, model: str) -> Table:
-    """The largest functions and constants of the linked firmware. model: its C name."""
+    """Show the largest functions and constants of the linked firmware. model: its C name."""
     table = table_of("what", ">bytes", ">of all", "kind")
     closing = flash.parts_closing(parts)
     for what, kind, nbytes in flash.part_rows(parts, _LARGEST, model):

@@ -1,4 +1,4 @@
-"""Tables and names in the terminal, for 80 columns and for pipes."""
+"""Shapes tables and names for the terminal: for 80 columns and for pipes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOMY = 110  # columns from which names have twice the room
 
 
 def short(text: str, cells: int) -> Text:
-    """`text` in at most `cells` columns: its middle goes, as layers mostly differ at the end of their names.
+    """Cut `text` to at most `cells` columns: its middle goes, as layers mostly differ at the end of their names.
 
     Always a Text, never markup: a name like `[bold]` is shown as it is."""
     if cell_len(text) <= cells:
@@ -28,7 +28,7 @@ def short(text: str, cells: int) -> Text:
 
 
 def room(console: Console, cells: int) -> int:
-    """Columns for a name that gets `cells` of 80."""
+    """Tell the columns for a name that gets `cells` of 80."""
     return cells if console.width < ROOMY else 2 * cells
 
 
@@ -43,7 +43,8 @@ def labelled_line(console: Console, label: str, text: str, style: str = "") -> N
 
 
 def table_of(*columns: str) -> Table:
-    """A table whose columns marked with `>` are numbers: where room is short the texts fold and the numbers stay."""
+    """Make a table whose columns marked with `>` are numbers: where room is short the texts fold and the numbers
+    stay."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in columns:
         is_number = name.startswith(">")

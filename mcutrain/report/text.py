@@ -1,4 +1,4 @@
-"""The report in the terminal: verdict, budget, largest ops, trained layers, flash; for 80 columns and for pipes."""
+"""Prints the report: verdict, budget, largest ops, trained layers, flash; for 80 columns and for pipes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _print_plan(report: Report, console: Console) -> None:
 
 
 def _print_streams(report: Report, console: Console) -> None:
-    """A line for each streamed run; the page lists its ops and rings."""
+    """Print a line for each streamed run; the page lists its ops and rings."""
     runs = streams.runs(report)
     counted = streams.counted(len(runs), "run")
     title_line(console, f"Streamed: {counted} of ops, with a part of each tensor between them")
@@ -86,7 +86,7 @@ def _print_streams(report: Report, console: Console) -> None:
 
 
 def _print_recomputed(report: Report, recomputed: tuple[Recomputed, ...], console: Console) -> None:
-    """What is computed again instead of kept."""
+    """Print what is computed again instead of kept."""
     macs, percent = streams.recomputed_macs(report)
     title_line(console, f"Computed again instead of kept: {streams.counted(len(recomputed), 'op')}")
     table = table_of("op", "again as", ">MACs", ">bytes saved")
@@ -99,7 +99,7 @@ def _print_recomputed(report: Report, recomputed: tuple[Recomputed, ...], consol
 
 
 def _print_ops(report: Report, console: Console) -> None:
-    """The largest ops by instructions, or by bytes touched where nothing was measured."""
+    """Print the largest ops by instructions, or by bytes touched where nothing was measured."""
     if figures.measured(report):
         title_line(console, f"Largest ops by {figures.NOT_CYCLES}")
         console.print(tables.measured_ops(report, console))
@@ -109,7 +109,7 @@ def _print_ops(report: Report, console: Console) -> None:
 
 
 def _print_runs(report: Report, console: Console) -> None:
-    """What running it showed: instructions, losses, and whether host and device agree."""
+    """Print what running it showed: instructions, losses, and whether host and device agree."""
     if counts := report.instructions:
         labelled_line(console, "infer", f"{counts.infer:,} {figures.NOT_CYCLES}")
         labelled_line(console, "train", f"{counts.train_step:,} a step; {figures.NOT_CYCLES}")

@@ -1,4 +1,5 @@
-"""The table of instruction counts that `mcutrain tune` writes and a compile chooses variants of kernels by."""
+"""Describes the table of instruction counts that `mcutrain tune` writes and a compile chooses variants of kernels
+by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a model, layer by layer, and what training it would cost; `mcutrain inspect --json` prints it."""
+"""Describes what `mcutrain inspect --json` prints: a model layer by layer, and what training it would cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcutrain.schema.words import Loss, Version, doc
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What a training step (plain SGD, batch 1) needs, by a quick plan with streaming."""
+    """The needs of a training step (plain SGD, batch 1), by a quick plan with streaming."""
 
     sram_bytes: Annotated[int, doc("the arena and 1,024 B for the firmware; an upper bound")]
     macs: Annotated[int, doc("multiply-accumulates, forward and backward")]

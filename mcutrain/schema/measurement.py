@@ -1,4 +1,4 @@
-"""What `mcutrain verify` measured; `--json` prints it."""
+"""Describes what `mcutrain verify` measured; `--json` prints it."""
 
 from __future__ import annotations
 

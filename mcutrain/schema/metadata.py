@@ -1,4 +1,5 @@
-"""`metadata.json`: Model Library Format 7 as microTVM wrote it, and what training adds under the key `mcutrain`."""
+"""Describes `metadata.json`: Model Library Format 7 as microTVM wrote it, and what training adds under the key
+`mcutrain`."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ Size = Annotated[int, Meta(ge=0)]
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where a tensor lies in the arena."""
+    """A tensor's place in the arena."""
 
     offset: Annotated[int, doc("bytes from the start of the arena")]
     shape: Annotated[tuple[Size, ...], doc("elements along each axis")]
@@ -71,7 +72,7 @@ class PlanSummary(Struct, frozen=True, kw_only=True):
 
 
 class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an artifact says of itself. Raises ValueError where a tensor lies outside the arena, or where a parameter
+    """The description of an artifact. Raises ValueError where a tensor lies outside the arena, or where a parameter
     names a piece of state that is not there."""
 
     schema: Version
@@ -119,7 +120,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 raise ValueError(f"parameters[{i}] names {parameter.variable!r}, which is not in the state")
 
     def _places(self) -> Iterator[tuple[str, int, int]]:
-        """(key, offset, bytes) of all that lies in the arena."""
+        """List (key, offset, bytes) of all that lies in the arena."""
         named: list[tuple[str, Place]] = [("input", self.input), ("logits", self.logits)]
         named += [(f"state[{i}]", piece) for i, piece in enumerate(self.state)]
         if self.train is not None:

@@ -1,4 +1,4 @@
-"""`plan.csv`: the arena in MiniMalloc's format, a row a tensor."""
+"""Describes `plan.csv`: the arena in MiniMalloc's format, a row a tensor."""
 
 from __future__ import annotations
 

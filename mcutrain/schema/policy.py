@@ -1,4 +1,4 @@
-"""A policy file: which layers train, one entry a layer."""
+"""Describes a policy file: which layers train, one entry a layer."""
 
 from __future__ import annotations
 

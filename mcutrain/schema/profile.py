@@ -1,4 +1,4 @@
-"""The key `profile` of report.json: what `mcutrain profile` counted on the emulated core."""
+"""Describes the key `profile` of report.json: what `mcutrain profile` counted on the emulated core."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class CallProfile(Struct, frozen=True, kw_only=True):
 
 
 class CycleModel(Struct, frozen=True, kw_only=True):
-    """Where the estimate of cycles comes from."""
+    """The source of the estimate of cycles."""
 
     source: Annotated[str, doc("of the costs")]
     assumes: Annotated[str, doc("what it leaves out")]

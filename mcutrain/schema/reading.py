@@ -24,11 +24,11 @@ _LONGEST = 40  # characters of a value that a message shows
 
 
 class SchemaError(ValueError):
-    """What a file holds is not what its schema says: the message tells the key, and what it should be."""
+    """A file is not as its schema says: the message tells the key, what stands there, and what should."""
 
 
 def load_json(path: Path) -> object:
-    """What a JSON file holds. Raises OSError, and ValueError for anything else than JSON."""
+    """Read what a JSON file holds. Raises OSError, and ValueError for anything else than JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -36,8 +36,8 @@ def load_json(path: Path) -> object:
 
 
 def typed(content: object, kind: type[T], root: str) -> T:
-    """`content`, of dicts, lists, strings and numbers, as a `kind`. root: what its keys stand under in the message, ""
-    for nothing. Raises SchemaError for the first that is wrong."""
+    """Make a `kind` of `content`, which holds dicts, lists, strings and numbers. root: what its keys stand under in
+    the message, "" for nothing. Raises SchemaError for the first that is wrong."""
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
@@ -45,13 +45,14 @@ def typed(content: object, kind: type[T], root: str) -> T:
 
 
 def plain(value: object) -> Any:
-    """A typed value, or one of dicts and lists, as JSON has it: what is missing is left out, and NaN and infinities,
-    for which JSON has no word, are None."""
+    """Turn a typed value, or one of dicts and lists, into what JSON has: what is missing is left out, and NaN and
+    infinities, for which JSON has no word, are None."""
     return _finite(msgspec.to_builtins(value, enc_hook=_bare))
 
 
 def _bare(value: object) -> str:
-    """A name that came from TVM is of a class of its own below str. Raises TypeError for anything else."""
+    """Make a plain str of a name that came from TVM, which has a class of its own. Raises TypeError for anything
+    else."""
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
@@ -66,7 +67,8 @@ def _finite(value: Any) -> Any:
 
 
 def _in_words(message: str, content: object, kind: object, root: str) -> str:
-    """msgspec's message in our words. It tells the place as a path (`$.ops[3].macs`), and types by its own names."""
+    """Say msgspec's message in our words. It tells the place as a path (`$.ops[3].macs`), and types by its own
+    names."""
     what, _, path = message.partition(" - at `$")
     where, value = root, content
     for name, index in _STEPS.findall(path):
@@ -83,7 +85,7 @@ def _in_words(message: str, content: object, kind: object, root: str) -> str:
 
 
 def _entered(where: str, value: Any, kind: object, name: str, index: str) -> tuple[str, Any, object]:
-    """One step of a path: what is called how there, its value and its type."""
+    """Take one step of a path: what is called how there, its value and its type."""
     if name and (struct := struct_of(kind)) is not None:
         inner = next(field.type for field in fields(struct) if field.encode_name == name)
         return (f"{where}.{name}" if where else name), value[name], inner
@@ -103,7 +105,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 def _kind_in_words(kind: object) -> str:
-    """A type as a message tells it: `a whole number of 0 or more`, `one of rows, channels`, `a string or null`."""
+    """Tell a type as a message does: `a whole number of 0 or more`, `one of rows, channels`, `a string or null`."""
     if get_origin(kind) is Annotated:
         bare, *said = get_args(kind)
         return _kind_in_words(bare) + "".join(_limits(meta) for meta in said if isinstance(meta, Meta))
@@ -122,7 +124,7 @@ def _limits(meta: Meta) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value of JSON, short."""
+    """Show a value of JSON, short."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

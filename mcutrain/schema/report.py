@@ -120,7 +120,7 @@ class Instructions(Struct, frozen=True, kw_only=True):
 
 
 class TrainedLayer(Struct, frozen=True, kw_only=True):
-    """What trains of a layer."""
+    """One layer that trains, and how much of it."""
 
     layer: Annotated[str, doc("its name")]
     bias: Annotated[bool, doc("whether the bias trains")]

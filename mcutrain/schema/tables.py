@@ -1,4 +1,4 @@
-"""The tables of docs/FORMATS.md, made from the schema: a row a key, with its type and meaning."""
+"""Makes the tables of docs/FORMATS.md from the schema: a row a key, with its type and meaning."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Line(NamedTuple):
 
 
 def with_tables(document: str) -> str:
-    """`document` with each table between `<!-- table: NAME -->` and `<!-- end -->` made anew.
+    """Return `document` with each table between `<!-- table: NAME -->` and `<!-- end -->` made anew.
     Raises KeyError for a name that no file has."""
     return _TABLE.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", document)
 
 
 def table(name: str) -> str:
-    """The table of one of FILES, or of `counts`, in Markdown."""
+    """Make the table of one of FILES, or of `counts`, in Markdown."""
     if name == "counts":
         rows = ["| level | meaning |", "|---|---|", *(f"| {level} | {meaning} |" for level, meaning in LEVELS.items())]
     else:
@@ -60,8 +60,8 @@ def table(name: str) -> str:
 
 
 def _lines(kind: type, prefix: str, known: dict[type, str]) -> Iterator[Line]:
-    """The keys of a struct and, below each, those of the structs that it holds. known: where a struct that stood before
-    is described."""
+    """List the keys of a struct and, below each, those of the structs that it holds. known: where a struct that stood
+    before is described."""
     for name, hint, default in _hints(kind):
         key, said = prefix + name, _type(hint, default)
         inner, brackets = _inner_struct(hint)
@@ -74,7 +74,7 @@ def _lines(kind: type, prefix: str, known: dict[type, str]) -> Iterator[Line]:
 
 
 def _hints(kind: type) -> Iterator[tuple[str, object, object]]:
-    """(key, type, default) of each field; the default is NODEFAULT where the key must be there."""
+    """List (key, type, default) of each field; the default is NODEFAULT where the key must be there."""
     if issubclass(kind, Struct):
         yield from ((field.encode_name, field.type, field.default) for field in fields(kind))
     else:
@@ -82,7 +82,8 @@ def _hints(kind: type) -> Iterator[tuple[str, object, object]]:
 
 
 def _inner_struct(hint: object) -> tuple[type[Struct] | None, str]:
-    """The struct that a field holds, and what stands behind its key: `[]` of a list, `.NAME` of an object by name."""
+    """Find the struct that a field holds, and what stands behind its key: `[]` of a list, `.NAME` of an object by
+    name."""
     for option in options(hint):
         if get_origin(option) in (tuple, dict):
             is_list = get_origin(option) is tuple
@@ -111,6 +112,6 @@ def _type_of(option: Any) -> str:
 
 
 def _meaning(hint: object) -> str:
-    """What is said of a field, not of the type that it shares with others."""
+    """Tell what is said of a field, not of the type that it shares with others."""
     said = [m.description for m in get_args(hint)[1:] if isinstance(m, Meta) and m.description]
     return said[-1] if get_origin(hint) is Annotated and said else ""

@@ -17,5 +17,5 @@ Version = Annotated[Literal[1], Meta(description="version of the format")]
 
 
 def doc(meaning: str) -> Meta:
-    """What a field means, for docs/FORMATS.md; may hold Markdown, on one line."""
+    """Say what a field means, for docs/FORMATS.md. meaning: may hold Markdown, on one line."""
     return Meta(description=meaning)

@@ -13,8 +13,8 @@ from pathlib import Path
 from mcutrain.planner.errors import BudgetError, OutputError, PlanError
 from mcutrain.planner.model import Graph, Plan
 from mcutrain.planner.packing.problem import LARGEST, Buffer, Problem
+from mcutrain.schema.plan import Row
 
-Row = tuple[str, int, int, int, int]
 NUMBERS = ("lower", "upper", "size")
 WANTED = "give a CSV with the columns id,lower,upper,size"
 
@@ -29,7 +29,7 @@ def write(plan: Plan, graph: Graph, path: str | os.PathLike[str]) -> None:
 def rows(plan: Plan, graph: Graph) -> list[Row]:
     """Returns (id, lower, upper, size, offset) of every tensor in the arena, in the graph's order."""
     placed = [t for t in graph.tensors if t.name in plan.offsets]
-    return [(t.name, *plan.lifetimes[t.name], t.nbytes, plan.offsets[t.name]) for t in placed]
+    return [Row(t.name, *plan.lifetimes[t.name], t.nbytes, plan.offsets[t.name]) for t in placed]
 
 
 def text(plan: Plan, graph: Graph) -> str:
@@ -52,7 +52,7 @@ def write_rows(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
 def _text(rows: Iterable[Row]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("id", "lower", "upper", "size", "offset"))
+    writer.writerow(Row._fields)
     writer.writerows(rows)
     return buffer.getvalue()
 

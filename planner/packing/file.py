@@ -9,6 +9,7 @@ from mcutrain.planner.errors import BudgetError, OutputError
 from mcutrain.planner.packing import csvfile
 from mcutrain.planner.packing.problem import Allocation
 from mcutrain.planner.packing.solve import over_capacity, solve
+from mcutrain.schema.plan import Row
 
 
 def pack_file(
@@ -35,7 +36,8 @@ def pack_file(
         found(result)
     if capacity is not None and result.height > capacity:
         raise BudgetError(f"{problem}: {over_capacity(content, result, capacity)}")
-    csvfile.write_rows(((b.id, b.lower, b.upper, b.size, result.offsets[b.id]) for b in content.buffers), output)
+    rows = (Row(b.id, b.lower, b.upper, b.size, result.offsets[b.id]) for b in content.buffers)
+    csvfile.write_rows(rows, output)
 
 
 def _check_output(problem: str | Path, output: str | Path) -> None:

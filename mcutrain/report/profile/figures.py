@@ -1,4 +1,4 @@
-"""What the terminal, the page and the picture say of a profile: the figures derived from it."""
+"""Derives what the terminal, the page and the picture say of a profile."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Bar:
 
 
 def main_call(profile: Profile) -> CallProfile:
-    """The call that the picture shows: the training step where it was run, else the inference."""
+    """Find the call that the picture shows: the training step where it was run, else the inference."""
     return profile.calls[-1]
 
 
 def title(call: CallProfile) -> str:
-    """The call in words."""
+    """Name the call in words."""
     return CALLS[call.what]
 
 
 def how(profile: Profile) -> str:
-    """How the figures came about, in a sentence or two."""
+    """Say how the figures came about, in a sentence or two."""
     if profile.method == "timer":
         return (
             f"Counted by the emulator's timer, in steps of {profile.step} instructions a mark of an op: {profile.why}."
@@ -45,22 +45,22 @@ def how(profile: Profile) -> str:
 
 
 def per_mac(instructions: int, macs: int) -> float | None:
-    """Instructions a multiply-accumulate; None where there is none."""
+    """Divide instructions by multiply-accumulates; None where there is none."""
     return instructions / macs if macs > 0 else None
 
 
 def share(part: OpProfile | FunctionProfile, call: CallProfile) -> float:
-    """The part's share of the call's instructions, 0 to 1."""
+    """Find the part's share of the call's instructions, 0 to 1."""
     return share_of(part.instructions, call)
 
 
 def share_of(instructions: int, call: CallProfile) -> float:
-    """The same of a number of instructions."""
+    """Find the same of a number of instructions."""
     return instructions / call.instructions if call.instructions > 0 else 0.0
 
 
 def bars(call: CallProfile) -> list[Bar]:
-    """One bar a layer, in the order of execution; an op on a parameter (LAYER.weight) counts with its layer."""
+    """Make one bar a layer, in the order of execution; an op on a parameter (LAYER.weight) counts with its layer."""
     layers: dict[str, dict[str, int]] = {}
     forward = {op.name for op in call.ops if op.phase == "forward"}
     for op in call.ops:
@@ -71,7 +71,7 @@ def bars(call: CallProfile) -> list[Bar]:
 
 
 def mix_rows(call: CallProfile) -> list[tuple[str, int, float]]:
-    """(group, instructions, share 0 to 1) of the call's instruction mix; none where it was not counted."""
+    """List (group, instructions, share 0 to 1) of the call's instruction mix; none where it was not counted."""
     if call.mix is None:
         return []
     counts = [(name, getattr(call.mix, name)) for name in call.mix.__struct_fields__]

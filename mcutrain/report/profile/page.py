@@ -1,4 +1,4 @@
-"""What the page shows of a profile: rows of its tables, and its picture."""
+"""Prepares what the page shows of a profile: rows of its tables, and its picture."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ProfilePage:
 
 
 def profile_page(profile: Profile, model: str) -> ProfilePage:
-    """The profile as the page's template takes it. model: C name of the model."""
+    """Make of the profile what the page's template takes. model: C name of the model."""
     calls = [_call(call, model) for call in reversed(profile.calls)]
     return ProfilePage(calls, view.how(profile), Markup(render_svg(profile)))
 

@@ -1,4 +1,4 @@
-"""The picture of a profile: one bar a layer in the order of execution, stacked by phase, as a self-contained SVG."""
+"""Draws a profile as a self-contained SVG: one bar a layer in the order of execution, stacked by phase."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STYLE = """
 
 
 def render_svg(profile: Profile) -> str:
-    """The bars of the training step (or, where that was not run, of the inference), with title and description.
+    """Draw the bars of the training step (or, where that was not run, of the inference), with title and description.
 
     Every name is escaped: it comes from a model file."""
     profile = spelled(profile, printable)
@@ -63,7 +63,7 @@ def _y(value: float, top: int) -> float:
 
 
 def _axis(top: int) -> list[str]:
-    """Lines at round numbers of instructions: steps of 1, 2 or 5 times a power of ten."""
+    """Draw lines at round numbers of instructions: steps of 1, 2 or 5 times a power of ten."""
     power = 10 ** (len(str(top)) - 1)
     step = next(f * power // 10 for f in (1, 2, 5, 10, 20) if f * power // 10 * 6 >= top or f == 20) or 1
     unit, name = next((u, n) for u, n in ((10**9, "G"), (10**6, "M"), (1000, "k"), (1, "")) if step >= u or u == 1)
@@ -87,7 +87,7 @@ def _legend(present: set[str]) -> list[str]:
 
 
 def _bars(bars: list[Bar], top: int) -> list[str]:
-    """One group a layer, with what it stands for as its title; names under the axis as far as there is room."""
+    """Draw one group a layer, with what it stands for as its title; names under the axis as far as there is room."""
     pitch = (WIDTH - _LEFT - _RIGHT) / max(len(bars), 1)
     width = max(min(pitch * 0.8, 48.0), 0.5)
     every = max(1, -(-_LABEL_PIXELS // max(int(pitch), 1)))

@@ -1,4 +1,4 @@
-"""A profile in the terminal: the ops and the functions that cost most, and what kinds of instructions they are."""
+"""Prints a profile: the ops and the functions that cost most, and what kinds of instructions they are."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def render_profile(profile: Profile, model: str, console: Console, top: int) -> 
 
 
 def _ops_table(call: CallProfile, model: str, console: Console, top: int) -> Table:
-    """The ops with the most instructions. Where the terminal is narrow, without MACs and kernels."""
+    """Show the ops with the most instructions. Where the terminal is narrow, without MACs and kernels."""
     ops, has_cycles, is_wide = call.ops, call.cycles is not None, console.width >= _WIDE
     table = table_of(
         ">at", "layer", ">instructions", ">share", *[">MACs"] * is_wide, ">/MAC", *[">est. cycles"] * has_cycles, "op",
@@ -57,7 +57,7 @@ def _ops_table(call: CallProfile, model: str, console: Console, top: int) -> Tab
 
 
 def _figures(ops: Sequence[OpProfile], call: CallProfile, is_wide: bool) -> list[str]:
-    """The numbers of a row: of one op, or of several together."""
+    """Write the numbers of a row: of one op, or of several together."""
     instructions, macs = sum(op.instructions for op in ops), sum(op.macs for op in ops)
     per_mac = view.per_mac(instructions, macs)
     ratio = "-" if per_mac is None else f"{per_mac:.2f}"

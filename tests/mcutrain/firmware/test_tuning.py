@@ -50,7 +50,7 @@ def test_a_real_profile_counts_what_was_measured(tiny_model: Model, lowered: Low
     for form, text in tables.items():
         path.write_text(text)
         out = mcutrain.compile(tiny_model, "last_k=1", out=tmp_path / form, table=path, stream=False).directory
-        ops[form] = {op["name"]: op["instructions"] for op in profile(out, infer_only=True)["calls"][0]["ops"]}
+        ops[form] = {op.name: op.instructions for op in profile(out, infer_only=True).calls[0].ops}
     for kernel, calls in forms.candidates(lowered).items():
         for call, form in itertools.product(calls, tables):
             assert ops[form][call.layer] == pytest.approx(found.counts[kernel][form], abs=STEP + 20)
