@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcutrain.planner.model import Plan
+from mcutrain.report.arena_picture import arena_svg
 from mcutrain.schema.report import Report
 
 if TYPE_CHECKING:  # tvm takes two seconds to import; the command line answers `boards` and `--help` without it
@@ -36,6 +38,10 @@ class PlannedModel:
         training = self.lowered.training
         arena = f"arena {self.plan.height:,} of {self.budget:,} B, {self.plan.status}"
         return f"<PlannedModel {training.model.name}, scheme {training.policy.name}: {arena}>"
+
+    def _repr_html_(self) -> str:
+        """A notebook's view: the tensors in the arena over time and address."""
+        return f"<p>{escape(repr(self)[1:-1])}</p>\n{arena_svg(self.report)}"
 
 
 @dataclass(frozen=True, repr=False)

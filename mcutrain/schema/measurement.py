@@ -34,3 +34,9 @@ class Measurement(Struct, frozen=True, kw_only=True):
     losses: Annotated[tuple[float, ...], doc("of the steps; null in JSON where one is not finite")]
     host_equals_device: Annotated[bool, doc("whether twin and device gave the same bits")]
     fits: Annotated[bool, doc("whether all fits the budget, and the stack its bound")]
+
+    def __repr__(self) -> str:
+        sram = f"{self.sram_total_bytes:,} of {self.budget_bytes:,} B of SRAM"
+        counts = f"{self.instructions.infer:,} instructions an inference, {self.instructions.train_step:,} a step"
+        verdict = f"{'fits' if self.fits else 'does not fit'}, host {'==' if self.host_equals_device else '!='} device"
+        return f"<Measurement {self.name} on {self.board}: {sram}, {counts}, {verdict}>"

@@ -84,3 +84,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     why: Annotated[str | None, doc("of the timer: no `gcc` on the host, a QEMU that takes no plugins")]
     cycles: Annotated[CycleModel | None, doc("of the estimate; null where there is no table for the core")]
     calls: Annotated[tuple[CallProfile, ...], doc("`infer`, and `train_step` unless `--infer`; sums over the ops")]
+
+    def __repr__(self) -> str:
+        calls = ", ".join(f"{call.what} {call.instructions:,} instructions" for call in self.calls)
+        return f"<Profile on {self.board} ({self.core}), by {self.method}: {calls}>"

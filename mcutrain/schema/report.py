@@ -198,6 +198,10 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ] = None
     profile: Annotated[Profile | None, doc("what `profile` measured, see below; missing before it")] = None
 
+    def __repr__(self) -> str:
+        arena = f"arena {self.plan.height:,} of {self.budget_bytes:,} B, {self.plan.status}"
+        return f"<Report {self.name}, scheme {self.scheme}: {arena}, {'fits' if self.fits else 'does not fit'}>"
+
     def __post_init__(self) -> None:
         for i, stream in enumerate(self.streams):
             end = stream.first + len(stream.ops)

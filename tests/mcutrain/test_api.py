@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -126,8 +127,27 @@ def test_values_say_in_a_line_what_they_hold(compiled: mcutrain.Artifact) -> Non
         (compiled, "Artifact", str(compiled.directory), height),
         (mcutrain.host(compiled), "Twin tiny", "scheme mixed", "int8 8x8x3 -> 4 logits"),
         (tiny.MIXED, "Policy mixed", "5 biases and 5 weights"),
+        (compiled.report, "Report tiny", "scheme mixed", f"{height} of 262,144 B", "fits"),
         (mcutrain.inspect(training.model, costs=False), "Inspection tiny", "14 layers", "MACs"),
     ]
     for value, *words in said:
         text = repr(value)
         assert all(word in text for word in words) and len(text) < 250 and "\n" not in text, text
+
+
+def test_a_notebook_shows_the_arena(compiled: mcutrain.Artifact) -> None:
+    """A fragment of HTML that stands alone: a line of text, then the picture."""
+    html = compiled.planned._repr_html_()
+    line, picture = html.split("\n", 1)
+    assert line.startswith("<p>PlannedModel tiny, scheme mixed: arena ") and line.endswith("</p>")
+    assert ElementTree.fromstring(picture).tag.endswith("svg") and "script" not in html
+    assert f"{compiled.planned.plan.height:,}" in picture and "blocks.2.pointwise2.weight" in picture
+
+
+def test_measurements_say_in_a_line_what_they_hold(pickle_file: Path, tmp_path: Path) -> None:
+    artifact = mcutrain.compile(mcutrain.load(pickle_file, 8, 4), "head_only", out=tmp_path / "out")
+    measured, profiled = mcutrain.verify(artifact, steps=1), mcutrain.profile(artifact, infer_only=True)
+    used = f"{measured.sram_total_bytes:,} of 262,144 B of SRAM"
+    assert repr(measured).startswith(f"<Measurement tiny on stm32f746: {used}, ") and len(repr(measured)) < 250
+    assert repr(measured).endswith(" a step, fits, host == device>")
+    assert repr(profiled).startswith("<Profile on stm32f746 (Cortex-M7), by ") and " instructions>" in repr(profiled)
