@@ -6,8 +6,8 @@ import numpy as np
 
 import mcutrain
 from benchmarks.bars import DATA, OUT, Bar, Progress, Table, at_least, equal
-from mcutrain.firmware.verification import random_samples, run_on_device, verify
 from mcutrain.schema.measurement import Measurement
+from mcutrain.verification import random_samples, run_on_device, verify
 from tests.end_to_end.litert import logits
 from tests.end_to_end.networks.test_mlperf_tiny import BOARD, BUDGET, CASES, INPUTS, STEPS, cosine, trained_part
 from tests.tvm_ext.support.torch_dialect import gradients

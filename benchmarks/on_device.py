@@ -7,8 +7,8 @@ from typing import Any
 
 import mcutrain
 from benchmarks.bars import CLASSES, INPUT_SIZE, OUT, Bar, Progress, Table, at_least, at_most, equal, network
-from mcutrain.firmware.verification import verify
 from mcutrain.schema.measurement import Measurement
+from mcutrain.verification import verify
 
 STEPS = 20
 SRAM, SRAM_INFERENCE, SRAM_148KB, FLASH = 120_000, 95_000, 192 * 1024, 620_000  # bytes

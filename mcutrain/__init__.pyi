@@ -1,7 +1,6 @@
 from . import planner as planner
 from .errors import DeviceError, ToolError
 from .firmware.emulator import Results
-from .firmware.verification import Samples, run_on_device, verify
 from .frontends import load, to_relax
 from .inspection.model import inspect
 from .options import PlanOptions
@@ -32,6 +31,7 @@ from .tvm_ext.model import Model
 from .twin.learning import TrainingResult, train
 from .twin.twin import Twin, host
 from .units import UnitsError
+from .verification import Samples, run_on_device, verify
 from .version import __version__
 
 __all__ = [

@@ -25,7 +25,7 @@ def verify(
 
     Example: `mcutrain verify out/ --steps 20 --json`
     """
-    from mcutrain.firmware.verification import verify as run
+    from mcutrain.verification import verify as run
 
     with working(as_json) as say:
         measurement = run(out, steps, progress=say)

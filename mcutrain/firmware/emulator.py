@@ -40,7 +40,7 @@ class Layout:
     segments: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """What one run handed back. Logits are uint8 [n, logits_bytes], to be viewed as the model's type.
 
@@ -58,6 +58,10 @@ class Results:
     stack_peak: int
     infer_op_instructions: np.ndarray  # uint32 [infer_ops]
     train_op_instructions: np.ndarray  # uint32 [train_ops]
+
+    def __repr__(self) -> str:
+        runs = f"{len(self.infer_logits)} inferences and {len(self.losses)} training steps"
+        return f"<Results of {runs}, {sum(map(len, self.state)):,} B of trained state>"
 
 
 def encode_samples(

@@ -14,7 +14,6 @@ from mcutrain.artifact.folder import REPORT_HTML, REPORT_JSON, replace_file, to_
 from mcutrain.artifact.metadata import read_metadata
 from mcutrain.firmware import emulator
 from mcutrain.firmware.toolchain import Image
-from mcutrain.firmware.verification import ROUND_RATES, Samples, build, layout, random_samples, write_samples
 from mcutrain.planner.errors import OutputError
 from mcutrain.profiling import attribution, cycle_model
 from mcutrain.profiling.counting import RUN_SECONDS, OpCounts, PluginError, count_ops, find_host_compiler
@@ -26,6 +25,7 @@ from mcutrain.schema.profile import CallProfile, CycleModel, OpProfile, Profile
 from mcutrain.schema.report import Report
 from mcutrain.schema.words import Phase
 from mcutrain.targets import board as boards
+from mcutrain.verification import ROUND_RATES, Samples, build, layout, random_samples, write_samples
 
 __all__ = ["PROFILE_SVG", "profile"]
 

@@ -10,8 +10,8 @@ import pytest
 import mcutrain
 from mcutrain.artifact.folder import c_sources, include_folders
 from mcutrain.firmware import toolchain
-from mcutrain.firmware.verification import Samples, run_on_device, verify
 from mcutrain.targets import board as boards
+from mcutrain.verification import Samples, run_on_device, verify
 from tests import tiny_network as network
 from tests.cores import BOARDS
 from tests.mcutrain.tiny import MIXED

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import mcutrain
-from mcutrain.firmware.verification import verify
+from mcutrain.verification import verify
 
 
 @pytest.mark.parametrize("scheme", ["inference", "last_k=1"])

@@ -15,9 +15,9 @@ from mcutrain import BudgetError, DeviceError
 from mcutrain.artifact.folder import c_sources, include_folders
 from mcutrain.artifact.metadata import read_metadata
 from mcutrain.firmware import emulator, toolchain
-from mcutrain.firmware.verification import Samples, layout, random_samples, run_on_device
 from mcutrain.targets import board as boards
 from mcutrain.twin.data import to_int8
+from mcutrain.verification import Samples, layout, random_samples, run_on_device
 from tests.end_to_end.conftest import STEPS, Verified, mcutrain_command
 
 pytestmark = pytest.mark.slow

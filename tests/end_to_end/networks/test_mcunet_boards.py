@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import mcutrain
-from mcutrain.firmware.verification import verify
 from mcutrain.schema.reading import plain
+from mcutrain.verification import verify
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import mcutrain
-from mcutrain.firmware.verification import random_samples, run_on_device, verify
 from mcutrain.planner.policy import Policy, Update
 from mcutrain.schema.metadata import ParameterEntry
+from mcutrain.verification import random_samples, run_on_device, verify
 from tests.end_to_end.litert import logits
 from tests.tvm_ext.support.torch_dialect import gradients
 

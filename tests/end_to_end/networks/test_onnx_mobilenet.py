@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import mcutrain
-from mcutrain.firmware.verification import verify
 from mcutrain.planner.policy import Policy, Update
 from mcutrain.quantization.quantizer import quantize
+from mcutrain.verification import verify
 from tests.end_to_end.networks.test_mlperf_tiny import cosine, trained_part
 from tests.tvm_ext.importers.torch import torch_nets
 from tests.tvm_ext.support.torch_dialect import gradients

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import mcutrain
-from mcutrain.firmware.verification import Samples, run_on_device, verify
 from mcutrain.tvm_ext.importers.relay.read.arrays import from_params
+from mcutrain.verification import Samples, run_on_device, verify
 
 STEPS, RATE = 20, 0.02
 BUDGET = 320 * 1024  # the whole SRAM of the board: the weights alone have 247 KB

@@ -12,13 +12,13 @@ import pytest
 
 import mcutrain
 from mcutrain.firmware import measure_variants as tuning
-from mcutrain.firmware.verification import verify
 from mcutrain.pipeline import lowered_step
 from mcutrain.profiling.run import profile
 from mcutrain.targets import board as boards
 from mcutrain.tvm_ext.lower import variants as forms
 from mcutrain.tvm_ext.lower.graph import Lowered
 from mcutrain.tvm_ext.model import Model
+from mcutrain.verification import verify
 from tests import tiny_network
 
 STEP = 40  # instructions of a step of the timer

@@ -15,9 +15,9 @@ import pytest
 
 import mcutrain
 from mcutrain import BudgetError, ModelError, OutputError, Twin
-from mcutrain.firmware.verification import Samples, verify
 from mcutrain.schema.reading import plain
 from mcutrain.targets import board as boards
+from mcutrain.verification import Samples, verify
 from tests.mcutrain import tiny
 
 CONTRACT = {
@@ -98,7 +98,7 @@ def test_a_difference_in_one_bit_is_found(out: Path, monkeypatch: pytest.MonkeyP
     class Wrong(Twin):
         state_bytes = last_bit
 
-    monkeypatch.setattr("mcutrain.firmware.verification.host", Wrong)
+    monkeypatch.setattr("mcutrain.verification.host", Wrong)
     ran = command("verify", out, "--json")
     assert json.loads(ran.out)["host_equals_device"] is False and ran.status == 1
 
@@ -109,7 +109,7 @@ def test_a_difference_in_what_comes_back_is_found(method: str, out: Path, monkey
         value = getattr(Twin, method)(self, *arguments)
         return np.nextafter(np.float32(value), np.float32(9))
 
-    monkeypatch.setattr("mcutrain.firmware.verification.host", type("Wrong", (Twin,), {method: off_by_one_bit}))
+    monkeypatch.setattr("mcutrain.verification.host", type("Wrong", (Twin,), {method: off_by_one_bit}))
     assert verify(out, 2).host_equals_device is False
 
 

@@ -11,11 +11,11 @@ from mcutrain.artifact.metadata import read_metadata
 from mcutrain.errors import DeviceError, ToolError
 from mcutrain.firmware import emulator, toolchain
 from mcutrain.firmware.linked import disassemble, symbols
-from mcutrain.firmware.verification import ROUND_RATES, build, layout, random_samples, verify, write_samples
 from mcutrain.profiling import counting
 from mcutrain.profiling.counting import count
 from mcutrain.schema.reading import plain
 from mcutrain.targets import board as boards
+from mcutrain.verification import ROUND_RATES, build, layout, random_samples, verify, write_samples
 from tests.mcutrain import tiny
 
 LOOP = """

@@ -15,13 +15,13 @@ from mcutrain.artifact.metadata import read_metadata
 from mcutrain.firmware import flash_map
 from mcutrain.firmware.flash_map import OTHER_CONSTANTS, flash_parts, function_kind, functions_of
 from mcutrain.firmware.linked import Symbol
-from mcutrain.firmware.verification import verify
 from mcutrain.planner.errors import OutputError
 from mcutrain.planner.policy import Policy
 from mcutrain.profiling.run import profile
 from mcutrain.report.files import ReportError, report_from
 from mcutrain.schema.reading import plain, typed
 from mcutrain.schema.report import FlashParts
+from mcutrain.verification import verify
 from tests.mcutrain import tiny
 from tests.mcutrain.report.report_samples import html_of, make_report, text_of
 from tests.mcutrain.report.test_report import Page

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import mcutrain
-from mcutrain.firmware.verification import verify
 from mcutrain.targets import board as boards
 from mcutrain.targets.board import BOARDS, Board
+from mcutrain.verification import verify
 from tests.mcutrain import tiny
 
 OWN = 'name = "own"\ndescription = "of \\"mine\\", 2 µC"\ncore = "Cortex-M4F"\nram = "64KB"\nflash = "512 KiB"\n'

@@ -43,7 +43,7 @@ class Samples:
     the loss takes them (of an autoencoder: None)."""
 
     images: np.ndarray
-    labels: Sequence[object]
+    labels: Sequence[object] | np.ndarray
 
 
 def verify(
@@ -76,7 +76,7 @@ def verify(
     say(f"running {steps} training steps on the emulated {board.core.name}")
     fed = Samples(samples.images[:steps], samples.labels[:steps])
     device = _run(image, meta, samples.images[:1], fed, rates, progress)
-    equal = _equal(twin, meta, samples, steps, rates, device)
+    equal = _equal(twin, samples, steps, rates, device)
     say("building and running the profile")
     profile = build(out, board, meta.budget_bytes, "profile", ("MCU_PROFILE",))
     one = Samples(fed.images[:1], fed.labels[:1])
@@ -113,6 +113,7 @@ def random_samples(meta: Metadata, count: int) -> Samples:
     """Random inputs and labels from a fixed seed: bits must be equal on any input."""
     source = np.random.default_rng(0)
     shape = (count, *meta.input.shape[1:])
+    images: np.ndarray
     if meta.input.dtype == "float32":
         images = source.normal(size=shape).astype(np.float32)
     else:
@@ -152,25 +153,32 @@ def layout(meta: Metadata) -> emulator.Layout:
     )
 
 
-def _run(image: Image, meta: Metadata, images, samples: Samples, rates: np.ndarray, progress) -> emulator.Results:
+def _run(
+    image: Image,
+    meta: Metadata,
+    images: np.ndarray,
+    samples: Samples,
+    rates: np.ndarray,
+    progress: Progress | None,
+) -> emulator.Results:
     work = write_samples(image, meta, images, samples, rates)
     emulator.run(image.elf, image.board, work, RUN_SECONDS * (1 + len(images) + len(samples.labels)), progress)
     return emulator.decode_results((work / emulator.RESULTS).read_bytes(), layout(meta))
 
 
-def write_samples(image: Image, meta: Metadata, images, samples: Samples, rates: np.ndarray) -> Path:
+def write_samples(image: Image, meta: Metadata, images: np.ndarray, samples: Samples, rates: np.ndarray) -> Path:
     """Puts the samples that a run reads into the folder in which it works; returns that folder. Raises OutputError."""
     rates = np.broadcast_to(rates, (len(samples.labels), 2))
     fed = [(rates[i], samples.images[i], labels.encode(meta, label)) for i, label in enumerate(samples.labels)]
     work = image.elf.parent
     try:
-        (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(layout(meta), images, fed))
+        (work / emulator.SAMPLES).write_bytes(emulator.encode_samples(layout(meta), list(images), fed))
     except OSError as error:
         raise OutputError(f"{work}: cannot write the samples: {error.strerror}") from None
     return work
 
 
-def _equal(twin: Twin, meta: Metadata, samples, steps, rates, device: emulator.Results) -> bool:
+def _equal(twin: Twin, samples: Samples, steps: int, rates: np.ndarray, device: emulator.Results) -> bool:
     """Whether the host twin gives the same bits: logits, every loss, every step's logits, the state at the end."""
     same = twin.infer(samples.images[0]).tobytes() == device.infer_logits[0].tobytes()
     for i in range(steps):
