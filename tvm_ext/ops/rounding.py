@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm import tirx
 from tvm.tirx.script import builder as T
 
-from mcutrain.tvm_ext.ops.tir import Frame, Index, as_float, i32, loop, round_even, store
+from mcutrain.tvm_ext.ops.tir import Frame, Index, as_float, f32, i32, loop, round_even, store
 
 
 def requantised(acc: tirx.Expr, table: tirx.Buffer, o: tirx.Expr, attrs: dict) -> tirx.Expr:
@@ -44,3 +46,13 @@ def set_mask_bit(mask: tirx.Buffer, row: tirx.Expr, element: tirx.Expr, value: t
     index = row + T.shift_right(element, T.int32(3))
     bit = T.shift_left(inside, T.bitwise_and(element, T.int32(7)))
     store(mask, index, T.Cast("uint8", T.bitwise_or(i32(mask[index]), bit)))
+
+
+def clamped_real(v: tirx.Expr, lo: float, hi: float) -> tuple[tirx.Expr, tirx.Expr]:
+    """v inside [lo, hi] (NaN stays NaN, as in PyTorch), and 1 where a gradient passes: strictly inside."""
+    y, passes = v, T.int32(1)
+    if lo > -math.inf:
+        y, passes = T.Select(v < f32(lo), f32(lo), v), i32(v > f32(lo))
+    if hi < math.inf:
+        y, passes = T.Select(v > f32(hi), f32(hi), y), T.bitwise_and(passes, i32(v < f32(hi)))
+    return y, passes

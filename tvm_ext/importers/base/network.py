@@ -9,71 +9,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
-from typing import Literal
 
 import numpy as np
 from tvm import relax
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import Layer
-from mcutrain.tvm_ext.dialect import call, shape_of, window_output_shape
+from mcutrain.tvm_ext.dialect import call, window_output_shape
 from mcutrain.tvm_ext.fixed_point import multipliers
 from mcutrain.tvm_ext.function import FunctionBuilder
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, FloatConv, safe_bias
+from mcutrain.tvm_ext.importers.base.values import Order as Order
+from mcutrain.tvm_ext.importers.base.values import Quantisation as Quantisation
+from mcutrain.tvm_ext.importers.base.values import Value as Value
+from mcutrain.tvm_ext.importers.base.values import Window as Window
+from mcutrain.tvm_ext.importers.base.values import are_alike, dtype_attr, real, steps_of
+from mcutrain.tvm_ext.importers.base.values import expect as expect
 from mcutrain.tvm_ext.model import from_oihw
 
-Order = Literal["HWC", "CHW"]
 RESERVED = ("x", "label", "loss", "softmax", "counter", "learning_rate")
 LONGEST_NAME = 80
 LARGEST_INDEXED_WINDOW = 256  # a maximum's place in its window is kept in one byte
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """real = (q - zero) * scale, q in [-128, 127]."""
-
-    scale: float
-    zero: int
-
-
-@dataclass(frozen=True)
-class Value:
-    """An activation. order: None, or the order of its features once it counts as a flat vector."""
-
-    var: relax.Var
-    quantisation: Quantisation | None
-    order: Order | None = None
-
-    @property
-    def shape(self) -> list[int]:
-        """[1, H, W, C]."""
-        return shape_of(self.var)
-
-    @property
-    def features(self) -> int:
-        return int(np.prod(self.shape))
-
-    @property
-    def steps(self) -> Quantisation:
-        """The quantisation of what is known to be int8. Raises ModelError for float32."""
-        if self.quantisation is None:
-            raise ModelError("an int8 layer reads float32; quantise what comes before it, too")
-        return self.quantisation
-
-
-@dataclass(frozen=True)
-class Window:
-    """kernel (h, w), stride (vertical, horizontal), padding (top, left, bottom, right)."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-    @property
-    def attrs(self) -> dict[str, object]:
-        return {"kernel": list(self.kernel), "stride": list(self.stride), "padding": list(self.padding)}
 
 
 class NetworkBuilder:
@@ -92,7 +50,7 @@ class NetworkBuilder:
     # ------------------------------------------------------------------ layers with parameters
     def conv2d(self, name: str, x: Value, conv: ConvParams) -> Value:
         """int8 convolution, dense over channels or depthwise."""
-        name, quantisation = self.unique(name), _quantised(x, name)
+        name, quantisation = self.unique(name), steps_of(x, name)
         expect(conv.x_scale, conv.x_zero, quantisation.scale, quantisation.zero, name)
         attrs = self._window(name, x, conv)
         attrs |= {"in_zero": conv.x_zero, "out_zero": conv.y_zero, "lo": conv.lo, "hi": conv.hi}
@@ -110,7 +68,7 @@ class NetworkBuilder:
 
     def float_conv2d(self, name: str, x: Value, conv: FloatConv) -> Value:
         """float32 convolution, dense over channels or depthwise."""
-        name, x = self.unique(name), _float(x, name)
+        name, x = self.unique(name), real(x, name)
         attrs = self._window(name, x, conv) | {"lo": conv.lo, "hi": conv.hi}
         values = {"weight": from_oihw(conv.weight, conv.depthwise), "bias": conv.bias}
         args = [self.param(f"{name}.{n}", v) for n, v in values.items()]
@@ -140,15 +98,15 @@ class NetworkBuilder:
         if a.shape != b.shape:
             raise ModelError(f"{name}: adds {a.shape} and {b.shape}; the shapes must be equal")
         if out is None:
-            return self._emit("fadd", [_float(a, name), _float(b, name)], None, name, {})
-        qa, qb = _quantised(a, name), _quantised(b, name)
+            return self._emit("fadd", [real(a, name), real(b, name)], None, name, {})
+        qa, qb = steps_of(a, name), steps_of(b, name)
         attrs: dict[str, object] = {"a_scale": qa.scale, "a_zero": qa.zero, "b_scale": qb.scale, "b_zero": qb.zero}
         attrs |= {"lo": lo, "hi": hi, "out_scale": out.scale, "out_zero": out.zero, "rounding": rounding}
         return self._emit("qadd", [a, b], out, name, attrs)
 
     def mean(self, name: str, x: Value) -> Value:
         """int8 mean over all positions, halves to even; scale and zero point pass through."""
-        return self._emit("qmean", [x], _quantised(x, name), name, {})
+        return self._emit("qmean", [x], steps_of(x, name), name, {})
 
     def avg_pool(self, name: str, x: Value, window: Window, out: Quantisation | None = None, rounding: str = "even",
                  counts_padding: bool = False, lo: int = -128, hi: int = 127) -> Value:  # fmt: skip
@@ -165,29 +123,31 @@ class NetworkBuilder:
         """Largest of a window; padding never wins."""
         if window.kernel[0] * window.kernel[1] > LARGEST_INDEXED_WINDOW:
             raise ModelError(f"{name}: a maximum over {window.kernel}; at most {LARGEST_INDEXED_WINDOW} positions")
-        return self._emit("max_pool", [x], x.quantisation, name, self._window(name, x, window) | _dtype(x))
+        return self._emit("max_pool", [x], x.quantisation, name, self._window(name, x, window) | dtype_attr(x))
 
     def concat(self, name: str, values: Sequence[Value]) -> Value:
         """Along the channels; all of one quantisation (requantise them before)."""
-        if len({(tuple(v.shape[:3]), v.order) for v in values}) != 1 or not all(_alike(values[0], v) for v in values):
+        if len({(tuple(v.shape[:3]), v.order) for v in values}) != 1 or not all(
+            are_alike(values[0], v) for v in values
+        ):
             raise ModelError(f"{name}: joins values that differ in more than their channels; requantise or resize them")
-        return self._emit("concat", list(values), values[0].quantisation, name, _dtype(values[0]))
+        return self._emit("concat", list(values), values[0].quantisation, name, dtype_attr(values[0]))
 
     def pad(self, name: str, x: Value, padding: tuple[int, int, int, int]) -> Value:
         """Borders of real 0: top, left, bottom, right."""
         value = float(x.quantisation.zero) if x.quantisation else 0.0
-        return self._emit("pad", [x], x.quantisation, name, {"padding": list(padding), "value": value, **_dtype(x)})
+        return self._emit("pad", [x], x.quantisation, name, {"padding": list(padding), "value": value, **dtype_attr(x)})
 
     def requantise(self, name: str, x: Value, out: Quantisation, rounding: str = "even", lo: int = -128,
                    hi: int = 127) -> Value:  # fmt: skip
         """int8 of one quantisation as int8 of another; with lo and hi alone, a clamp."""
-        own = _quantised(x, name)
+        own = steps_of(x, name)
         attrs = {"in_scale": own.scale, "in_zero": own.zero, "out_scale": out.scale, "out_zero": out.zero}
         return self._emit("requantise", [x], out, name, attrs | {"rounding": rounding, "lo": lo, "hi": hi})
 
     def clip(self, name: str, x: Value, lo: float, hi: float) -> Value:
         """float32 clamp, as ReLU and ReLU6."""
-        return self._emit("fclip", [_float(x, name)], None, name, {"lo": float(lo), "hi": float(hi)})
+        return self._emit("fclip", [real(x, name)], None, name, {"lo": float(lo), "hi": float(hi)})
 
     def lookup(self, name: str, x: Value, table: np.ndarray, slope: np.ndarray, out: Quantisation) -> Value:
         """An int8 function, element by element: y = table[x + 128].
@@ -257,36 +217,3 @@ class NetworkBuilder:
         if min(window_output_shape(x.shape, 1, attrs)) < 1:
             raise ModelError(f"{name}: an input of {x.shape[1:3]} is too small; choose a larger input size")
         return attrs
-
-
-def expect(its_scale: float, its_zero: int, scale_before: float, zero_before: int, where: str) -> None:
-    """A layer's input must be quantised as the layer before wrote it."""
-    if its_zero != zero_before or abs(its_scale - scale_before) > 1e-6 * scale_before:
-        raise ModelError(
-            f"{where}: reads scale {its_scale:.6g}, zero point {its_zero}; "
-            f"the layer before writes {scale_before:.6g}, {zero_before}"
-        )
-
-
-def _quantised(x: Value, name: str) -> Quantisation:
-    if x.quantisation is None:
-        raise ModelError(f"{name}: an int8 layer reads float32; quantise what comes before it, too")
-    return x.quantisation
-
-
-def _float(x: Value, name: str) -> Value:
-    if x.quantisation is not None:
-        raise ModelError(f"{name}: a float32 layer reads int8; quantise it, too, or nothing at all")
-    return x
-
-
-def _alike(a: Value, b: Value) -> bool:
-    """Whether both have one quantisation, but for the rounding of a scale."""
-    if a.quantisation is None or b.quantisation is None:
-        return a.quantisation is b.quantisation
-    p, q = a.quantisation, b.quantisation
-    return p.zero == q.zero and abs(p.scale - q.scale) <= 1e-6 * q.scale
-
-
-def _dtype(x: Value) -> dict[str, str]:
-    return {"dtype": "float32" if x.quantisation is None else "int8"}

@@ -8,8 +8,6 @@ Where a window hangs over the border its loops are cut to what is inside: paddin
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
@@ -26,8 +24,8 @@ from mcutrain.tvm_ext.ops.kernel import (
     overlap_distance,
     suffix_minimum,
 )
-from mcutrain.tvm_ext.ops.rounding import set_mask_bit
-from mcutrain.tvm_ext.ops.tir import Index, f32, fma, function, i32, let, local, loop, ring_row, store
+from mcutrain.tvm_ext.ops.rounding import clamped_real, set_mask_bit
+from mcutrain.tvm_ext.ops.tir import Index, fma, function, i32, let, local, loop, ring_row, store
 
 FLOAT = 4  # bytes
 UNROLLED_COLUMNS = 8  # a wider depthwise window keeps its loop over columns
@@ -79,7 +77,7 @@ def fconv2d(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
             for p in range(pixels):
                 for j in range(filters):
                     v, element = let("v", acc[p * filters + j]), (ox + p) * out_c + o[j]
-                    value, passes = _clamped(v, attrs["lo"], attrs["hi"])
+                    value, passes = clamped_real(v, attrs["lo"], attrs["hi"])
                     store(y, ring_row(oy, variant.ring_out) * (out_w * out_c) + element, value)
                     if variant.keeps:
                         set_mask_bit(mask, oy * mask_row, element, passes, 1, 1)
@@ -219,16 +217,6 @@ def _slide(
         else:
             with loop("kx", *columns) as kx:
                 column(kx, {})
-
-
-def _clamped(v: tirx.Expr, lo: float, hi: float) -> tuple[tirx.Expr, tirx.Expr]:
-    """v inside [lo, hi] (NaN stays NaN, as in PyTorch), and 1 where a gradient passes: strictly inside."""
-    y, passes = v, T.int32(1)
-    if lo > -math.inf:
-        y, passes = T.Select(v < f32(lo), f32(lo), v), i32(v > f32(lo))
-    if hi < math.inf:
-        y, passes = T.Select(v > f32(hi), f32(hi), y), T.bitwise_and(passes, i32(v < f32(hi)))
-    return y, passes
 
 
 def _distance(x_shape: list[int], out_shape: tuple[int, int, int], attrs: Attrs, spans: Spans) -> int:

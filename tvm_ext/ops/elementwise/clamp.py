@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
@@ -12,7 +10,7 @@ from mcutrain.tvm_ext.ops.elementwise.rows import Element, by_element
 from mcutrain.tvm_ext.ops.expr import attrs_of, same_type
 from mcutrain.tvm_ext.ops.kernel import PLAIN, Attrs, Kernel, Shapes, Variant
 from mcutrain.tvm_ext.ops.record import MASK, IntegerForm, OpRecord, masked
-from mcutrain.tvm_ext.ops.rounding import multiplied
+from mcutrain.tvm_ext.ops.rounding import clamped_real, multiplied
 from mcutrain.tvm_ext.ops.tir import as_float, f32, i32, let, round_even
 
 
@@ -37,16 +35,9 @@ def requantise(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel
 
 def fclip(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """float32 clamp; the mask passes strictly inside, as PyTorch differentiates relu and hardtanh."""
-    lo, hi = attrs["lo"], attrs["hi"]
 
     def clamped(element: Element) -> tuple[tirx.Expr, tirx.Expr]:
-        y = v = let("v", element.x)
-        passes = T.int32(1)
-        if lo > -math.inf:
-            y, passes = T.Select(v < f32(lo), f32(lo), v), i32(v > f32(lo))
-        if hi < math.inf:
-            y, passes = T.Select(v > f32(hi), f32(hi), y), T.bitwise_and(passes, i32(v < f32(hi)))
-        return y, passes
+        return clamped_real(let("v", element.x), attrs["lo"], attrs["hi"])
 
     return by_element(shapes, "float32", variant, clamped)
 

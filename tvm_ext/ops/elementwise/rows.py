@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx.script import builder as T
@@ -26,10 +27,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class Element:
-    """What a function sees of one element. channel: None where it asked for none. operands: the arrays behind x."""
+    """One element as a function sees it. channel: its index, None where none was asked for. operands: the arrays behind
+    x."""
 
     x: tirx.Expr
-    channel: Index | None
+    channel: Any
     operands: tuple[tirx.Buffer, ...]
 
 
