@@ -28,6 +28,7 @@ from mcutrain.tvm_ext.importers.base.values import Window as Window
 from mcutrain.tvm_ext.importers.base.values import are_alike, dtype_attr, real, steps_of
 from mcutrain.tvm_ext.importers.base.values import expect as expect
 from mcutrain.tvm_ext.model import from_oihw
+from mcutrain.tvm_ext.ops.activation import FUNCTIONS
 
 RESERVED = ("x", "label", "loss", "softmax", "counter", "learning_rate")
 LONGEST_NAME = 80
@@ -154,11 +155,21 @@ class NetworkBuilder:
 
         table: int8 [256]. slope: float32 [256], steps of y by steps of x, 0 where the table is clamped; the backward
         pass multiplies by slope[x + 128] (ops.activation.tabulate makes both from a function of real numbers)."""
-        raise ModelError(f"{name}: tables of functions are not there yet")
+        name = self.unique(name)
+        steps_of(x, name)
+        if [str(table.dtype), str(slope.dtype)] != ["int8", "float32"] or not table.shape == slope.shape == (256,):
+            raise ModelError(f"{name}: a table is int8 [256] and its slope float32 [256]")
+        params = [self.param(f"{name}.table", table), self.param(f"{name}.slope", slope)]
+        return self._call("lookup", [x], params, out, name, {})
 
     def activation(self, name: str, x: Value, function: str, **parameters: float) -> Value:
         """A float32 function, element by element; function and parameters are those of ops.activation.FUNCTIONS."""
-        raise ModelError(f"{name}: the function {function} is not there yet")
+        known = FUNCTIONS[function].defaults if function in FUNCTIONS else {}
+        if function not in FUNCTIONS or not set(parameters) <= set(known):
+            asked = ", ".join([function, *parameters])
+            raise ModelError(f"{name}: no function {asked}; there are {', '.join(FUNCTIONS)}")
+        attrs = {"function": function, **{k: float(v) for k, v in {**known, **parameters}.items()}}
+        return self._emit("factivation", [real(x, name)], None, name, attrs)
 
     def prelu(self, name: str, x: Value, slopes: np.ndarray, out: Quantisation | None = None,
               slope_quantisation: Quantisation | None = None, rounding: str = "even", lo: int = -128,
