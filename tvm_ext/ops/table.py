@@ -16,7 +16,7 @@ from tvm.relax import TupleType
 from tvm.relax.op.base import register_gradient
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.ops import activation, head, layout, losses, update
+from mcutrain.tvm_ext.ops import activation, head, layout, losses, prelu, update
 from mcutrain.tvm_ext.ops.conv import convolution, input_grad, parameter_grads, taken
 from mcutrain.tvm_ext.ops.elementwise import clamp, mask_scale, sums
 from mcutrain.tvm_ext.ops.expr import PREFIX, shape_of
@@ -37,6 +37,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     clamp,
     mask_scale,
     activation,
+    prelu,
     layout,
     head,
     losses,

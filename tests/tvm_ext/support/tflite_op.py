@@ -23,11 +23,11 @@ class Quantised:
 
 
 def run_op(
-    code: str, options: object, inputs: Sequence[Quantised], out: Quantised, constants: Sequence = ()
+    code: str, options: object, inputs: Sequence[Quantised], out: Quantised, constants: Sequence = (), version: int = 2
 ) -> np.ndarray:
     """What the op `code` (a name of BuiltinOperator) makes of `inputs` and then int32 `constants`. options: an object
     of the schema, e.g. Pool2DOptionsT, or None."""
-    model = _model(code, options, inputs, out, constants)
+    model = _model(code, options, inputs, out, constants, version)
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     interpreter = Interpreter(
@@ -40,7 +40,9 @@ def run_op(
     return interpreter.get_tensor(len(inputs) + len(constants))
 
 
-def _model(code: str, options: object, inputs: Sequence[Quantised], out: Quantised, constants: Sequence) -> object:
+def _model(
+    code: str, options: object, inputs: Sequence[Quantised], out: Quantised, constants: Sequence, version: int
+) -> object:
     number = getattr(schema.BuiltinOperator, code)
     operator = schema.OperatorT()
     operator.inputs = np.arange(len(inputs) + len(constants), dtype=np.int32)
@@ -60,7 +62,7 @@ def _model(code: str, options: object, inputs: Sequence[Quantised], out: Quantis
     graph.inputs, graph.outputs = np.arange(len(inputs), dtype=np.int32), operator.outputs
     graph.operators = [operator]
     model, kind = schema.ModelT(), schema.OperatorCodeT()
-    kind.builtinCode, kind.deprecatedBuiltinCode, kind.version = number, min(number, 127), 2
+    kind.builtinCode, kind.deprecatedBuiltinCode, kind.version = number, min(number, 127), version
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [kind], [graph], buffers
     return model
 

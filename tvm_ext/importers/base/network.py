@@ -178,7 +178,30 @@ class NetworkBuilder:
 
         int8: `out` is given, and slopes are float32 real numbers (rounding "even"), or int8 with a quantisation of
         their own (rounding "tflite", the arithmetic of TFLite's reference). float32: out None, slopes float32."""
-        raise ModelError(f"{name}: PReLU is not there yet")
+        name = self.unique(name)
+        if slopes.shape not in ((1,), (x.shape[3],)):
+            raise ModelError(f"{name}: has {slopes.shape} slopes; one, or one for each of the {x.shape[3]} channels")
+        slopes = np.broadcast_to(slopes, x.shape[3:])
+        if out is None:
+            params = [self.param(f"{name}.slopes", slopes.astype(np.float32))]
+            return self._call("fprelu", [real(x, name)], params, None, name, {})
+        own, steps = steps_of(x, name), None
+        if (rounding == "tflite") != (slope_quantisation is not None):
+            raise ModelError(f"{name}: slopes have a quantisation of their own for rounding tflite, and only for it")
+        if slope_quantisation is not None:  # in float32, as TFLite forms its factors
+            x_scale, y_scale, a_scale = map(np.float32, (own.scale, out.scale, slope_quantisation.scale))
+            steps = slopes.astype(np.int16) - np.int16(slope_quantisation.zero)
+            positive, negative = float(x_scale / y_scale), float(x_scale * a_scale / y_scale)
+            below = negative * steps.astype(np.float64)
+        else:
+            positive, negative, below = own.scale / out.scale, 0.0, own.scale * slopes.astype(np.float64) / out.scale
+        params = [self.param(f"{name}.scale", below.astype(np.float32))]
+        params += [] if steps is None else [self.param(f"{name}.slopes", steps)]
+        ends = [(127 - own.zero) * positive, *((-128 - own.zero) * below), 0.0]
+        can_clamp = min(ends) + out.zero < lo or max(ends) + out.zero > hi
+        attrs = {"in_zero": own.zero, "out_zero": out.zero, "lo": lo, "hi": hi, "rounding": rounding}
+        attrs |= {"positive": positive, "negative": negative, "can_clamp": bool(can_clamp)}
+        return self._call("qprelu", [x], params, out, name, attrs)
 
     def flatten(self, x: Value, order: Order) -> Value:
         """The same values, counted as a vector in this order."""
