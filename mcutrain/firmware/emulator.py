@@ -167,7 +167,12 @@ def run(
         command, cwd=workdir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace",
     ) as process:  # fmt: skip
-        timer = threading.Timer(timeout_seconds, lambda: (timed_out.set(), process.kill()))
+
+        def stop() -> None:
+            timed_out.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_seconds, stop)
         timer.start()
         try:
             for line in process.stdout or ():

@@ -208,5 +208,5 @@ def write(path: Path, core: str, counts: Mapping[str, Mapping[str, int]]) -> Non
     from mcutrain.tvm_ext.lower.variants import read_table
 
     table = read_table(path) if path.exists() else {}
-    table.setdefault(core, {}).update(counts)
+    table.setdefault(core, {}).update({kernel: dict(by_variant) for kernel, by_variant in counts.items()})
     replace_file(path, to_json(table))

@@ -142,7 +142,7 @@ def _link(compiler: Compiler, objects: Objects, board: Board, elf: Path, budget:
     texts["boot"] = "" if machine.reset_vectors == machine.flash_base else "KEEP(*(.vectors))"
     script.write_text(Template((RUNTIME / "link.ld.in").read_text()).substitute(texts))
     flags = ("-nostdlib", f"-Wl,-T,{script}", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--no-warn-rwx-segments")
-    command = [compiler.path, *compiler.flags, *flags, *objects.files, "-lgcc", "-o", elf]
+    command: list[str | Path] = [compiler.path, *compiler.flags, *flags, *objects.files, "-lgcc", "-o", elf]
     run_tool(command, f"linking {elf.name}")
 
 

@@ -126,6 +126,7 @@ def test_values_say_in_a_line_what_they_hold(compiled: mcutrain.Artifact) -> Non
         (planned.plan, "Plan of ", f"{height} B", "OPTIMAL"),
         (compiled, "Artifact", str(compiled.directory), height),
         (mcutrain.host(compiled), "Twin tiny", "scheme mixed", "int8 8x8x3 -> 4 logits"),
+        (mcutrain.boards["nrf52840"], "nrf52840", "Cortex-M4F"),
         (tiny.MIXED, "Policy mixed", "5 biases and 5 weights"),
         (compiled.report, "Report tiny", "scheme mixed", f"{height} of 262,144 B", "fits"),
         (mcutrain.inspect(training.model, costs=False), "Inspection tiny", "14 layers", "MACs"),
