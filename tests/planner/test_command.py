@@ -6,11 +6,13 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mcutrain.planner import Allocation, BudgetError, Buffer, Overlap, PlanError, Problem, check_allocation, solve
+from mcutrain.planner.__main__ import main
 from mcutrain.planner.packing import csvfile
 from mcutrain.planner.packing import fit as arena_fit
 from mcutrain.planner.packing.solve import over_capacity
@@ -24,9 +26,23 @@ SLIDE = Problem(
 LARGE = 2**31 - 1
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+Done = subprocess.CompletedProcess[str]
+
+
+def process(*arguments: object) -> Done:
     call = [sys.executable, "-m", "planner", *map(str, arguments)]
     return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """What process() does, in this process; an error that is not the planner's own fails the test."""
+
+    def run(*arguments: object) -> Done:
+        status = main([str(argument) for argument in arguments])
+        return Done([], status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +62,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["C", "G", "K"])
-def test_minimalloc_instances_fit_their_capacity(name: str, instances: Path, tmp_path: Path) -> None:
+def test_minimalloc_instances_fit_their_capacity(
+    name: str, instances: Path, tmp_path: Path, command: Callable[..., Done]
+) -> None:
     source = instances / f"{name}.1048576.csv"
     done = command(source, "--capacity", 1048576, "--output", tmp_path / "s.csv")
     assert done.returncode == 0, done.stderr
@@ -77,14 +95,14 @@ def test_without_capacity_the_bound_is_met(instances: Path) -> None:
     assert (found.status, found.height, found.bound) == ("OPTIMAL", 1039360, 1039360)
 
 
-def test_small_file_is_solved_and_a_small_capacity_is_explained(tmp_path: Path) -> None:
+def test_small_file_is_solved_and_a_small_capacity_is_explained(tmp_path: Path, command: Callable[..., Done]) -> None:
     (tmp_path / "p.csv").write_text("id,lower,upper,size\n" + "".join(f"b{k},{k},{k + 2},4\n" for k in range(6)))
     files = tmp_path / "p.csv", "--output", tmp_path / "s.csv"
-    done = command(*files, "--capacity", 8, "--workers", 1, "--seed", 3)
+    done = process(*files, "--capacity", 8, "--workers", 1, "--seed", 3)
     assert (done.returncode, done.stdout) == (0, "OPTIMAL: 8 bytes, at least 8\n")
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 7
     (tmp_path / "s.csv").unlink()
-    small = command(*files, "--capacity", 7)
+    small = process(*files, "--capacity", 7)
     assert small.returncode == 1 and [p.name for p in tmp_path.iterdir()] == ["p.csv"]
     assert small.stdout == "INFEASIBLE: 8 bytes, at least 8\n"
     assert small.stderr.endswith("at 1 these 2 are live together and have 8 bytes: b0 (4), b1 (4)\n")
@@ -93,10 +111,10 @@ def test_small_file_is_solved_and_a_small_capacity_is_explained(tmp_path: Path) 
     assert tiny.returncode == 1 and tiny.stderr.count("\n") == 1 and "p.csv:2: buffer 'b0' alone" in tiny.stderr
     for option, value in (("--capacity", -1), ("--workers", 0), ("--seconds", "nan"), ("--seconds", -1)):
         wrong = command(*files, option, value)
-        assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
+        assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
 
 
-def test_the_output_is_checked_before_the_work(tmp_path: Path) -> None:
+def test_the_output_is_checked_before_the_work(tmp_path: Path, command: Callable[..., Done]) -> None:
     problem = tmp_path / "p.csv"
     problem.write_text("id,lower,upper,size\nb,0,1,4\n")
     before = problem.read_bytes()
@@ -107,7 +125,9 @@ def test_the_output_is_checked_before_the_work(tmp_path: Path) -> None:
     assert problem.read_bytes() == before and list(tmp_path.iterdir()) == [problem]
 
 
-def test_not_found_in_time_is_not_called_impossible(instances: Path, tmp_path: Path) -> None:
+def test_not_found_in_time_is_not_called_impossible(
+    instances: Path, tmp_path: Path, command: Callable[..., Done]
+) -> None:
     source = instances / "E.1048576.csv"
     done = command(source, "--capacity", 1048576, "--seconds", 0, "--output", tmp_path / "s.csv")
     assert done.returncode == 1 and done.stdout.startswith("FEASIBLE: ") and not (tmp_path / "s.csv").exists()

@@ -196,7 +196,7 @@ def test_equal_inputs_give_equal_plans_whatever_the_hash_seed_and_the_workers() 
         "    print(plan(graph, seconds=0.3, seed=3, workers=int(sys.argv[1]), progress=print))"
     )
     texts = set()
-    for hash_seed, workers in (("0", "1"), ("1", "2"), ("77", "2")):
+    for hash_seed, workers in (("0", "1"), ("77", "2")):
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}
         done = subprocess.run(
             [sys.executable, "-c", program, workers], env=environment, capture_output=True, text=True, check=True
