@@ -16,19 +16,12 @@ REPO = Path(__file__).resolve().parents[2]
 PRODUCT = ("planner", "tvm_ext", "mcutrain", "benchmarks", "examples")
 NOT_OURS = {"out", "build", "dist", "demo_out", "__pycache__"}
 FILES_OF_A_FOLDER, LINES_OF_A_FILE, IGNORES = 16, 250, 20
-# Exceptions, by name: each must be needed, so that a list can only shrink.
-FULL_FOLDERS = {"tvm_ext/kernels"}
+# Exceptions, by name: each must be needed, so that the list can only shrink.
 LONG_FILES = {
-    "mcutrain/cli/main.py",
     "mcutrain/report/figures.py",
     "mcutrain/report/text.py",
     "tvm_ext/importers/base/network.py",
-    "tvm_ext/importers/relax/ops.py",
-}
-CIRCLES = {
-    "mcutrain.tvm_ext.importers.base.heads",
-    "mcutrain.tvm_ext.importers.graph.context",
-    "mcutrain.tvm_ext.importers.relax.load",
+    "tvm_ext/ops/conv/float_conv.py",
 }
 
 
@@ -43,7 +36,7 @@ def python_files(*tops: str) -> Iterator[Path]:
 def test_no_folder_holds_more_files_than_a_person_can_survey() -> None:
     counts = Counter(path.parent.as_posix() for path in python_files("."))
     assert len(counts) > 40
-    assert {folder for folder, files in counts.items() if files > FILES_OF_A_FOLDER} == FULL_FOLDERS
+    assert {folder: files for folder, files in counts.items() if files > FILES_OF_A_FOLDER} == {}
 
 
 def test_product_files_are_short() -> None:
@@ -57,8 +50,7 @@ def test_no_module_imports_itself_through_others() -> None:
     graph = grimp.build_graph("mcutrain", exclude_type_checking_imports=False, cache_dir=None)
     imports = nx.DiGraph((a, b) for a in graph.modules for b in graph.find_modules_directly_imported_by(a))
     assert len(imports) > 150
-    circles = [sorted(members) for members in nx.strongly_connected_components(imports) if len(members) > 1]
-    assert {members[0] for members in circles} == CIRCLES, circles
+    assert [members for members in nx.strongly_connected_components(imports) if len(members) > 1] == []
 
 
 def test_findings_of_mypy_are_silenced_rarely_and_with_a_reason() -> None:
