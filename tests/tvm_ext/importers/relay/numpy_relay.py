@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mcutrain.tvm_ext.importers.relay import ast
@@ -78,6 +80,7 @@ _NUMPYS_OWN = (
 OPS = {name: getattr(np, name) for name in _NUMPYS_OWN}
 OPS |= {n: float_of(getattr(np, n)) for n in ("exp", "sqrt", "tanh", "log")}
 OPS |= qnn.OPS | {
+    "erf": float_of(np.vectorize(math.erf, otypes=[np.float64])),
     "divide": lambda a, b: nn.divide(a, b, a.dtype),
     "sigmoid": float_of(lambda x: 1 / (1 + np.exp(-x))),
     "cast": lambda x, *, dtype: (np.trunc(x) if x.dtype.kind == "f" else x).astype(dtype),

@@ -9,12 +9,11 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.relay.ast import Call
 from mcutrain.tvm_ext.importers.relay.operators.arithmetic import same, unary
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import integer, real
-from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, Wide, quantisation_of
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Sums
 from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, is_integer
 
@@ -54,28 +53,29 @@ def dropout(c: Context, x: Tensor, *, rate: float) -> tuple[Tensor, Tensor]:
 
 # ---------------------------------------------------------------------- integer networks
 def clip_int8(reader: Reader, name: str, call: Call, *, a_min: float, a_max: float) -> Known:
-    """The bounds join the requantisation before, where nobody else reads it."""
-    low, high = (int(np.clip(float(bound), -128, 127)) for bound in (a_min, a_max))
+    """The bounds join the requantisation before, where nobody else reads it; or the function of real numbers."""
     known = reader.known(call.args[0])
+    if isinstance(known, Reals):
+        return Reals(reader.curve(call.args[0]).clipped(float(np.float32(a_min)), float(np.float32(a_max))))
+    low, high = (int(np.clip(float(bound), -128, 127)) for bound in (a_min, a_max))
     if isinstance(known, Sums) and known.is_requantised and reader.is_only_user(call.args[0]):
         layer = known.layer
         return replace(known, layer=replace(layer, lo=max(layer.lo, low), hi=min(layer.hi, high)))
     value = reader.result(call.args[0])
     if (low, high) == (-128, 127):
         return value
-    return reader.network.requantise(name, value, quantisation_of(value), lo=low, hi=high)
+    return reader.network.requantise(name, value, value.steps, lo=low, hi=high)
 
 
 def relu_int8(reader: Reader, name: str, call: Call) -> Known:
+    if isinstance(reader.known(call.args[0]), Reals):
+        return clip_int8(reader, name, call, a_min=0, a_max=math.inf)
     return clip_int8(reader, name, call, a_min=0, a_max=127)
 
 
 def take_off(reader: Reader, name: str, call: Call, **_: object) -> Known:
     """A softmax or sigmoid ends the network: the loss works on what stands before it."""
-    known = reader.known(call.args[0])
-    if not isinstance(known, Wide) or not known.is_real:
-        raise ModelError("works on integers; dequantize before it")
-    return known
+    return Reals(None, reader.reals(call.args[0]).logits)
 
 
 OPERATORS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.relay.ast import Call, Constant
+from mcutrain.tvm_ext.importers.base.network import Value
+from mcutrain.tvm_ext.importers.graph.curves import Curve, Elementwise
+from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Expr
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import DTYPE_GIVEN, integer
-from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Sums, Wide
-from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Sums, Wide, as_float32
+from mcutrain.tvm_ext.importers.relay.operators.base.operator import Conversion, RelayOperator, Rule
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, constant, dtype_of, shape_of
 
 
@@ -89,6 +92,59 @@ def add_bias(reader: Reader, name: str, call: Call, *, axis: int = 1) -> Known:
     return replace(sums, layer=replace(sums.layer, bias=sums.layer.bias + value.astype(np.int32).reshape(-1)))
 
 
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _erf_slope(x: np.ndarray) -> np.ndarray:
+    return np.exp(-x * x) * (2 / math.sqrt(math.pi))
+
+
+def function_of(value: Elementwise, derivative: Elementwise) -> Rule:
+    """Make the reader of a function of each real number."""
+
+    def read(reader: Reader, name: str, call: Call) -> Known:
+        return Reals(as_float32(reader.curve(call.args[0]).mapped(value, derivative)))
+
+    return read
+
+
+def joined(function: Callable[[Curve, Curve], Curve]) -> Rule:
+    """Make the reader of arithmetic with two functions of one activation, or with one and a number."""
+
+    def read(reader: Reader, name: str, call: Call) -> Known:
+        of = next((k.curve.of for k in map(reader.known, call.args) if isinstance(k, Reals) and k.curve), None)
+        a, b = (_operand(reader, operand, of) for operand in call.args)
+        if not a.of.var.same_as(b.of.var) or a.of.order != b.of.order:
+            raise ModelError("joins two activations in real numbers; use qnn.add")
+        with np.errstate(all="ignore"):
+            return Reals(as_float32(function(a, b)))
+
+    return read
+
+
+def _operand(reader: Reader, expr: Expr, of: Value | None) -> Curve:
+    """Read an operand as a function; a number is one that is the same everywhere."""
+    known = reader.known(expr)
+    if of is None or not isinstance(known, np.ndarray):
+        return reader.curve(expr)
+    if known.size != 1:
+        raise ModelError(f"a constant of shape {list(known.shape)} beside real numbers; only one number")
+    return Curve(of, np.full(256, known.item(), np.float64), np.zeros(256))
+
+
+def _quotient(a: Curve, b: Curve) -> Curve:
+    return Curve(a.of, a.y / b.y, (a.slope * b.y - a.y * b.slope) / (b.y * b.y))
+
+
+_add_reals = joined(Curve.plus)
+
+
+def add(reader: Reader, name: str, call: Call) -> Known:
+    """Join real numbers; beside them, a constant joins int32 sums."""
+    is_real = any(isinstance(k, Reals) for k in map(reader.known, call.args))
+    return (_add_reals if is_real else add_bias)(reader, name, call)
+
+
 def cast_int8(reader: Reader, name: str, call: Call, *, dtype: str) -> Known:
     if dtype not in ("int8", "int32"):
         raise ModelError(f"casts to {dtype}; only int32 around an average pool, and back")
@@ -102,20 +158,25 @@ def same(reader: Reader, name: str, call: Call, **_: object) -> Known:
 
 
 _UNARY = (
-    "abs exp log sqrt rsqrt floor ceil trunc sign erf sin cos tan asin acos atan sinh cosh logical_not bitwise_not "
+    "abs log sqrt rsqrt floor ceil trunc sign sin cos tan asin acos atan sinh cosh logical_not bitwise_not "
     "isnan isinf isfinite zeros_like ones_like"
 )
 _BINARY = (
-    "subtract multiply power maximum minimum equal not_equal less less_equal greater greater_equal logical_and "
+    "power maximum minimum equal not_equal less less_equal greater greater_equal logical_and "
     "logical_or logical_xor bitwise_and bitwise_or bitwise_xor left_shift right_shift full_like collapse_sum_like"
 )
+_DIVISIONS = "mod floor_divide floor_mod"
 # Integer division and mod truncate toward zero in Relay, and Relax's divide and mod do, too.
-_DIVISIONS = "divide mod floor_divide floor_mod"
 OPERATORS = (
     *(RelayOperator(name, to_relax=unary(getattr(op, name))) for name in _UNARY.split()),
     *(RelayOperator(name, to_relax=binary(getattr(op, name))) for name in _BINARY.split()),
     *(RelayOperator(name, to_relax=binary(getattr(op, name)), divides=True) for name in _DIVISIONS.split()),
-    RelayOperator("add", add_bias, to_relax=binary(op.add)),
+    RelayOperator("add", add, to_relax=binary(op.add)),
+    RelayOperator("subtract", joined(lambda a, b: a.plus(b.affine(-1, 0))), to_relax=binary(op.subtract)),
+    RelayOperator("multiply", joined(Curve.times), to_relax=binary(op.multiply)),
+    RelayOperator("divide", joined(_quotient), to_relax=binary(op.divide), divides=True),
+    RelayOperator("exp", function_of(np.exp, np.exp), to_relax=unary(op.exp)),
+    RelayOperator("erf", function_of(_erf, _erf_slope), to_relax=unary(op.erf)),
     RelayOperator("nn.bias_add", add_bias, to_relax=bias_add, attributes={"axis": integer(1)}),
     RelayOperator("negative", to_relax=negative),
     RelayOperator("round", to_relax=round_half_away),

@@ -19,7 +19,7 @@ from mcutrain.tvm_ext.importers.relay.operators.base.fields import (
     integer,
     reference,
 )
-from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, quantisation_of, scalar
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, scalar
 from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, Value, constant, shape_of
 from mcutrain.tvm_ext.importers.relay.operators.fill import dimensions
@@ -121,7 +121,7 @@ def pad(c: Context, x: Tensor, value: Tensor, *, pad_width: list[list[int]], pad
 # ---------------------------------------------------------------------- integer networks
 def pad_int8(reader: Reader, name: str, call: Call, *, pad_width: list[list[int]], pad_mode: str) -> Known:
     value = reader.result(call.args[0])
-    zero = quantisation_of(value).zero
+    zero = value.steps.zero
     if scalar(call, 1) != zero or pad_mode != "constant":
         raise ModelError(f"pads with something else than its zero point {zero}")
     if any(any(pad_width[i]) for i in ((0, 3) if reader.is_nhwc else (0, 1))):

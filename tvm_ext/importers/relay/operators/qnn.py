@@ -13,6 +13,9 @@ from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.network import Quantisation
+from mcutrain.tvm_ext.importers.base.network import Value as Activation
+from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
 from mcutrain.tvm_ext.importers.relay.ast import Call, Expr, Tuple
 from mcutrain.tvm_ext.importers.relay.operators.arithmetic import round_half_away
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
@@ -21,9 +24,10 @@ from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import (
     ROUNDING,
     Known,
     Reader,
+    Reals,
     Sums,
-    Wide,
     array,
+    as_float32,
     expect_same,
     quantisation_at,
 )
@@ -126,14 +130,36 @@ def concatenate(
 
 
 # ---------------------------------------------------------------------- integer networks
-def quantize_int8(reader: Reader, name: str, call: Call, **_: object) -> Known:
-    q, value = quantisation_at(call, 1, 2), reader.result(call.args[0])
+def quantize_int8(reader: Reader, name: str, call: Call, *, out_dtype: str, axis: int) -> Known:
+    """The input is quantised outside the network; a function of real numbers becomes a table."""
+    q = quantisation_at(call, 1, 2)
+    known = reader.known(call.args[0])
+    if isinstance(known, Reals) and out_dtype != "int8":
+        raise ModelError(f"quantises to {out_dtype}; only int8")
+    if isinstance(known, Reals):
+        made = known.quantised
+        return made(name, q) if made else _tabulated(reader, name, reader.curve(call.args[0]), q)
+    value = reader.result(call.args[0])
     expect_same(value, q, name)
     return value
 
 
+def _tabulated(reader: Reader, name: str, curve: Curve, out: Quantisation) -> Activation:
+    """Make a table of a function, rounded as Relay's quantize rounds: halves away from zero."""
+    with np.errstate(all="ignore"):
+        steps = np.nan_to_num(curve.y.astype(np.float32) / np.float32(out.scale)).astype(np.float64)
+    away = np.sign(steps) * np.floor(np.abs(steps) + 0.5)
+    table = np.clip(away + out.zero, -128, 127).astype(np.int8)
+    if curve.of.steps == out and np.array_equal(table, np.arange(-128, 128)):
+        return curve.of
+    return reader.network.lookup(name, curve.of, table, curve.table(out, -128, 127)[1], out)
+
+
 def dequantize_int8(reader: Reader, name: str, call: Call, **_: object) -> Known:
-    return Wide(reader.result(call.args[0]), True)
+    """The scale and the zero point must be those of the activation."""
+    value = reader.result(call.args[0])
+    expect_same(value, quantisation_at(call, 1, 2), name)
+    return Reals(as_float32(itself(value)), value)
 
 
 def requantize_int8(

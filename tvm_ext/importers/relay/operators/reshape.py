@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.base.network import Order
 from mcutrain.tvm_ext.importers.relay.ast import LARGEST_DIM, Call, TensorType
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import LIST_OR_NONE, LISTED, NO, integer
-from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Wide
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Wide
 from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, shape_of
 
@@ -103,10 +105,17 @@ def to_vector(reader: Reader, name: str, call: Call, *, newshape: list[int], all
 
 def flatten(reader: Reader, name: str, call: Call, **_: object) -> Known:
     """Nothing is computed: the order of the features is noted."""
+    order: Order = "HWC" if reader.is_nhwc else "CHW"
     known = reader.known(call.args[0])
-    value = known.value if isinstance(known, Wide) else reader.result(call.args[0])
-    flat = reader.network.flatten(value, "HWC" if reader.is_nhwc else "CHW")
-    return Wide(flat, known.is_real) if isinstance(known, Wide) else flat
+    if isinstance(known, Reals):
+        curve, logits, make = known.curve, known.logits, known.quantised
+        return Reals(
+            curve and replace(curve, of=reader.network.flatten(curve.of, order)),
+            logits and reader.network.flatten(logits, order),
+            make and (lambda layer, out: reader.network.flatten(make(layer, out), order)),
+        )
+    flat = reader.network.flatten(reader.result(call.args[0]), order)
+    return Wide(flat) if isinstance(known, Wide) else flat
 
 
 OPERATORS = (

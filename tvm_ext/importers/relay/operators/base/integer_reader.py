@@ -1,12 +1,13 @@
 """The state of the walk over an integer Relay network (`qnn.*`), and what is known of its values.
 
-The int32 sums of a convolution wait until their requantisation, and its result until the clip behind it."""
+The int32 sums of a convolution wait until their requantisation, and its result until the clip behind it. What stands
+between a dequantize and a quantize is a function of each number alone, which becomes one table."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, Rounding
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value, expect
+from mcutrain.tvm_ext.importers.graph.curves import Curve
 from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Expr, Tuple
 
 # TVM's fixed-point arithmetic: a 31-bit multiplier, one rounding, halves up.
@@ -32,13 +34,24 @@ class Sums:
 
 @dataclass(frozen=True)
 class Wide:
-    """An int8 activation stands as int32, or (is_real) dequantised at the end of the network."""
+    """An int8 activation stands as int32."""
 
     value: Value
-    is_real: bool = False
 
 
-Known: TypeAlias = "Value | Sums | Wide | np.ndarray | tuple[Known, ...]"
+@dataclass(frozen=True)
+class Reals:
+    """Real numbers stand behind a dequantize. curve: the function of an int8 activation that they are, in float32 as
+    Relay computes it; None where they are none. logits: the activation that a loss works on, where they are the
+    network's result and the loss takes over what made them of it. quantised: adds what makes an int8 activation of
+    them, given the layer's name and the quantisation; without it that is a table of the curve."""
+
+    curve: Curve | None
+    logits: Value | None = None
+    quantised: Callable[[str, Quantisation], Value] | None = None
+
+
+Known: TypeAlias = "Value | Sums | Wide | Reals | np.ndarray | tuple[Known, ...]"
 
 
 @dataclass
@@ -63,13 +76,28 @@ class Reader:
         known = self.known(expr)
         if isinstance(known, Sums) and known.is_requantised:
             known = self.values[id(expr)] = self.made(known)
-        if isinstance(known, Wide) and (not known.is_real or expr is self.body):
+        if isinstance(known, Wide):
             known = known.value
-        elif isinstance(known, Wide):
-            raise ModelError("works on real numbers inside an integer network; quantise them again before it")
+        if isinstance(known, Reals):
+            if expr is not self.body or known.logits is None:
+                raise ModelError("works on real numbers inside an integer network; quantise them again before it")
+            known = known.logits
         if not isinstance(known, Value):
             raise ModelError("an int32 result is used as int8; requantise it first")
         return known
+
+    def reals(self, expr: Expr) -> Reals:
+        known = self.known(expr)
+        if not isinstance(known, Reals):
+            raise ModelError("works on integers; dequantize before it")
+        return known
+
+    def curve(self, expr: Expr) -> Curve:
+        """Return the function of an int8 activation that these real numbers are."""
+        curve = self.reals(expr).curve
+        if curve is None:
+            raise ModelError("works on what is no function of each number alone; build the model without it")
+        return curve
 
     def made(self, sums: Sums) -> Value:
         make = self.network.dense if sums.layer.weight.ndim == 2 else self.network.conv2d
@@ -80,16 +108,15 @@ class Reader:
         return self.users[id(expr)] == 1
 
 
-def quantisation_of(value: Value) -> Quantisation:
-    if value.quantisation is None:
-        raise ModelError("reads float32 inside an integer network; quantise it before")
-    return value.quantisation
+def as_float32(curve: Curve) -> Curve:
+    """Round a function's values as float32 does; of + - * / on such values that is float32's own arithmetic."""
+    with np.errstate(over="ignore"):
+        return replace(curve, y=curve.y.astype(np.float32).astype(np.float64))
 
 
 def expect_same(value: Value, own: Quantisation, name: str) -> None:
     """Raise ModelError unless the value is quantised as an operator says of its operand."""
-    before = quantisation_of(value)
-    expect(own.scale, own.zero, before.scale, before.zero, name)
+    expect(own.scale, own.zero, value.steps.scale, value.steps.zero, name)
 
 
 def array(call: Call, index: int, what: str) -> np.ndarray:
