@@ -163,20 +163,16 @@ def curved(network: NetworkBuilder, name: str, x: Real, curves: tuple[Curve, ...
     if x.is_quantised:
         made = once(name, lambda q, lo, hi: network.lookup(name, curves[-1].of, *curves[-1].table(q, lo, hi), q))
         return replace(x.bare, make=otherwise or made, own=None, curves=curves)
-    values: list[Value] = []
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         named = next((c for c in (c.recognised() for c in reversed(curves)) if c is not None), None)
         if named is None and otherwise is not None:
             return otherwise(q, lo, hi, reader)
-        if q is not None:
-            raise ModelError(f"{reader}: quantises what was computed in float32; quantise all operators, or none")
         if named is None:
             known = ", ".join(sorted(FUNCTIONS))
             raise ModelError(f"{name}: no function that is known in float32; use one of {known}")
-        if not values:
-            values.append(network.activation(name, named.of, named.function, **named.parameters))
-        return values[0] if (lo, hi) == (-INF, INF) else network.clip(reader, values[0], lo, hi)
+        value = network.activation(name, named.of, named.function, **named.parameters)
+        return stored_real(network, value, x.layout).make(q, lo, hi, reader)
 
     return replace(x.bare, make=make, curves=curves)
 
