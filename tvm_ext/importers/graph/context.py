@@ -160,6 +160,19 @@ def bounded(node: Node, key: str, values: Sequence[int], low: int) -> Sequence[i
     return values
 
 
+def per_channel(node: Node, x: Real, constant: np.ndarray) -> np.ndarray:
+    """float64 [C]: a constant that is broadcast over x."""
+    channels, rank = x.shape[3], len(x.layout)
+    if constant.size == 1:
+        return np.full(channels, float(constant.reshape(-1)[0]))
+    shape = (1,) * (rank - constant.ndim) + constant.shape
+    where = x.layout.find("C")
+    is_vector = rank <= 2 and x.dims[-1] != channels
+    if is_vector or len(shape) != rank or shape != tuple(channels if i == where else 1 for i in range(rank)):
+        raise ModelError(f"{node.name}: a constant of {constant.shape} on {x.dims}; only one number a channel")
+    return constant.astype(np.float64).reshape(-1)
+
+
 def axis_of(node: Node, axis: int, rank: int) -> int:
     """An axis from the front."""
     if not -rank <= axis < rank:

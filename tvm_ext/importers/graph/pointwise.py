@@ -9,7 +9,7 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph import constants
-from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number
+from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel
 from mcutrain.tvm_ext.importers.graph.curves import Curve, pairs
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.linear import affine
@@ -60,7 +60,7 @@ def _arithmetic(
         if constant is None:
             return _of_two(state, node, joined)
         x = state.real(node, index)
-        found = rescaling(_per_channel(node, x, constant), index == 1)
+        found = rescaling(per_channel(node, x, constant), index == 1)
         if found is None:
             raise ModelError(f"{node.name}: divides by an activation or by 0; train the model without it")
         return _rescaled(state, node, x, index, *found)
@@ -74,7 +74,7 @@ def _rescaled(state: Import, node: Node, x: Real, index: int, factor: np.ndarray
     if not x.curves or np.any(factor != factor[0]) or np.any(shift != shift[0]):
         return made
     curves = tuple(curve.affine(factor[0], shift[0]) for curve in x.curves)
-    if x.is_quantised and x.own is None:
+    if x.is_quantised and (x.own is None or len(curves) > 1):  # part of a chain, which is one table
         return curved(state.network, node.name, x, curves, None)
     return curved(state.network, node.name, made, curves, made.make)
 
@@ -155,19 +155,6 @@ def _cast(state: Import, node: Node) -> Known:
     if node.attrs.get("to", 1) != 1:
         raise ModelError(f"{node.name}: casts activations; use float32 throughout")
     return state.real(node)
-
-
-def _per_channel(node: Node, x: Real, constant: np.ndarray) -> np.ndarray:
-    """float64 [C]: a constant that is broadcast over x."""
-    channels, rank = x.shape[3], len(x.layout)
-    if constant.size == 1:
-        return np.full(channels, float(constant.reshape(-1)[0]))
-    shape = (1,) * (rank - constant.ndim) + constant.shape
-    where = x.layout.find("C")
-    is_vector = rank <= 2 and x.dims[-1] != channels
-    if is_vector or len(shape) != rank or shape != tuple(channels if i == where else 1 for i in range(rank)):
-        raise ModelError(f"{node.name}: a constant of {constant.shape} on {x.dims}; only one number a channel")
-    return constant.astype(np.float64).reshape(-1)
 
 
 FOLDED = "use BatchNormalization, which is folded"
