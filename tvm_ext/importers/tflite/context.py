@@ -18,7 +18,14 @@ from mcutrain.tvm_ext.importers.tflite.record import TfliteOperator
 LARGEST_WINDOW, LARGEST_STRIDE = 1 << 12, 1 << 12
 LARGEST_RATIO = 1 << 16  # of two scales between which integers are requantised; 2^8 already saturates every value
 ACTIVATIONS = {n: name for name, n in vars(tflite.ActivationFunctionType).items() if isinstance(n, int)}
-BOUNDS = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
+BOUNDS = {
+    "NONE": (None, None),
+    "RELU": (0, None),
+    "RELU6": (0, 6),
+    "RELU_N1_TO_1": (-1, 1),
+    "RELU_0_TO_1": (0, 1),
+    "TANH": (None, None),  # fused, LiteRT's int8 kernels pass over it
+}
 Padding = tuple[int, int, int, int]
 WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")  # options of all that slides
 

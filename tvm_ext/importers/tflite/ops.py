@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import tflite
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, Rounding
@@ -74,6 +75,8 @@ def _fully_connected(state: Import, step: Step) -> Value:
     """A product over all features; or, where its weight fits the channels alone, at each position by itself."""
     if option(step, "WeightsFormat") != 0:
         raise ModelError(f"{step.name}: shuffled weights; convert with the default weights format")
+    if option(step, "FusedActivationFunction") == tflite.ActivationFunctionType.TANH:
+        raise ModelError(f"{step.name}: a fused TANH, which TFLite's kernel refuses, too; put a TANH behind it")
     x, weight = state.value(step), _weight(state, step, 2)
     conv = replace(_params(state, step, x, weight, 0), rounding=DENSE_ROUNDING)
     if weight.shape[1] == x.features:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import OpResolverType
 
 import mcutrain
 from mcutrain.tvm_ext.dialect import attrs_of, op_name
@@ -52,9 +53,15 @@ def load_mlperf(data: Path, name: str) -> tuple[Path, Model]:
     return path, load(path, loss="autoencoder" if name == "ad01_int8" else None)
 
 
-def assert_equal(path: Path, run: Callable[[np.ndarray], np.ndarray], inputs: list, tensor: int | None = None) -> None:
+def assert_equal(
+    path: Path,
+    run: Callable[[np.ndarray], np.ndarray],
+    inputs: list,
+    tensor: int | None = None,
+    resolver: OpResolverType = OpResolverType.BUILTIN_REF,
+) -> None:
     """run(x) equals the reference interpreter's tensor on each input, bit for bit; and the outputs are alive."""
-    reference, seen = Reference(path), set()
+    reference, seen = Reference(path, resolver), set()
     for x in inputs:
         expected = reference.run(x, tensor).reshape(-1)
         np.testing.assert_array_equal(run(x).reshape(-1), expected)
@@ -115,6 +122,10 @@ OPERATORS: dict[str, Callable[[TfliteModel], int]] = {
     "conv valid": lambda m: m.conv(fill(m), 5, (2, 3), (2, 2), "VALID", per_channel=False),
     "depthwise": lambda m: m.conv(fill(m), 6, (3, 2), (2, 2), depthwise=True, activation="RELU_N1_TO_1"),
     "depth multiplier": lambda m: m.conv(m.input((1, 8, 8, 1)), 6, (3, 3), (2, 2), depthwise=True),
+    "conv tanh": lambda m: m.conv(fill(m), 5, activation="TANH"),
+    "depthwise tanh": lambda m: m.conv(fill(m), 6, depthwise=True, activation="TANH"),
+    "add tanh": lambda m: residual(m, activation="TANH"),
+    "max tanh": lambda m: m.pool(fill(m), (2, 2), activation="TANH", code="MAX_POOL_2D"),
     "dense": lambda m: m.dense(fill(m), 40),
     "dense relu6": lambda m: m.dense(m.reshape(fill(m), [1, 378]), 40, "RELU6", bias=False),
     "dense by channel": lambda m: m.dense(fill(m), 40, per_channel=True),

@@ -72,7 +72,7 @@ CONV = {  # what is wrong with the layer `late`: the change, and what the refusa
     "dilation": (options(dilationWFactor=2), "a dilated convolution; use dilation 1"),
     "stride": (options(strideH=0), r"stride \[0, 1\]; from 1 to 4096"),
     "padding": (options(padding=7), "padding of kind 7; SAME and VALID are known"),
-    "activation": (options(fusedActivationFunction=4), "the activation TANH is not supported; use RELU or RELU6"),
+    "activation": (options(fusedActivationFunction=5), "the activation SIGN_BIT is not supported; use RELU or RELU6"),
     "no options": (lambda m: setattr(last(m), "builtinOptionsType", 0), "its options are missing in the file"),
     "groups": (shaped(1, 15, 3, 3, 2), "filters of 2 channels over 6: a grouped convolution; use a dense or"),
     "weight shape": (shaped(1, 5, 3, 3, 7), r"'model/late/Conv2D' of shape \[5, 3, 3, 7\] holds 270 B, not 315"),
@@ -96,6 +96,7 @@ IMAGE = (1, 7, 9, 6)
 BORDER = [[0, 0], [1, 1], [1, 1], [0, 0]]
 OTHERS = {  # operator: how it is built, what is changed in it, what the refusal says
     "shuffled": (lambda m: m.dense(fill(m), 5), options(weightsFormat=1), "FULLY_CONNECTED dense: shuffled weights"),
+    "fused tanh": (lambda m: m.dense(fill(m), 5, "TANH"), None, "FULLY_CONNECTED dense: a fused TANH, which TFLite's"),
     "features": (lambda m: m.dense(fill(m), 5, features=54), None, "dense: a weight for 54 features, but 378 reach it"),
     "multiplier": (
         lambda m: m.conv(fill(m), 12, depthwise=True),
