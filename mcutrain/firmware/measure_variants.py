@@ -1,4 +1,5 @@
-"""Runs every form of a model's kernels on the emulated core, and keeps the counts that a compile chooses by."""
+"""Runs every variant of a model's kernels on the emulated core, and keeps the counts that a compile chooses by
+(mcutrain.tvm_ext.lower.variants)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,41 +24,7 @@ if TYPE_CHECKING:
 
 MEMORY = 1 << 20  # bytes for the arrays of one kernel; the emulated boards have more
 RUN_SECONDS = 120.0
-MAIN = """/* Runs each kernel once, over all rows, and prints its instructions. */
-#include "mcu_device.h"
-#include "mcu_kernels.h"
-#include "mcu_math.h"
-#include "semihost.h"
-
-{kernels}
-static _Alignas(16) uint8_t memory[{memory}];
-
-static void fill(void) {{
-    for (uint32_t i = 0; i < sizeof memory; i++) {{
-        memory[i] = (uint8_t)(i * 37u >> 3);
-    }}
-}}
-
-static void fill_floats(float *to, uint32_t n) {{
-    for (uint32_t i = 0; i < n; i++) {{
-        to[i] = 0.01f;
-    }}
-}}
-
-static void say(uint32_t started) {{
-    const uint32_t ticks = mcu_timer_ticks() - started;
-    semihost_print("instructions ");
-    semihost_print_number(ticks * MCU_INSTRUCTIONS_PER_TICK);
-    semihost_print("\\n");
-}}
-
-int main(void) {{
-    uint32_t started;
-    mcu_timer_init();
-{calls}
-    return 0;
-}}
-"""
+MAIN = RUNTIME / "emulator" / "measure_main.c"
 
 
 @dataclass(frozen=True)
@@ -71,7 +38,7 @@ class TooLarge:
 
 @dataclass(frozen=True)
 class Tuned:
-    """counts: {kernel: {form: instructions}} of all kernels with a choice, too large ones left out.
+    """counts: {kernel: {variant: instructions}} of all kernels with a choice, too large ones left out.
     measured: the kernels that ran; the others of counts were known."""
 
     counts: dict[str, dict[str, int]]
@@ -81,13 +48,14 @@ class Tuned:
 
 def tune(
     lowered: Lowered,
-    board: str,
+    board: boards.AnyBoard,
     table: Path | None = None,
     again: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Tuned:
-    """Measures every form of every kernel of `lowered` that has a choice, for a board, and writes each into the table
-    as soon as it is known. What the table holds is not measured again, unless `again`.
+    """Measures every variant of every kernel of `lowered` that has a choice, for a board, and writes each into the
+    table as soon as it is known, for the core whose counts the board's are. What the table holds is not measured again,
+    unless `again`.
 
     table: a file, made where there is none; by default the installed one, which compiles read.
     Raises ModelError for a damaged table, OutputError, before anything runs, where it cannot be written, ToolError, and
@@ -109,13 +77,13 @@ def tune(
         check_place(path)
     for number, (kernel, call) in enumerate(waiting.items(), 1):
         say(f"measuring {kernel} ({number} of {len(waiting)})")
-        counts[kernel] = measure_forms(call, target)
+        counts[kernel] = measure_variants(call, target)
         write(path, target.core.counts, {kernel: counts[kernel]})
     return Tuned(counts, tuple(waiting), tuple(too_large))
 
 
-def measure_forms(call: Call, board: boards.Board) -> dict[str, int]:
-    """Instructions of each form of a call's kernel. Raises ToolError, and DeviceError naming the layer."""
+def measure_variants(call: Call, board: boards.Board) -> dict[str, int]:
+    """Instructions of each variant of a call's kernel. Raises ToolError, and DeviceError naming the layer."""
     from mcutrain.tvm_ext.lower.variants import variants
 
     try:
@@ -125,7 +93,7 @@ def measure_forms(call: Call, board: boards.Board) -> dict[str, int]:
 
 
 def _kernels(call: Call) -> list[Kernel]:
-    """One of each form."""
+    """One of each variant, in their order."""
     from mcutrain.tvm_ext.lower.variants import variants
     from mcutrain.tvm_ext.ops.table import build
 
@@ -139,19 +107,15 @@ def measure(kernels: list[Kernel], board: boards.Board) -> list[int]:
     from mcutrain.tvm_ext.emit.codegen import c_functions
 
     names = [f"kernel{i}" for i in range(len(kernels))]
-    functions = c_functions(kernels, names, ["measured"] * len(kernels))
-    calls = [line for kernel, name in zip(kernels, names, strict=True) for line in _call(kernel, name)]
+    functions = [f"{f.prototype}\n{f.definition}" for f in c_functions(kernels, names, ["measured"] * len(kernels))]
+    runs = [_run(kernel, name) for kernel, name in zip(kernels, names, strict=True)]
+    header = [f"#define MEASURED_BYTES {MEMORY}", " \\\n".join(["#define MEASURED_CALLS(RUN)", *runs]), *functions, ""]
+    roomy = replace(board, flash_bytes=board.core.machine.flash_bytes)  # what is measured need not fit the board
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        text = MAIN.format(
-            kernels="\n".join(f"{f.prototype}\n{f.definition}" for f in functions),
-            memory=MEMORY,
-            calls="\n".join(f"    {line}" for line in calls),
-        )
-        (work / "measure.c").write_text(text)
-        image = build_firmware(
-            [work / "measure.c", *KERNEL_SOURCES], [RUNTIME / "src"], board, MEMORY + (64 << 10), work / "measure.elf"
-        )
+        (work / "measured.h").write_text("\n".join(header))
+        sources, elf = [MAIN, *KERNEL_SOURCES], work / "measure.elf"
+        image = build_firmware(sources, [work, RUNTIME / "src"], roomy, MEMORY + (64 << 10), elf)
         lines = emulator.run(image.elf, image.board, work, RUN_SECONDS)
     return [int(number) for line in lines for number in re.findall(r"^instructions (\d+)$", line)]
 
@@ -173,19 +137,18 @@ def _places(kernel: Kernel) -> tuple[list[tuple[str, int]], list[int]]:
     return arrays, [-(-length * ITEM_BYTES[dtype] // 16) * 16 for dtype, length in arrays]
 
 
-def _call(kernel: Kernel, name: str) -> list[str]:
-    """C that fills memory, runs a kernel on arrays that lie there one behind the other, and says what it took."""
+def _run(kernel: Kernel, name: str) -> str:
+    """RUN(...) of measure_main.c for a kernel, on arrays that lie in its memory one behind the other."""
     from mcutrain.tvm_ext.emit.codegen import C_TYPES
 
     floats, arguments, at = [], [], 0
     for (dtype, length), nbytes in zip(*_places(kernel), strict=True):
         place = f"({C_TYPES[dtype]} *)(void *)(memory + {at})"
-        floats += [f"fill_floats({place}, {length});"] if dtype == "float32" else []
+        floats += [f"fill_floats({place}, {length})"] if dtype == "float32" else []
         arguments.append(place)
         at += nbytes
     limits = () if kernel.rows is None else ("0", str(kernel.rows))
-    return ["fill();", *floats, "started = mcu_timer_ticks();", f"{name}({', '.join([*arguments, *limits])});",
-            "say(started);"]  # fmt: skip
+    return f"    RUN({'; '.join(floats)}, {name}({', '.join([*arguments, *limits])}))"
 
 
 def check_place(path: Path) -> None:

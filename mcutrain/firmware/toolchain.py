@@ -159,9 +159,9 @@ def _bound_stack(objects: Objects, elf: Path, board: Board) -> tuple[StackPath, 
 
 
 def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_bytes: int) -> None:
-    sections, found = _sections(compiler, elf), symbols(elf)
+    sections, found, machine = _sections(compiler, elf), symbols(elf), board.core.machine
     arena = _arena_bytes(found)
-    ram = next(s.address for s in found if s.name == "mcu_bss_end") - board.core.machine.ram_base + stack_bytes
+    ram = next(s.address for s in found if s.name == "mcu_bss_end") - machine.ram_base + stack_bytes
     flash = sum(sections.get(name, 0) for name in (".boot", ".text", ".rodata", ".ARM.exidx", ".data"))
     if ram > budget:
         raise BudgetError(
@@ -170,11 +170,13 @@ def _check_fit(compiler: Compiler, elf: Path, board: Board, budget: int, stack_b
             f"raise the budget to {ram}, or train less",
             ram,
         )
-    if flash > board.flash_bytes:
-        raise BudgetError(
-            f"{board.name}: code and constants need {flash} bytes, {flash - board.flash_bytes} more than the flash of "
-            f"{board.flash_bytes}: choose a smaller model or a board with more flash"
-        )
+    flashes = {"the flash": board.flash_bytes, f"the emulated {machine.name}'s flash": machine.flash_bytes}
+    for whose, nbytes in flashes.items():
+        if flash > nbytes:
+            raise BudgetError(
+                f"{board.name}: code and constants need {flash} bytes, {flash - nbytes} more than {whose} of {nbytes}: "
+                "choose a smaller model or a board with more flash"
+            )
 
 
 def _measure(

@@ -21,10 +21,14 @@ def object_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build(tmp_path: Path, object_cache: Path) -> Callable[..., toolchain.Image]:
-    """build(board name, *sources, budget=, defines=): sources are names in this folder; none is the verify program."""
+    """build(board, *sources, budget=, defines=): sources are names in this folder; none is the verify program."""
 
     def build_one(
-        board: str, *names: str, budget: int | None = None, defines: tuple[str, ...] = (), optimise: str = "-O2"
+        board: boards.AnyBoard,
+        *names: str,
+        budget: int | None = None,
+        defines: tuple[str, ...] = (),
+        optimise: str = "-O2",
     ) -> toolchain.Image:
         verify = [FAKE_MODEL / "tvmgen_fake.c", toolchain.VERIFY_MAIN]
         sources = [HERE / name for name in names] or verify

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mcutrain.errors import DeviceError
@@ -120,3 +122,22 @@ def test_flash_is_a_budget_too(build: Callable, tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match=r"code and constants need \d+ bytes, \d+ more than the flash of 1048576"):
         build("nrf52840", str(tmp_path / "main.c"))
     assert not list(tmp_path.glob("*.elf"))
+    roomy = replace(boards.get("mps3-an547"), name="roomy", flash_bytes=8 << 20)
+    (tmp_path / "main.c").write_text(text.replace("1 << 20", "3 << 20"))
+    with pytest.raises(BudgetError, match=r"\d+ more than the emulated mps3-an547's flash of 2097152"):
+        build(roomy, str(tmp_path / "main.c"))
+
+
+@pytest.mark.parametrize("flash_kb", [100, 768, 1000])
+def test_a_flash_of_any_size_leaves_the_budget_its_regions(flash_kb: int, build: Callable, execute: Callable) -> None:
+    board = replace(boards.get("stm32f746"), name="odd", flash_bytes=flash_kb << 10)
+    assert execute(build(board, "poke_main.c", budget=262144 - 32)) == ("swept",)
+
+
+def test_a_machine_without_an_mpu_is_not_guarded(build: Callable, execute: Callable) -> None:
+    known = boards.get("mps2-an385")
+    core = msgspec.structs.replace(known.core, machine=msgspec.structs.replace(known.core.machine, mpu="none"))
+    past = ("POKE_BASE=mcu_ram_end", "POKE_OFFSET=0")
+    assert execute(build(replace(known, name="bare", core=core), "poke_main.c", budget=4096, defines=past)) == (
+        "swept",
+    )

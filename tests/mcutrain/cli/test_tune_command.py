@@ -39,7 +39,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         layers.append(call.layer)
         return {forms.NARROW: 1000, forms.WIDENED: 1}
 
-    monkeypatch.setattr(tuning, "measure_forms", measured)
+    monkeypatch.setattr(tuning, "measure_variants", measured)
     return layers
 
 

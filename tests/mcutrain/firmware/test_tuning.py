@@ -63,10 +63,18 @@ def test_the_committed_counts_are_what_is_measured(data: Path, board: str) -> No
     target, kernels = boards.get(board), forms.candidates(network)
     known = forms.read_counts(target.core.counts)
     for kernel in COMMITTED:
-        assert tuning.measure_forms(kernels[kernel][0], target) == known[kernel]
+        assert tuning.measure_variants(kernels[kernel][0], target) == known[kernel]
 
 
-@pytest.mark.parametrize("board", ["stm32f746", "nrf52840"])
+def test_the_m33_shares_the_counts_of_the_m4(data: Path) -> None:
+    target = boards.get("mps2-an505")
+    network = lowered_step(mcutrain.load(data / "mcunet" / "mcunet-5fps.pkl", 128), "49kb", board=target)
+    for kernel in COMMITTED:
+        measured = tuning.measure_variants(forms.candidates(network)[kernel][0], target)
+        assert measured == pytest.approx(forms.read_counts("Cortex-M4F")[kernel], rel=0.003)
+
+
+@pytest.mark.parametrize("board", ["stm32f746", "nrf52840", "stm32u585"])
 @pytest.mark.parametrize("scheme", ["49kb", "inference"])
 def test_the_table_knows_the_published_networks(data: Path, board: str, scheme: str) -> None:
     """So that compiling them measures nothing and takes what was found."""
