@@ -18,10 +18,8 @@ NOT_OURS = {"out", "build", "dist", "demo_out", "__pycache__"}
 FILES_OF_A_FOLDER, LINES_OF_A_FILE, IGNORES = 16, 250, 20
 # Exceptions, by name: each must be needed, so that the list can only shrink.
 LONG_FILES = {
-    "mcutrain/report/figures.py",
-    "mcutrain/report/text.py",
     "tvm_ext/importers/base/network.py",
-    "tvm_ext/ops/conv/float_conv.py",
+    "tvm_ext/ops/activation.py",
 }
 
 

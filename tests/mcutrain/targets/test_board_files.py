@@ -117,7 +117,7 @@ def test_compile_and_verify_without_the_file(tmp_path: Path, command: Callable) 
     (tmp_path / "own.toml").unlink()
     out = (tmp_path / "made").rename(tmp_path / "elsewhere")
     found = verify(out, 1)
-    assert found["board"] == "own" and found["host_equals_device"] and found["fits"]
+    assert found.board == "own" and found.host_equals_device and found.fits
     profiled = json.loads(command("profile", out, "--json").out)
     assert (profiled["board"], profiled["core"]) == ("own", "Cortex-M4F")
     assert mcutrain.host(out).infer(tiny.image(0)).size == 4

@@ -13,7 +13,7 @@ from mcutrain.tvm_ext.importers.relay import ast
 from mcutrain.tvm_ext.importers.relay.read.arrays import from_params
 from mcutrain.tvm_ext.importers.relay.read.reader import read
 from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
-from tests.tvm_ext.importers.relay import numpy_relay
+from tests.tvm_ext.importers.relay.reference import numpy_relay
 from tests.tvm_ext.importers.relay.run_relay import assert_same, described, execute, inputs_of
 
 CALYX = (

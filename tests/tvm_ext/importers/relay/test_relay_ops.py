@@ -7,7 +7,7 @@ import pytest
 
 from mcutrain.tvm_ext.importers.relay.read.text import parse
 from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
-from tests.tvm_ext.importers.relay import numpy_relay
+from tests.tvm_ext.importers.relay.reference import numpy_relay
 from tests.tvm_ext.importers.relay.run_relay import assert_same, execute, inputs_of, main, result
 
 IMAGE = "%x: Tensor[(2, 4, 5, 7), float32]"

@@ -11,7 +11,7 @@ from mcutrain.tvm_ext.importers.relay import ast
 from mcutrain.tvm_ext.importers.relay.operators.fixed_point import fixed_point
 from mcutrain.tvm_ext.importers.relay.read.reader import bind
 from mcutrain.tvm_ext.importers.relay.real.to_relax import to_relax
-from tests.tvm_ext.importers.relay import numpy_relay
+from tests.tvm_ext.importers.relay.reference import numpy_relay
 from tests.tvm_ext.importers.relay.run_relay import assert_same, execute, inputs_of, main, result
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from mcutrain.tvm_ext.importers.relay import ast
-from tests.tvm_ext.importers.relay import numpy_relay_nn as nn
-from tests.tvm_ext.importers.relay import numpy_relay_qnn as qnn
+from tests.tvm_ext.importers.relay.reference import numpy_relay_nn as nn
+from tests.tvm_ext.importers.relay.reference import numpy_relay_qnn as qnn
 
 
 def run(module: ast.Module, inputs: dict[str, np.ndarray]) -> object:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tests.tvm_ext.importers.relay import numpy_relay_nn as nn
+from tests.tvm_ext.importers.relay.reference import numpy_relay_nn as nn
 
 
 def fixed(ratio: float) -> tuple[int, int]:
