@@ -5,9 +5,8 @@ parts of the one in which everything trains, so that one is built, and the other
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,10 @@ from mcutrain.results import FIRMWARE_BYTES
 from mcutrain.schema.inspection import Cost, LastK
 
 if TYPE_CHECKING:
-    from mcutrain.tvm_ext.lower.graph import Lowered
+    from mcutrain.tvm_ext.lower.graph import Lowered, Step
     from mcutrain.tvm_ext.model import Model
 
 Progress = Callable[[int, int], None]
-NUMBERED = re.compile(r"(.+:.+)\.[0-9]+")  # how a second op or tensor of one name is told from the first
 SECONDS = 0.0  # of solver work for a plan: the heuristics alone come within a percent or two
 
 
@@ -77,7 +75,7 @@ def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
     step, inference = whole.train_step, whole.infer
     if step is None or step.loss is None:
         raise ValueError("a network of which nothing trains has no training step to cut")
-    trains = {p.variable: p.name.rsplit(".", 1)[0] in layers for p in whole.training.parameters}
+    trains = {p.variable: p.layer in layers for p in whole.training.parameters}
     plain = {call.layer: call.op for call in inference.calls}
     tensors = dict(step.graph.by_name)
     needed = {step.logits, step.loss}
@@ -98,14 +96,18 @@ def training_part(whole: Lowered, layers: Collection[str]) -> Graph:
     used = needed.union(*((*op.outputs, *op.scratch) for op in ops))
     frozen = {name for name, is_trained in trains.items() if not is_trained}
     kept = (replace(t, kind="constant") if t.name in frozen else t for t in tensors.values() if t.name in used)
-    return _renumbered(Graph(tuple(kept), tuple(reversed(ops))))
+    return _renumbered(Graph(tuple(kept), tuple(reversed(ops))), (inference, step))
 
 
-def _renumbered(graph: Graph) -> Graph:
+def _renumbered(graph: Graph, steps: Sequence[Step]) -> Graph:
     """Count anew the numbers in the graph that tell apart what has one name: among equals, the planner goes by
-    names."""
-    name = _numbering(t.name for t in graph.tensors)
-    op_name = _numbering(op.name for op in graph.ops)
+    names. steps: where its tensors and ops come from."""
+    from mcutrain.tvm_ext.lower.graph import op_base
+
+    bases = {name: value.base for step in steps for name, value in step.values.items()}
+    op_bases = {call.op.name: op_base(call.layer, call.kind) for step in steps for call in step.calls}
+    name = _numbering((t.name for t in graph.tensors), bases)
+    op_name = _numbering((op.name for op in graph.ops), op_bases)
 
     def renamed(op: Op) -> Op:
         return replace(
@@ -123,14 +125,12 @@ def _renumbered(graph: Graph) -> Graph:
     return Graph(tuple(replace(t, name=name[t.name]) for t in graph.tensors), tuple(map(renamed, graph.ops)))
 
 
-def _numbering(names: Iterable[str]) -> dict[str, str]:
-    """Number names as `layer:what`, `layer:what.2`, ... in the order of `names`; names of layers and parameters
-    stay."""
+def _numbering(names: Iterable[str], bases: Mapping[str, str]) -> dict[str, str]:
+    """Number names as `base`, `base.2`, ... in the order of `names`."""
     found: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for name in names:
-        numbered = NUMBERED.fullmatch(name)
-        base = numbered[1] if numbered else name
+        base = bases[name]
         seen[base] += 1
         found[name] = base if seen[base] == 1 else f"{base}.{seen[base]}"
     return found

@@ -24,12 +24,14 @@ from mcutrain.tvm_ext.train.updates import COUNTER, RATES
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor of the step: its planner tensor, shape and dtype. layer: the one that makes it, or its own name."""
+    """One tensor of the step: its planner tensor, shape and dtype. layer: the one that makes it, or its own name.
+    base: its name without the number that tells it from others of that name."""
 
     tensor: Tensor
     shape: tuple[int, ...]
     dtype: str
     layer: str
+    base: str
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class _Lowering:
             n += 1
             name = f"{base}.{n}"
         nbytes = int(np.prod(shape)) * ITEM_BYTES[dtype]
-        self.values[name] = Value(Tensor(name, nbytes, 4, kind), tuple(shape), dtype, layer)
+        self.values[name] = Value(Tensor(name, nbytes, 4, kind), tuple(shape), dtype, layer, base)
         return name
 
     def _call(self, var: relax.Var, value: relax.Call) -> None:
@@ -179,7 +181,7 @@ class _Lowering:
         outputs = self._outputs(var, record, layer)
         scratch = f"{layer}:{record.phase}.scratch"
         op = Op(
-            name=self._op_name(f"{layer}:{kind}"),
+            name=self._op_name(op_base(layer, kind)),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             scratch=(self._add(scratch, "scratch", [kernel.scratch], "uint8", layer),) if kernel.scratch else (),
@@ -230,6 +232,11 @@ class _Lowering:
         """Op names are unique: a layer has one forward op, but may have two backward ops of one kind."""
         taken = {c.op.name for c in self.calls}
         return next(n for n in (name, *(f"{name}.{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+
+
+def op_base(layer: str, kind: str) -> str:
+    """Return an op's name without the number that tells it from others of that name."""
+    return f"{layer}:{kind}"
 
 
 def _row_access(inputs: list[str], access: tuple[int, ...]) -> RowAccess:
