@@ -1,44 +1,68 @@
 """Runs kernels as users get them: printed to C, compiled by the host's compiler, called through ctypes.
 
-Every array lies between guard bytes of its own, so that a kernel that writes outside its buffers fails its test."""
+Every array lies between guard bytes of its own, so that a kernel that writes outside its buffers fails its test. A
+kernel is compiled once, however often it is built, and many at a time; the micro-kernels that they call lie in a library
+of their own."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
+import re
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mcutrain.firmware.toolchain import KERNEL_SOURCES, build_host
+from mcutrain.firmware.compiling import find_compiler, run_tool
+from mcutrain.firmware.toolchain import INCLUDE, KERNEL_SOURCES, build_host, host_flags
 from mcutrain.tvm_ext.emit.codegen import c_functions
-from mcutrain.tvm_ext.ops.kernel import Kernel
+from tests.tvm_ext.support.product_ops import Kernel
 
 GUARD, GUARD_BYTES = 0xA5, 64
+HEADERS = '#include "mcu_kernels.h"\n#include "mcu_math.h"\n'
 _CACHE = tempfile.TemporaryDirectory(prefix="mcutrain-kernels-")
-_LOADED: dict[int, tuple[Kernel, ctypes._CFuncPtr]] = {}
+_TEXTS: dict[int, tuple[Kernel, str, str]] = {}  # by id: the kernel, its name in C, its C
+_LOADED: dict[tuple[str, bool], ctypes._CFuncPtr] = {}  # by its name in C, and whether sums are fused
 
 
-def prepare(kernels: Iterable[Kernel]) -> None:
-    """Compile every kernel that is not compiled yet, all in one library: one call of the compiler costs most."""
-    fresh = [k for k in kernels if id(k) not in _LOADED]
+def prepare(kernels: Iterable[Kernel], fused: bool = True) -> None:
+    """Compiles what is not compiled yet, all in one library: a call of the compiler costs most. fused: whether the core
+    multiplies and adds in one step, as the board's macro MCU_HAS_FMA says."""
+    texts = dict(map(c_text, kernels))
+    fresh = {name: text for name, text in texts.items() if (name, fused) not in _LOADED}
     if not fresh:
         return
-    names = [f"kernel{i}" for i in range(len(fresh))]
-    functions = c_functions(fresh, names, ["under test"] * len(fresh))
-    headers = '#include "mcu_kernels.h"\n#include "mcu_math.h"\n'
-    text = headers + "\n".join(f"{f.prototype}\n{f.definition}" for f in functions)
-    library = Path(_CACHE.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.so"
-    if not library.exists():
-        source = library.with_suffix(".c")
-        source.write_text(text)
-        warnings = build_host([source, *KERNEL_SOURCES], [], library, ["MCU_HAS_FMA=1"], Path(_CACHE.name) / "objects")
-        assert not warnings, warnings
+    text = HEADERS + "\n".join(fresh.values())
+    source = Path(_CACHE.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}_{int(fused)}.c"
+    source.write_text(text)
+    library = source.with_suffix(".so")
+    flags = [*host_flags(), f"-DMCU_HAS_FMA={int(fused)}", f"-I{INCLUDE}", "-shared"]
+    command = [find_compiler("gcc"), *flags, source, _micro_kernels(fused), "-lm", "-o", library]
+    said = run_tool(command, "compiling kernels under test").stderr
+    assert "warning:" not in said, said
     loaded = ctypes.CDLL(str(library))
-    for kernel, name in zip(fresh, names, strict=True):
-        _LOADED[id(kernel)] = (kernel, getattr(loaded, name))
+    _LOADED.update({(name, fused): getattr(loaded, name) for name in fresh})
+
+
+def c_text(kernel: Kernel) -> tuple[str, str]:
+    """The name of the kernel in C, which tells it from all others, and its prototype and definition."""
+    if id(kernel) not in _TEXTS:
+        (function,) = c_functions([kernel], ["kernel"], ["under test"])
+        text = f"{function.prototype}\n{function.definition}"
+        name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+        _TEXTS[id(kernel)] = (kernel, name, re.sub(r"\bvoid kernel\(", f"void {name}(", text))
+    return _TEXTS[id(kernel)][1:]
+
+
+@functools.cache
+def _micro_kernels(fused: bool) -> Path:
+    library = Path(_CACHE.name) / f"micro_kernels_{int(fused)}.so"
+    warnings = build_host(KERNEL_SOURCES, [], library, [f"MCU_HAS_FMA={int(fused)}"], Path(_CACHE.name) / "objects")
+    assert not warnings, warnings
+    return library
 
 
 class Guarded:
@@ -68,15 +92,16 @@ def run(
     outputs: Sequence[np.ndarray] = (),
     rows: tuple[int, int] | None = None,
     mutates: Collection[int] = (),
+    fused: bool = True,
 ) -> None:
     """Call over all rows, or over `rows`. `outputs`, and the inputs whose numbers stand in `mutates`, are written in
     place; every other input must come out as it went in."""
     assert len(inputs) == kernel.inputs and len(outputs) == kernel.outputs
-    prepare([kernel])
+    prepare([kernel], fused)
     scratch = [np.full(kernel.scratch, 0x5A, np.uint8)] if kernel.scratch else []
     arrays = [Guarded(a) for a in (*inputs, *kernel.tables, *outputs, *scratch)]
     limits = () if kernel.rows is None else (rows or (0, kernel.rows))
-    _LOADED[id(kernel)][1](*(a.address for a in arrays), *limits)
+    _LOADED[c_text(kernel)[0], fused](*(a.address for a in arrays), *limits)
     for number, guarded in enumerate(arrays):
         guarded.check(f"argument {number}")
         if number in mutates or len(inputs) + len(kernel.tables) <= number:
@@ -101,7 +126,7 @@ def run_overlapped(
     addresses[source] = ctypes.c_void_p(shared.inside.ctypes.data + start_in)
     place = len(inputs) + len(kernel.tables) + target
     addresses[place] = ctypes.c_void_p(shared.inside.ctypes.data + start_out)
-    _LOADED[id(kernel)][1](*addresses, *(() if kernel.rows is None else (0, kernel.rows)))
+    _LOADED[c_text(kernel)[0], True](*addresses, *(() if kernel.rows is None else (0, kernel.rows)))
     for number, guarded in enumerate([*arrays, shared]):
         guarded.check(f"argument {number}")
     for guarded in arrays[len(inputs) + len(kernel.tables) :]:
