@@ -29,10 +29,11 @@ from mcutrain.tvm_ext.model import NETWORK, Model
 from mcutrain.tvm_ext.train.training import LABEL, train
 from mcutrain.tvm_ext.train.updates import RATES
 from tests.tiny_network import CLASSES, LAYERS, SIZE, random_image
-from tests.tvm_ext.ops.test_forward_kernels import check_conv, kernel_of
-from tests.tvm_ext.ops.test_sgd import Tensor, expected_update, weights
+from tests.tvm_ext.ops.cases.update import Tensor, expected_update, weights
+from tests.tvm_ext.ops.test_conv import check_conv
 from tests.tvm_ext.support import reference
-from tests.tvm_ext.support.cases import conv_case
+from tests.tvm_ext.support.conv_case import conv_case, forward
+from tests.tvm_ext.support.op_cases import kernel as kernel_of
 from tests.tvm_ext.support.run_step import execute
 
 SCHEME = Policy("golden", (Update("blocks.2.pointwise1", weight_ratio=0.25), Update("blocks.2.depthwise")))
@@ -41,16 +42,16 @@ SCHEME = Policy("golden", (Update("blocks.2.pointwise1", weight_ratio=0.25), Upd
 # --------------------------------------------------------------------------- golden text, each with a run
 def test_golden_convolution(golden: Callable) -> None:
     case = conv_case(1, 4, 4, 4, 6, 3, 2, trained=(1, 3))
-    kernel = kernel_of(case, with_mask=True)
+    kernel = kernel_of("qconv2d_with_mask", forward(case))
     golden("conv3x3_s2_sliced_with_mask.c", c_functions([kernel], ["kernel"], ["a sliced convolution"])[0].definition)
-    check_conv(case, kernel)
+    check_conv(case)
 
 
 def test_golden_depthwise(golden: Callable) -> None:
     case = conv_case(2, 6, 6, 3, 3, 3, depthwise=True)
-    kernel = kernel_of(case, with_mask=False)
+    kernel = kernel_of("qconv2d", forward(case))
     golden("depthwise3x3.c", c_functions([kernel], ["kernel"], ["a depthwise convolution"])[0].definition)
-    check_conv(case, kernel)
+    check_conv(case, "qconv2d")
 
 
 def test_golden_update(golden: Callable) -> None:

@@ -1,97 +1,14 @@
-"""The update: quantisation-aware scaling, stochastic rounding, saturation, momentum, accumulation, frozen channels."""
+"""The update over several steps: quantisation-aware scaling, stochastic rounding, saturation, momentum, accumulation,
+frozen channels."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from mcutrain.tvm_ext.ops.kernel import PLAIN, Kernel, Variant, float_bits
-from mcutrain.tvm_ext.ops.table import build
-from tests.tvm_ext.support import reference
+from tests.tvm_ext.ops.cases.update import Tensor, expected_update, weights
+from tests.tvm_ext.support import product_ops
 from tests.tvm_ext.support.run_kernel import run
-
-SEED, SALT = 7, 0xABCD1234
-
-
-@dataclass
-class Tensor:
-    """One trained tensor and everything that its update reads."""
-
-    w: np.ndarray
-    scale: np.ndarray
-    unit: float = 0.7  # s_w = scale * unit
-    dead: float = 1e-9
-    rates: tuple[float, float] = (0.25, 100.0)
-    channels: tuple[int, ...] = ()
-    momentum: float = 0.0
-    every: int = 1
-    step: int = 0
-    velocity: np.ndarray = field(init=False)
-    total: np.ndarray = field(init=False)
-    kernel: Kernel = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.g_shape = (len(self.channels) or len(self.w), *self.w.shape[1:])
-        self.velocity, self.total = np.zeros(self.g_shape, np.float32), np.zeros(self.g_shape, np.float32)
-        self.kernel = self._kernel()
-
-    def _kernel(self, variant: Variant = PLAIN) -> Kernel:
-        attrs = {"dtype": str(self.w.dtype), "rate": 0, "channels": list(self.channels)}
-        attrs |= {"momentum": self.momentum, "every": self.every, "layer": "under test"}
-        return build("sgd", [list(a.shape) for a in self.inputs(np.zeros(self.g_shape, np.float32))], attrs, variant)
-
-    def blocked(self, ring: int) -> Kernel:
-        """The update that takes its gradient by blocks of rows, in a ring of so many, 0 for the whole."""
-        return self._kernel(Variant(rings_in=(ring,), axis="channels"))
-
-    @property
-    def state(self) -> list[np.ndarray]:
-        """What an update changes."""
-        return [self.w, *[self.velocity] * bool(self.momentum), *[self.total] * (self.every > 1)]
-
-    @property
-    def is_quantised(self) -> bool:
-        return self.w.dtype != np.float32
-
-    def inputs(self, g: np.ndarray) -> list[np.ndarray]:
-        settings = np.array([float_bits(self.unit), float_bits(self.dead), SALT], np.uint32)
-        counter = np.array([SEED, self.step], np.uint32)
-        values = [self.w, g, *([self.scale, settings] if self.is_quantised else [])]
-        values += [np.array(self.rates, np.float32), counter]
-        return values + [self.velocity] * bool(self.momentum) + [self.total] * (self.every > 1)
-
-    def changed(self, inputs: Sequence[np.ndarray]) -> list[int]:
-        """Which of the inputs an update changes."""
-        return [i for i, a in enumerate(inputs) if any(a is state for state in self.state)]
-
-    def update(self, g: np.ndarray) -> np.ndarray:
-        """One call in place; a copy of the new w."""
-        inputs = self.inputs(g.astype(np.float32))
-        run(self.kernel, inputs, mutates=self.changed(inputs))
-        self.step += 1
-        return self.w.copy()
-
-
-def expected_update(t: Tensor, step_of_g: np.ndarray) -> np.ndarray:
-    """The new integer w for a step in the gradient's units, in the runtime's float32 arithmetic."""
-    rows = list(t.channels) or list(range(len(t.w)))
-    unit = (t.scale * np.float32(t.unit)).astype(np.float32)[rows]
-    factor = (np.float32(t.rates[0]) / unit / unit).reshape(-1, *[1] * (t.w.ndim - 1))
-    elements = np.arange(t.w.size).reshape(t.w.shape)[rows]
-    random = reference.mcu_hash(SEED ^ SALT, t.step, elements)
-    delta = reference.stochastic_round((step_of_g * factor).astype(np.float32), random)
-    ends = (-127, 127) if t.w.dtype == np.int8 else (-(2**30), 2**30)
-    alive = (t.scale > np.float32(t.dead))[rows].reshape(factor.shape)
-    new = t.w.astype(np.int64)
-    new[rows] = np.where(alive, np.clip(new[rows] - delta, *ends), new[rows])
-    return new.astype(t.w.dtype)
-
-
-def weights(shape: Sequence[int], dtype: str = "int8", reach: int = 100) -> np.ndarray:
-    return np.random.default_rng(len(shape)).integers(-reach, reach + 1, shape).astype(dtype)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +142,7 @@ def test_the_head_has_a_rate_of_its_own_and_plain_sgd() -> None:
     g = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal(t.update(g), w - np.float32(0.125) * g)
     attrs = {"dtype": "float32", "rate": 1, "channels": [], "momentum": 0.0, "every": 1}
-    kernel, w2 = build("sgd", [[2, 3], [2, 3], [2], [2]], attrs), w.copy()
+    kernel, w2 = product_ops.build("sgd", [[2, 3], [2, 3], [2], [2]], attrs), w.copy()
     run(kernel, [w2, g, np.array([0.125, 9.0], np.float32), np.zeros(2, np.uint32)], mutates=[0])
     np.testing.assert_array_equal(w2, w - np.float32(9) * g)
 
@@ -250,9 +167,3 @@ def test_a_gradient_that_is_not_finite_does_not_poison(dtype: str, momentum: flo
     for _ in range(every):
         t.update(g)
     assert (t.w != before).all()
-
-
-def test_the_counter_wraps() -> None:
-    counter = np.array([5, 2**32 - 1], np.uint32)
-    run(build("next_step", [[2]], {}), [counter], mutates=[0])
-    assert counter.tolist() == [5, 0]

@@ -4,6 +4,7 @@ Whole tensors, some rows of a ring, or an output that lies over an input; many c
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,9 @@ import numpy as np
 from mcutrain.firmware import emulator
 from mcutrain.firmware.toolchain import KERNEL_SOURCES, RUNTIME, build_firmware
 from mcutrain.targets import board as boards
-from mcutrain.tvm_ext.emit.codegen import C_TYPES, c_functions
-from mcutrain.tvm_ext.ops.kernel import Kernel
-from tests.tvm_ext.support.run_kernel import GUARD, prepare, run
+from mcutrain.tvm_ext.emit.codegen import C_TYPES
+from tests.tvm_ext.support.product_ops import Kernel
+from tests.tvm_ext.support.run_kernel import GUARD, c_text, prepare, run
 
 MEMORY = 256 << 10
 ALIGNMENT = 16  # of every array, and the least distance between two
@@ -74,50 +75,68 @@ def with_overlaps(jobs: Sequence[Job]) -> list[Job]:
     return [j for job in jobs for j in (job, *(replace(job, overlap=o) for o in job.kernel.overlaps))]
 
 
-def check_on_board(jobs: Sequence[Job], board: str, folder: Path) -> None:
-    """The board gives the bits of the host, where nothing overlaps, and writes nowhere else."""
-    for job, host, device in zip(jobs, on_host(jobs), on_board(jobs, board, folder), strict=True):
-        for one, other in zip(host, device, strict=True):
-            np.testing.assert_array_equal(other, one, str(job))
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A firmware that runs these jobs, on any board."""
+
+    jobs: Sequence[Job]
+
+    @functools.cached_property
+    def images(self) -> list[np.ndarray]:
+        """The memory before each job."""
+        images = [_image(job) for job in self.jobs]
+        assert max(map(len, images)) <= MEMORY
+        return images
+
+    @functools.cached_property
+    def text(self) -> str:
+        """C that reads the memory of each job, calls its kernel and writes the memory."""
+        kernels, calls = {}, []
+        for job, image in zip(self.jobs, self.images, strict=True):
+            name, kernels[name] = c_text(job.kernel)
+            places = zip(job.arrays, _begins(job), strict=True)
+            pointers = [f"({C_TYPES[str(a.dtype)]} *)(void *)(memory + {begin})" for a, begin in places]
+            limits = [] if job.kernel.rows is None else map(str, job.rows or (0, job.kernel.rows))
+            calls += [f"good &= semihost_read(samples, memory, {len(image)});",
+                      f"{name}({', '.join([*pointers, *limits])});",
+                      f"good &= semihost_write(results, memory, {len(image)});"]  # fmt: skip
+        lines = "\n".join(f"    {line}" for line in calls)
+        return MAIN.format(kernels="\n".join(kernels.values()), memory=MEMORY, alignment=ALIGNMENT, calls=lines)
+
+    @functools.cache  # noqa: B019  one program lives as long as its tests
+    def on_host(self, fused: bool) -> list[list[np.ndarray]]:
+        return on_host(self.jobs, fused)
+
+    def check(self, board: boards.Board, folder: Path) -> None:
+        """The board gives the bits of the host, where nothing overlaps, and writes nowhere else."""
+        for job, host, ours in zip(
+            self.jobs, self.on_host(board.core.has_fma), self._on_board(board, folder), strict=True
+        ):
+            for one, other in zip(host, ours, strict=True):
+                np.testing.assert_array_equal(other, one, str(job))
+
+    def _on_board(self, board: boards.Board, folder: Path) -> list[list[np.ndarray]]:
+        """The results of each job. All other bytes of the memory must be as they were."""
+        (folder / "main.c").write_text(self.text)
+        sources, elf = [folder / "main.c", *KERNEL_SOURCES], folder / f"{board.name}.elf"
+        built = build_firmware(sources, [RUNTIME / "src"], board, MEMORY + (16 << 10), elf)
+        assert not built.warnings, built.warnings
+        (folder / emulator.SAMPLES).write_bytes(b"".join(image.tobytes() for image in self.images))
+        emulator.run(elf, built.board, folder, 120)
+        written = np.fromfile(folder / emulator.RESULTS, np.uint8)
+        after = np.split(written, np.cumsum([len(image) for image in self.images])[:-1])
+        return [_results(job, *pair) for job, *pair in zip(self.jobs, self.images, after, strict=True)]
 
 
-def on_host(jobs: Sequence[Job]) -> list[list[np.ndarray]]:
-    """The results of each job, which is not changed."""
-    prepare([job.kernel for job in jobs])
+def on_host(jobs: Sequence[Job], fused: bool = True) -> list[list[np.ndarray]]:
+    """The results of each job, which is not changed. fused: as the board's has_fma."""
+    prepare([job.kernel for job in jobs], fused)
     found = []
     for job in jobs:
         inputs, outputs = [a.copy() for a in job.inputs], [a.copy() for a in job.outputs]
-        run(job.kernel, inputs, outputs, job.rows, job.changed)
+        run(job.kernel, inputs, outputs, job.rows, job.changed, fused)
         found.append([*outputs, *(inputs[i] for i in job.changed)])
     return found
-
-
-def on_board(jobs: Sequence[Job], board: str, folder: Path) -> list[list[np.ndarray]]:
-    """The same on an emulated core. All other bytes of its memory must be as they were."""
-    kernels = list({id(job.kernel): job.kernel for job in jobs}.values())
-    names = {id(kernel): f"kernel{i}" for i, kernel in enumerate(kernels)}
-    functions = c_functions(kernels, list(names.values()), ["under test"] * len(kernels))
-    images, calls = [_image(job) for job in jobs], []
-    for job, image in zip(jobs, images, strict=True):
-        assert len(image) <= MEMORY
-        pointers = [
-            f"({C_TYPES[str(a.dtype)]} *)(void *)(memory + {b})" for a, b in zip(job.arrays, _begins(job), strict=True)
-        ]
-        limits = [] if job.kernel.rows is None else map(str, job.rows or (0, job.kernel.rows))
-        calls += [f"good &= semihost_read(samples, memory, {len(image)});",
-                  f"{names[id(job.kernel)]}({', '.join([*pointers, *limits])});",
-                  f"good &= semihost_write(results, memory, {len(image)});"]  # fmt: skip
-    text = "\n".join(f"{f.prototype}\n{f.definition}" for f in functions)
-    lines = "\n".join(f"    {line}" for line in calls)
-    (folder / "main.c").write_text(MAIN.format(kernels=text, memory=MEMORY, alignment=ALIGNMENT, calls=lines))
-    sources, elf = [folder / "main.c", *KERNEL_SOURCES], folder / f"{board}.elf"
-    built = build_firmware(sources, [RUNTIME / "src"], boards.get(board), MEMORY + (16 << 10), elf)
-    assert not built.warnings, built.warnings
-    (folder / emulator.SAMPLES).write_bytes(b"".join(image.tobytes() for image in images))
-    emulator.run(elf, built.board, folder, 120)
-    written = np.fromfile(folder / emulator.RESULTS, np.uint8)
-    after = np.split(written, np.cumsum([len(image) for image in images])[:-1])
-    return [_results(job, *pair) for job, *pair in zip(jobs, images, after, strict=True)]
 
 
 def _begins(job: Job) -> list[int]:

@@ -1,59 +1,146 @@
-"""numpy references of every op, after NUMERICS: exact integers (int64), exact float32 formulas, float64 gradients.
+"""What the numpy references of the ops are made of (docs/NUMERICS.md): windows, roundings, clamps and masks in exact
+integers (int64), sums in float64 and how far a float32 sum may be from them, the random bits of an update.
 
 They share nothing with the kernels: windows are cut by numpy, never by index arithmetic."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 MCU_LIMIT = 2**22  # the runtime's rounding saturates here
+HALF_STEP = 2.0**-24  # of a float32, relative
 
 
-def windows(x: np.ndarray, attrs: dict) -> np.ndarray:
-    """(1, H, W, C) -> [Ho, Wo, C, kh, kw], padded with zeros (x is real: its zero point is subtracted)."""
+# --------------------------------------------------------------------------- windows
+def windows(x: np.ndarray, attrs: dict, border: float = 0) -> np.ndarray:
+    """(1, H, W, C) -> [Ho, Wo, C, kh, kw], padded with `border` (0 where x is real: its zero point is subtracted)."""
     (top, left, bottom, right), (sy, sx) = attrs["padding"], attrs["stride"]
-    padded = np.pad(x[0], ((top, bottom), (left, right), (0, 0)))
+    padded = np.pad(x[0], ((top, bottom), (left, right), (0, 0)), constant_values=border)
     return np.lib.stride_tricks.sliding_window_view(padded, attrs["kernel"], axis=(0, 1))[::sy, ::sx]
 
 
-def accumulate(x: np.ndarray, w: np.ndarray, bias: np.ndarray, attrs: dict) -> np.ndarray:
-    """int64 accumulators (1, Ho, Wo, O) of x int8, w [O, kh, kw, I] or depthwise [C, kh, kw], bias int32."""
-    cut = windows(x.astype(np.int64) - attrs["in_zero"], attrs)
-    formula = "hwckl,ckl->hwc" if attrs["depthwise"] else "hwckl,oklc->hwo"
-    return (np.einsum(formula, cut, w.astype(np.int64)) + bias.astype(np.int64))[None]
+def scattered(patches: np.ndarray, shape: list[int], attrs: dict) -> np.ndarray:
+    """float64 (1, H, W, C): patches [Ho, Wo, kh, kw, C] added to where their windows stand."""
+    (kh, kw), (sy, sx), (top, left, bottom, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
+    _, height, width, channels = shape
+    out = np.zeros((height + top + bottom, width + left + right, channels))
+    for oy, ox in np.ndindex(*patches.shape[:2]):
+        out[oy * sy : oy * sy + kh, ox * sx : ox * sx + kw] += patches[oy, ox]
+    return out[top : top + height, left : left + width][None]
 
 
-def requantise(acc: np.ndarray, scale: np.ndarray, attrs: dict) -> np.ndarray:
-    """Values before the clamp: round_half_even(float32(acc) * scale) + z_y, or by integer multipliers."""
-    if attrs.get("rounding", "even") != "even":
-        factors = np.broadcast_to(scale, acc.shape)
-        exact = [fixed_point(int(a), float(s), attrs["rounding"]) for a, s in zip(acc.flat, factors.flat, strict=True)]
-        return np.array(exact, np.int64).reshape(acc.shape) + attrs["out_zero"]
-    product = acc.astype(np.float32) * scale
+def products(cut: np.ndarray, w: np.ndarray, depthwise: bool) -> np.ndarray:
+    """float64 (1, Ho, Wo, O): windows times weights [O, kh, kw, I] or [C, kh, kw]; exact for integers below 2^53."""
+    if depthwise:
+        return np.einsum("hwckl,ckl->hwc", cut, w.astype(np.float64))[None]
+    height, width = cut.shape[:2]
+    im2col = cut.transpose(0, 1, 3, 4, 2).reshape(height * width, -1)
+    return (im2col @ w.reshape(len(w), -1).T.astype(np.float64)).reshape(1, height, width, -1)
+
+
+# --------------------------------------------------------------------------- rounding
+def fixed_point(real: float) -> tuple[int, int]:
+    """(m, shift): real = m / 2^31 * 2^shift, m of 31 bits."""
+    if real == 0:
+        return 0, 0
+    fraction, shift = math.frexp(real)
+    m = math.floor(fraction * 2**31 + 0.5)
+    if m == 2**31:
+        m, shift = 2**30, shift + 1
+    return (m, shift) if shift >= -31 else (0, 0)
+
+
+def multiply(x: np.ndarray, m: np.ndarray | int, shift: np.ndarray | int, rounding: str) -> np.ndarray:
+    """x * m / 2^31 * 2^shift; int64 in and out. "upward": one rounding, halves up. "tflite": halves up at 31 places,
+    then halves away from zero at those of the shift (as gemmlowp multiplies and shifts)."""
+    m, shift = np.asarray(m, np.int64), np.asarray(shift, np.int64)
+    if rounding == "upward":
+        return (x * m + (1 << (30 - shift))) >> (31 - shift)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    product = _wrap32(x << left) * m
+    high = np.where(product >= 0, product + 2**30, product + 1 - 2**30)
+    high = np.sign(high) * (np.abs(high) // 2**31)
+    return np.sign(high) * ((np.abs(high) + ((1 << right) >> 1)) >> right)
+
+
+def _wrap32(x: np.ndarray) -> np.ndarray:
+    return (x + 2**31) % 2**32 - 2**31
+
+
+def scaled(x: np.ndarray, real: float, rounding: str) -> np.ndarray:
+    """x * real, rounded."""
+    if rounding == "even":
+        return np.rint(x.astype(np.float32) * np.float32(real)).astype(np.int64)
+    return multiply(x, *fixed_point(real), rounding)
+
+
+def divided(total: np.ndarray, n: np.ndarray | int, rounding: str) -> np.ndarray:
+    """total / n in exact integers."""
+    magnitude, sign = np.abs(total), np.sign(total)
+    if rounding == "tflite":
+        return sign * ((2 * magnitude + n - n % 2) // (2 * n))
+    if rounding == "truncate":
+        return sign * (magnitude // n)
+    floor, rest = total // n, total % n
+    up = 2 * rest > n
+    return floor + (up | ((2 * rest == n) & ((rounding == "upward") | (floor % 2 == 1))))
+
+
+def requantise(acc: np.ndarray, table: np.ndarray, attrs: dict) -> np.ndarray:
+    """Values before the clamp: round_half_even(float32(acc) * scale) + z_y, or by integer multipliers. table: float32
+    [O] scales, or int32 [2, O] multipliers and shifts."""
+    rounding = attrs.get("rounding", "even")
+    if rounding != "even":
+        return multiply(acc.astype(np.int64), *table, rounding) + attrs["out_zero"]
+    product = acc.astype(np.float32) * table
     assert product.dtype == np.float32
     return np.clip(np.rint(product), -MCU_LIMIT, MCU_LIMIT).astype(np.int64) + attrs["out_zero"]
 
 
-def fixed_point(x: int, real: float, rounding: str) -> int:
-    """x * real in Python's integers. "upward": the 31-bit multiplier, one rounding, halves up. "tflite": halves up at
-    31 places, then halves away from zero at those of the shift (as gemmlowp multiplies and shifts)."""
-    fraction, shift = np.frexp(real)
-    multiplier = int(fraction * 2**31 + 0.5)
+def multipliers(scale: np.ndarray) -> np.ndarray:
+    """int32 [2, O] of float32 [O]."""
+    return np.array([fixed_point(float(s)) for s in scale], np.int32).T.copy()
+
+
+def add_values(a: np.ndarray, b: np.ndarray, attrs: dict) -> np.ndarray:
+    """Values before the clamp of the residual add, in float32 or with integer multipliers."""
+    scales, out, rounding = [attrs[f"{n}_scale"] for n in "ab"], attrs["out_scale"], attrs.get("rounding", "even")
+    if rounding == "even":
+        real_a = (a.astype(np.float32) - np.float32(attrs["a_zero"])) * np.float32(scales[0])
+        real_b = (b.astype(np.float32) - np.float32(attrs["b_zero"])) * np.float32(scales[1])
+        with np.errstate(over="ignore"):
+            real = np.rint((real_a + real_b) / np.float32(out))
+        return np.clip(real, -MCU_LIMIT, MCU_LIMIT).astype(np.int64) + attrs["out_zero"]
+    steps = a.astype(np.int64) - attrs["a_zero"], b.astype(np.int64) - attrs["b_zero"]
     if rounding == "upward":
-        return (x * multiplier + (1 << (30 - int(shift)))) >> (31 - int(shift))
-    left, right = max(int(shift), 0), max(-int(shift), 0)
-    high = ((x << left) * multiplier + (1 << 30)) >> 31
-    rounded = (abs(high) + (1 << right >> 1)) >> right
-    return rounded if high >= 0 else -rounded
+        parts = (q if s == out else scaled(q, s / out, rounding) for q, s in zip(steps, scales, strict=True))
+        return sum(parts) + attrs["out_zero"]
+    twice = 2 * max(scales)
+    lifted = sum(scaled(q << 20, s / twice, rounding) for q, s in zip(steps, scales, strict=True))
+    return scaled(lifted, twice / (out * 2**20), rounding) + attrs["out_zero"]
 
 
+def mean(x: np.ndarray) -> np.ndarray:
+    """Rounded mean over the positions in exact integers, halves to even."""
+    total = x.astype(np.int64).sum(axis=(1, 2), keepdims=True)
+    return divided(total, x.shape[1] * x.shape[2], "even").astype(np.int8)
+
+
+# --------------------------------------------------------------------------- clamps and masks
 def clamp(v: np.ndarray, attrs: dict) -> np.ndarray:
     return np.clip(v, attrs["lo"], attrs["hi"]).astype(np.int8)
 
 
 def inside(v: np.ndarray, attrs: dict) -> np.ndarray:
-    """Where the clamp passes a gradient: equality included."""
+    """Where the clamp of integers passes a gradient: equality included."""
     return (v >= attrs["lo"]) & (v <= attrs["hi"])
+
+
+def clamped(v: np.ndarray, attrs: dict) -> list[np.ndarray]:
+    """Result and mask of integers before the clamp."""
+    return [clamp(v, attrs), pack_mask(inside(v, attrs))]
 
 
 def pack_mask(passes: np.ndarray) -> np.ndarray:
@@ -61,51 +148,17 @@ def pack_mask(passes: np.ndarray) -> np.ndarray:
     return np.packbits(passes[0].reshape(passes.shape[1], -1), axis=1, bitorder="little")[None]
 
 
-def add_values(a: np.ndarray, b: np.ndarray, attrs: dict) -> np.ndarray:
-    """Values before the clamp of the residual add, in float32 or with integer multipliers."""
-    scales, out = [attrs[f"{n}_scale"] for n in "ab"], attrs["out_scale"]
-    if attrs.get("rounding", "even") != "even":
-        pairs = zip(a.flat, b.flat, strict=True)
-        sums = [_integer_sum(int(p) - attrs["a_zero"], int(q) - attrs["b_zero"], scales, out, attrs) for p, q in pairs]
-        return np.array(sums, np.int64).reshape(a.shape) + attrs["out_zero"]
-    real_a = (a.astype(np.float32) - np.float32(attrs["a_zero"])) * np.float32(attrs["a_scale"])
-    real_b = (b.astype(np.float32) - np.float32(attrs["b_zero"])) * np.float32(attrs["b_scale"])
-    return np.rint((real_a + real_b) / np.float32(attrs["out_scale"])).astype(np.int64) + attrs["out_zero"]
+def unpack_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """bool (1, H, W, C) of the packed bits."""
+    bits = np.unpackbits(mask, axis=2, bitorder="little")[..., : shape[2] * shape[3]]
+    return bits.reshape(shape).astype(bool)
 
 
-def _integer_sum(a: int, b: int, scales: list[float], out: float, attrs: dict) -> int:
-    if attrs["rounding"] == "upward":
-        return sum(fixed_point(q, s / out, "upward") if s != out else q for q, s in zip((a, b), scales, strict=True))
-    common = 2 * max(scales)
-    lifted = sum(fixed_point(q << 20, s / common, "tflite") for q, s in zip((a, b), scales, strict=True))
-    return fixed_point(lifted, common / (out * 2**20), "tflite")
-
-
-def mean(x: np.ndarray) -> np.ndarray:
-    """Rounded mean over the positions in exact integers, halves to even."""
-    total, count = x.astype(np.int64).sum(axis=(1, 2), keepdims=True), x.shape[1] * x.shape[2]
-    floor, rest = total // count, total % count
-    up = (2 * rest > count) | ((2 * rest == count) & (floor % 2 == 1))
-    return (floor + up).astype(np.int8)
-
-
-def weight_grad(x: np.ndarray, g: np.ndarray, attrs: dict) -> np.ndarray:
-    """float64 [O, kh, kw, I] (depthwise [C, kh, kw]) of x int8 (real: zero point subtracted) and g (1, Ho, Wo, O)."""
-    cut = windows(x.astype(np.float64) - attrs["in_zero"], attrs)
-    return np.einsum("hwckl,hwc->ckl" if attrs["depthwise"] else "hwckl,hwo->oklc", cut, g[0].astype(np.float64))
-
-
-def input_grad(g: np.ndarray, w: np.ndarray, shape: list[int], attrs: dict) -> np.ndarray:
-    """float64 (1, H, W, I): every output position scatters its window."""
-    (kh, kw), (sy, sx), (top, left, bottom, right) = attrs["kernel"], attrs["stride"], attrs["padding"]
-    _, height, width, channels = shape
-    out = np.zeros((height + top + bottom, width + left + right, channels))
-    for oy in range(g.shape[1]):
-        for ox in range(g.shape[2]):
-            formula = "c,ckl->klc" if attrs["depthwise"] else "o,oklc->klc"
-            patch = np.einsum(formula, g[0, oy, ox].astype(np.float64), w.astype(np.float64))
-            out[oy * sy : oy * sy + kh, ox * sx : ox * sx + kw] += patch
-    return out[top : top + height, left : left + width][None]
+# --------------------------------------------------------------------------- float32
+def sum_error(magnitude: np.ndarray, terms: int) -> np.ndarray:
+    """How far a float32 sum of `terms` products, whose absolute values sum to `magnitude`, may be from the exact one:
+    each step rounds once, at 2^-24."""
+    return (terms + 2) * HALF_STEP * magnitude + 1e-30
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -114,14 +167,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
-def assert_sum(ours: np.ndarray, exact: np.ndarray, magnitude: np.ndarray, terms: int) -> None:
-    """A float32 sum of `terms` products whose absolute values sum to `magnitude`: each step rounds once, at 2^-24."""
-    assert ours.dtype == np.float32 and ours.shape == exact.shape
-    error = np.abs(ours.astype(np.float64) - exact)
-    worst = np.max(error - (terms + 2) * 2.0**-24 * magnitude)
-    assert worst <= 1e-30, f"error {error.max():.3g} of {np.abs(exact).max():.3g} over {terms} terms"
+def real(values: np.ndarray, scale: float, zero: int) -> np.ndarray:
+    """float64 of the float32 number that is stored: itself, or (q - zero) * scale of int8."""
+    if values.dtype == np.float32:
+        return values.astype(np.float64)
+    return ((values.astype(np.float32) - np.float32(zero)) * np.float32(scale)).astype(np.float64)
 
 
+# --------------------------------------------------------------------------- updates
 def mcu_hash(seed: int, step: int, element: np.ndarray) -> np.ndarray:
     """The runtime's random bits, in uint32 arithmetic that wraps."""
     with np.errstate(over="ignore"):

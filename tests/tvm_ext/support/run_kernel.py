@@ -1,8 +1,8 @@
 """Runs kernels as users get them: printed to C, compiled by the host's compiler, called through ctypes.
 
 Every array lies between guard bytes of its own, so that a kernel that writes outside its buffers fails its test. A
-kernel is compiled once, however often it is built, and many at a time; the micro-kernels that they call lie in a library
-of their own."""
+kernel is compiled once, however often it is built, and many at a time; the micro-kernels that they call lie in a
+library of their own."""
 
 from __future__ import annotations
 
@@ -25,26 +25,36 @@ GUARD, GUARD_BYTES = 0xA5, 64
 HEADERS = '#include "mcu_kernels.h"\n#include "mcu_math.h"\n'
 _CACHE = tempfile.TemporaryDirectory(prefix="mcutrain-kernels-")
 _TEXTS: dict[int, tuple[Kernel, str, str]] = {}  # by id: the kernel, its name in C, its C
+_OBJECTS: dict[str, Path] = {}  # by symbol: the object that holds it
 _LOADED: dict[tuple[str, bool], ctypes._CFuncPtr] = {}  # by its name in C, and whether sums are fused
 
 
 def prepare(kernels: Iterable[Kernel], fused: bool = True) -> None:
-    """Compiles what is not compiled yet, all in one library: a call of the compiler costs most. fused: whether the core
-    multiplies and adds in one step, as the board's macro MCU_HAS_FMA says."""
+    """Compiles what is not compiled yet, all in one object: a call of the compiler costs most. fused: whether the core
+    multiplies and adds in one step, as the board's macro MCU_HAS_FMA says; a kernel that does not do so itself, but
+    calls micro-kernels, is compiled once for both."""
     texts = dict(map(c_text, kernels))
     fresh = {name: text for name, text in texts.items() if (name, fused) not in _LOADED}
     if not fresh:
         return
-    text = HEADERS + "\n".join(fresh.values())
-    source = Path(_CACHE.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}_{int(fused)}.c"
-    source.write_text(text)
-    library = source.with_suffix(".so")
-    flags = [*host_flags(), f"-DMCU_HAS_FMA={int(fused)}", f"-I{INCLUDE}", "-shared"]
-    command = [find_compiler("gcc"), *flags, source, _micro_kernels(fused), "-lm", "-o", library]
-    said = run_tool(command, "compiling kernels under test").stderr
-    assert "warning:" not in said, said
+    symbols = {name: name if fused or "mcu_fma(" not in text else f"{name}_unfused" for name, text in fresh.items()}
+    missing = {symbols[n]: t.replace(n, symbols[n]) for n, t in fresh.items() if symbols[n] not in _OBJECTS}
+    if missing:
+        _OBJECTS.update(dict.fromkeys(missing, _compile(HEADERS + "\n".join(missing.values()), fused)))
+    objects = sorted({_OBJECTS[symbol] for symbol in symbols.values()})
+    library = Path(_CACHE.name) / f"library{len(_LOADED)}.so"
+    run_tool([find_compiler("gcc"), "-shared", *objects, _micro_kernels(fused), "-lm", "-o", library], "linking")
     loaded = ctypes.CDLL(str(library))
-    _LOADED.update({(name, fused): getattr(loaded, name) for name in fresh})
+    _LOADED.update({(name, fused): getattr(loaded, symbol) for name, symbol in symbols.items()})
+
+
+def _compile(text: str, fused: bool) -> Path:
+    source = Path(_CACHE.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.c"
+    source.write_text(text)
+    flags, made = [*host_flags(), f"-DMCU_HAS_FMA={int(fused)}", f"-I{INCLUDE}"], source.with_suffix(".o")
+    said = run_tool([find_compiler("gcc"), *flags, "-c", source, "-o", made], "compiling kernels under test").stderr
+    assert "warning:" not in said, said
+    return made
 
 
 def c_text(kernel: Kernel) -> tuple[str, str]:

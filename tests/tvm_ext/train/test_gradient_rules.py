@@ -17,7 +17,7 @@ from mcutrain.tvm_ext.train.rules import require_rules
 from mcutrain.tvm_ext.train.training import LABEL, train
 from tests.tiny_network import CLASSES, LAYERS, SIZE, random_image, tiny_network, write_network
 from tests.tvm_ext.support.run_step import execute
-from tests.tvm_ext.support.straight_through import Network, directional_derivative
+from tests.tvm_ext.train.straight_through import Network, directional_derivative
 
 LABEL_VALUE = 2
 SLICES = Policy(

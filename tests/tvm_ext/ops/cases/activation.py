@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
 from mcutrain.tvm_ext.ops.activation import tabulate
 from tests.tvm_ext.ops.cases.elementwise import NEAR, SHAPES, alone
-from tests.tvm_ext.ops.cases.masks import counts, extents
 from tests.tvm_ext.support import networks, torch_parts
-from tests.tvm_ext.support.draws import adjoint, int8, normal, size
+from tests.tvm_ext.support.draws import adjoint, counts, extents, int8, normal, size
 from tests.tvm_ext.support.op_cases import IMAGE, Case, OpCases, Within
 from tests.tvm_ext.support.product_ops import Attrs
 

@@ -1,23 +1,30 @@
-"""Random operands for convolution kernels: shapes, attributes and arrays that go together."""
+"""Random operands for convolutions: shapes, attributes and arrays that go together."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcutrain.tvm_ext.fixed_point import multiplier
+from tests.tvm_ext.support import reference
+from tests.tvm_ext.support.draws import adjoint, size
+from tests.tvm_ext.support.op_cases import FILTERS, IMAGE, Case
+from tests.tvm_ext.support.product_ops import Attrs
+
+NOWHERE = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
 class ConvCase:
-    """One quantised convolution. weight: whole, [O, kh, kw, I], or depthwise [C, kh, kw]."""
+    """One convolution, quantised or float. weight: whole, [O, kh, kw, I], or depthwise [C, kh, kw]."""
 
     x: np.ndarray
     weight: np.ndarray
     bias: np.ndarray
     scale: np.ndarray
-    attrs: dict
+    attrs: Attrs
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -29,15 +36,17 @@ class ConvCase:
         return [np.ascontiguousarray(self.weight[..., rest]), np.ascontiguousarray(self.weight[..., trained])]
 
     @property
+    def is_float(self) -> bool:
+        return self.x.dtype == np.float32
+
+    @property
     def arguments(self) -> list[np.ndarray]:
-        return [self.x, *self.weights, self.bias, self.table]
+        return [self.x, *self.weights, self.bias, *([] if self.is_float else [self.table])]
 
     @property
     def table(self) -> np.ndarray:
         """What the accumulators are requantised with: scales, or multipliers and shifts."""
-        if self.attrs["rounding"] == "even":
-            return self.scale
-        return np.array([multiplier(float(s)) for s in self.scale], np.int32).T.copy()
+        return self.scale if self.attrs["rounding"] == "even" else reference.multipliers(self.scale)
 
     @property
     def shapes(self) -> list[list[int]]:
@@ -49,8 +58,20 @@ class ConvCase:
         _, height, width, _ = self.x.shape
         return 1, (height + top + bottom - kh) // sy + 1, (width + left + right - kw) // sx + 1, self.weight.shape[0]
 
+    @property
+    def title(self) -> str:
+        a = self.attrs
+        (kh, kw), (sy, sx) = a["kernel"], a["stride"]
+        words = ["depthwise" if a["depthwise"] else "dense", f"{size(self.x.shape)}-{self.weight.shape[0]}"]
+        words += [f"by {kh}x{kw}", f"s{sy}x{sx}" if sy != sx else f"s{sy}", "p" + "".join(map(str, a["padding"]))]
+        words += [f"in {a['lo']:g}..{a['hi']:g}", a["rounding"] if a["rounding"] != "even" else ""]
+        words += ["trains " + ",".join(map(str, a["trained_channels"])) if a["trained_channels"] else ""]
+        return " ".join(word for word in words if word)
+
     def redrawn(self, seed: int) -> ConvCase:
         """Another input and other weights for the same kernel."""
+        if self.is_float:
+            return floating(self, (self.attrs["lo"], self.attrs["hi"]), seed)
         rng = np.random.default_rng(seed)
         x = rng.integers(-128, 128, self.x.shape).astype(np.int8)
         return replace(self, x=x, weight=rng.integers(-127, 128, self.weight.shape).astype(np.int8))
@@ -76,7 +97,7 @@ def conv_case(
     kernel: int | tuple[int, int],
     stride: int | tuple[int, int] = 1,
     depthwise: bool = False,
-    trained: tuple[int, ...] = (),
+    trained: Sequence[int] = (),
     clamp: tuple[int, int] = (-128, 127),
     spread: float = 60.0,
     padding: tuple[int, int, int, int] | None = None,
@@ -117,8 +138,44 @@ def conv_case(
     )
 
 
-def adjoint(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 gradient with magnitudes over several decades, and zeros where a mask stopped it."""
+def floating(case: ConvCase, clamp: tuple[float, float] = NOWHERE, seed: int = 0) -> ConvCase:
+    """The same shapes in float32; whatever the fan-in, accumulators of about 1."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=shape) * 10.0 ** rng.uniform(-4, 1, shape)
-    return np.where(rng.random(shape) < 0.2, 0, values).astype(np.float32)
+    spread = 1 / np.sqrt(case.weight[0].size)
+    attrs = {**case.attrs, "lo": clamp[0], "hi": clamp[1], "dtype": "float32", "in_zero": 0}
+    arrays = {"x": rng.normal(size=case.x.shape), "weight": rng.normal(0, spread, case.weight.shape)}
+    arrays["bias"] = rng.normal(size=case.bias.shape)
+    return replace(case, attrs=attrs, **{n: v.astype(np.float32) for n, v in arrays.items()})
+
+
+# --------------------------------------------------------------------------- as cases of the ops
+def forward(conv: ConvCase, title: str = "") -> Case:
+    """A call of the convolution itself."""
+    return Case(title or conv.title, conv.attrs, lambda seed: (conv.redrawn(seed) if seed else conv).arguments)
+
+
+def input_grad(conv: ConvCase, seed: int = 0) -> Case:
+    """A call of the gradient by its input. Of a pointwise convolution it may be made by blocks of channels from
+    all of g, and taken by blocks into the whole; the latter alone where the weight is split."""
+    axes = {0: IMAGE} | dict.fromkeys(range(1, 1 + len(conv.weights)), FILTERS)
+
+    def draw(n: int) -> list[np.ndarray]:
+        return [adjoint(seed + n, conv.out_shape), *(conv.redrawn(n) if n else conv).weights]
+
+    forms = 1 if conv.attrs["depthwise"] or conv.attrs["trained_channels"] else 2
+    attrs = {**conv.attrs, "shape": list(conv.x.shape)}
+    return Case(f"{conv.title} #{seed}", attrs, draw, axes=axes, forms=forms)
+
+
+def weight_grad(conv: ConvCase, seed: int = 0) -> Case:
+    """A call of the gradient of its weight: of all channels, or of the trained ones (which `take_channels` has kept)."""
+    trained, shape = conv.attrs["trained_channels"], list(conv.weight.shape)
+    if trained:
+        shape[0 if conv.attrs["depthwise"] else 3] = len(trained)
+
+    def draw(n: int) -> list[np.ndarray]:
+        x = (conv.redrawn(n) if n else conv).x
+        return [np.ascontiguousarray(x[..., trained]) if trained else x, adjoint(seed + n, conv.out_shape)]
+
+    attrs = {**conv.attrs, "shape": shape}
+    return Case(f"{conv.title} #{seed}", attrs, draw, axes={1: IMAGE}, out_axis=FILTERS, forms=2)
