@@ -1,4 +1,4 @@
-"""The table of cases is complete: every op of the product has its record, which holds all that the generic tests ask."""
+"""The table of cases is complete: every op of the product has its record, with all that the generic tests ask."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def test_every_op_has_cases_and_no_other() -> None:
 
 @pytest.mark.parametrize("op", RECORDS)
 def test_a_record_is_complete(op: str) -> None:
-    """What runs has a case, alone and with its companion; an op with a gradient rule has a network around it and its form
-    in PyTorch."""
+    """What runs has a case, alone and with its companion; an op with a gradient rule has a network and its form in
+    PyTorch."""
     record = RECORDS[op]
     names = {name for case in record.cases for name in record.names(case)}
     assert names == set(product_ops.op_names()[op])

@@ -168,7 +168,7 @@ def input_grad(conv: ConvCase, seed: int = 0) -> Case:
 
 
 def weight_grad(conv: ConvCase, seed: int = 0) -> Case:
-    """A call of the gradient of its weight: of all channels, or of the trained ones (which `take_channels` has kept)."""
+    """A call of the gradient of its weight: of all channels, or of the trained ones, which `take_channels` kept."""
     trained, shape = conv.attrs["trained_channels"], list(conv.weight.shape)
     if trained:
         shape[0 if conv.attrs["depthwise"] else 3] = len(trained)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, FloatConv
-from mcutrain.tvm_ext.importers.base.heads import Head
+from mcutrain.tvm_ext.importers.base.heads import Head, finish
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value, Window
 from mcutrain.tvm_ext.model import Model
 
@@ -23,7 +23,7 @@ def around(layer: Layer, quantised: bool, head: Head | None = None) -> Model:
     builder = NetworkBuilder(SHAPE, Q if quantised else None)
     value = layer(builder, conv(builder, "first", builder.input, 4))
     last = conv(builder, "last", value, 4, (value.shape[1], value.shape[2]))
-    return builder.finish("around", last, head or Head(loss="mse"))
+    return finish(builder, "around", last, head or Head(loss="mse"))
 
 
 def conv(

@@ -52,7 +52,7 @@ def parameters(attrs: Attrs) -> dict[str, float]:
 
 
 # --------------------------------------------------------------------------- tables
-def lookup(_: Attrs, x: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
+def lookup(_: Attrs, x: np.ndarray, table: np.ndarray, *_slope: np.ndarray) -> list[np.ndarray]:
     return [table[x.astype(int) + 128]]
 
 

@@ -55,8 +55,9 @@ def fixed_point(real: float) -> tuple[int, int]:
 
 
 # --------------------------------------------------------------------------- int8
-def qprelu(attrs: Attrs, x: np.ndarray, of: np.ndarray) -> list[np.ndarray]:
-    step, rounding = x.astype(np.int64) - attrs["in_zero"], attrs["rounding"]
+def qprelu(attrs: Attrs, x: np.ndarray, *tables: np.ndarray) -> list[np.ndarray]:
+    """tables: the scale of each channel, then (integer rounding) what its integers are; the last counts."""
+    step, rounding, of = x.astype(np.int64) - attrs["in_zero"], attrs["rounding"], tables[-1]
     above = reference.scaled(step, attrs["positive"], rounding)
     if rounding == "even":
         below = np.rint(step.astype(np.float32) * of).astype(np.int64)
