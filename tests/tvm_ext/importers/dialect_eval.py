@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from mcutrain.tvm_ext.dialect import attrs_of, op_name
 from mcutrain.tvm_ext.function import bindings_of
@@ -93,4 +95,19 @@ def dense(x, w, b, *, in_scale, in_zero, **_: object) -> np.ndarray:
     return (w.astype(np.float64) @ real.reshape(-1) + b).astype(np.float32)
 
 
-FLOAT = {f.__name__: f for f in (fconv2d, favg_pool, max_pool, concat, pad, fclip, fadd, dense)}
+def factivation(x, *, function, layer, **parameters: float) -> np.ndarray:
+    return FUNCTIONS[function](torch.from_numpy(x.astype(np.float64)), **parameters).numpy().astype(np.float32)
+
+
+FUNCTIONS = {
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "hard_sigmoid": lambda x, alpha, beta: torch.clamp(x * alpha + beta, 0, 1),
+    "hard_swish": F.hardswish,
+    "leaky_relu": lambda x, alpha: F.leaky_relu(x, alpha),
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+FLOAT = {f.__name__: f for f in (fconv2d, favg_pool, max_pool, concat, pad, fclip, fadd, factivation, dense)}

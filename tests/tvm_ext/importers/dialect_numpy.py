@@ -160,6 +160,10 @@ def requantise(x, *, in_scale, in_zero, out_scale, out_zero, rounding, lo, hi, *
     return clamp(scaled(x - in_zero, in_scale / out_scale, rounding) + out_zero, lo, hi)
 
 
+def lookup(x, table, _slope, **__: object) -> np.ndarray:
+    return table[x.astype(np.int64) + 128]
+
+
 def max_pool(x, *, kernel, stride, padding, **_: object) -> np.ndarray:
     return windows(x, -128, kernel, stride, padding).max((3, 4))[None].astype(np.int8)
 
@@ -180,5 +184,5 @@ def dense(x, w, b, *, in_scale, in_zero, **_: object) -> np.ndarray:
 
 
 OPS: dict[str, Callable[..., np.ndarray]] = {
-    f.__name__: f for f in (qconv2d, qadd, qavg_pool, qmean, requantise, max_pool, concat, pad, dense)
+    f.__name__: f for f in (qconv2d, qadd, qavg_pool, qmean, requantise, lookup, max_pool, concat, pad, dense)
 }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
-from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, number
+from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number
 from mcutrain.tvm_ext.importers.graph.graph import Node
-from mcutrain.tvm_ext.importers.graph.reals import INF, Real, int_range, narrowed
+from mcutrain.tvm_ext.importers.graph.qlinear import elementwise
+from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, curved, int_range, narrowed, stored_real
+from mcutrain.tvm_ext.ops.activation import Float64
 
 AT_THE_END = "it is supported as the network's last operator alone, where the loss takes it over"
 RELU = "use Relu or Relu6"
@@ -54,13 +58,50 @@ def _is_exact(q: Quantisation, lo: float, hi: float) -> bool:
     return True
 
 
+def _function(function: str, **defaults: float) -> Reader:
+    """The reader of a function of each number, one of ops.activation.FUNCTIONS. defaults: of its parameters, which are
+    attributes of the same names."""
+
+    def read(state: Import, node: Node) -> Real:
+        x = state.real(node)
+        given = {key: number(node, key, default) for key, default in defaults.items()}
+        curves = tuple(curve.through(function, given) for curve in state.curves(x, node.name))
+
+        def applied(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
+            value = state.network.activation(node.name, x.make(None, -INF, INF, node.name), function, **given)
+            return stored_real(state.network, value, x.layout).make(q, lo, hi, reader)
+
+        return curved(state.network, node.name, x, curves, None if x.is_quantised else applied)
+
+    return read
+
+
+def _erf(state: Import, node: Node) -> Real:
+    """The error function: a part of GELU."""
+    x = state.real(node)
+    curves = tuple(
+        curve.mapped(Float64().erf, lambda y: 2 / math.sqrt(math.pi) * np.exp(-y * y))
+        for curve in state.curves(x, node.name)
+    )
+    return curved(state.network, node.name, x, curves, None)
+
+
+def _gelu(state: Import, node: Node) -> Known:
+    return _function("gelu_tanh" if node.attrs.get("approximate") == "tanh" else "gelu")(state, node)
+
+
 OPERATORS = (
     GraphOperator("Relu", _relu),
     GraphOperator("Clip", _clip),
-    *(GraphOperator(name, way_out=AT_THE_END, is_final=True) for name in ("Softmax", "LogSoftmax", "Sigmoid")),
-    *(
-        GraphOperator(name, way_out=RELU)
-        for name in ("LeakyRelu", "PRelu", "Elu", "HardSwish", "HardSigmoid", "Tanh", "Gelu", "QLinearLeakyRelu")
-    ),
-    *(GraphOperator(name, way_out=RELU) for name in ("Selu", "Swish", "Erf", "Softplus", "Mish")),
+    GraphOperator("HardSwish", _function("hard_swish")),
+    GraphOperator("HardSigmoid", _function("hard_sigmoid", alpha=0.2, beta=0.5)),
+    GraphOperator("LeakyRelu", _function("leaky_relu", alpha=0.01)),
+    GraphOperator("QLinearLeakyRelu", apart=elementwise("LeakyRelu", 1)),
+    GraphOperator("Elu", _function("elu", alpha=1.0)),
+    GraphOperator("Tanh", _function("tanh")),
+    GraphOperator("Gelu", _gelu),
+    GraphOperator("Erf", _erf),
+    GraphOperator("Sigmoid", _function("sigmoid"), is_final=True),
+    *(GraphOperator(name, way_out=AT_THE_END, is_final=True) for name in ("Softmax", "LogSoftmax")),
+    *(GraphOperator(name, way_out=RELU) for name in ("PRelu", "Selu", "Swish", "Softplus", "Mish")),
 )

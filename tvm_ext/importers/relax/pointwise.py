@@ -60,6 +60,20 @@ def _astype(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Giv
     return Given(args[0].name, args[0].value.astype(str(call.attrs.dtype)))
 
 
+def _leaky_relu(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
+    return nodes.add("LeakyRelu", name, [nodes.operand(args[0], name)], {"alpha": float(call.attrs.alpha)})
+
+
+def _gelu_tanh(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
+    return nodes.add("Gelu", name, [nodes.operand(args[0], name)], {"approximate": "tanh"})
+
+
+def _silu(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
+    x = nodes.operand(args[0], name)
+    gate = nodes.add("Sigmoid", f"{name}.gate", [x])
+    return nodes.add("Mul", name, [x, nodes.operand(gate, name)])
+
+
 OPERATORS = (
     RelaxOperator("relax.add", _arithmetic("Add")),
     RelaxOperator("relax.subtract", _arithmetic("Sub")),
@@ -71,6 +85,12 @@ OPERATORS = (
     RelaxOperator("relax.nn.softmax", plain("Softmax")),
     RelaxOperator("relax.nn.log_softmax", plain("LogSoftmax")),
     RelaxOperator("relax.sigmoid", plain("Sigmoid")),
+    RelaxOperator("relax.tanh", plain("Tanh")),
+    RelaxOperator("relax.erf", plain("Erf")),
+    RelaxOperator("relax.nn.leakyrelu", _leaky_relu),
+    RelaxOperator("relax.nn.gelu", plain("Gelu")),
+    RelaxOperator("relax.nn.gelu_tanh", _gelu_tanh),
+    RelaxOperator("relax.nn.silu", _silu),
     RelaxOperator("relax.nn.cross_entropy_with_logits", same, loss="cross_entropy"),
     RelaxOperator("relax.quantize", _quantise("QuantizeLinear")),
     RelaxOperator("relax.dequantize", _quantise("DequantizeLinear")),

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from mcutrain.tvm_ext.importers.base.activations import table
 from mcutrain.tvm_ext.importers.base.network import Value
-from mcutrain.tvm_ext.importers.tflite.context import Import, Reader, Record, Step, clamp, quantisation
+from mcutrain.tvm_ext.importers.tflite.context import (
+    Import,
+    Reader,
+    Record,
+    Step,
+    clamp,
+    option,
+    quantisation,
+    real_option,
+)
 from mcutrain.tvm_ext.importers.tflite.ops import requantised
 
 AT_THE_END = "it is supported as the network's last operator alone, where the loss takes it over"
@@ -20,10 +32,34 @@ def _relu(activation: str) -> Reader:
     return read
 
 
+def _lookup(function: str, parameters: Callable[[Step], dict[str, float]] = lambda _: {}) -> Reader:
+    """The reader of a function of each number; function and parameters are those of ops.activation.FUNCTIONS."""
+
+    def read(state: Import, step: Step) -> Value:
+        x, out = state.value(step), quantisation(state.output(step), step.name)
+        steps, its_steps = (x.steps.scale, x.steps.zero), (out.scale, out.zero)
+        return state.network.lookup(step.name, x, *table(function, steps, its_steps, "tflite", **parameters(step)), out)
+
+    return read
+
+
+def _gelu(state: Import, step: Step) -> Value:
+    return _lookup("gelu_tanh" if option(step, "Approximate") else "gelu")(state, step)
+
+
 OPERATORS = (
     *(Record(name, _relu(name)) for name in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")),
-    *(Record(name, way_out=RELU) for name in ("HARD_SWISH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "TANH")),
+    Record("HARD_SWISH", _lookup("hard_swish")),
+    Record("TANH", _lookup("tanh")),
+    Record("ELU", _lookup("elu")),
+    Record(
+        "LEAKY_RELU",
+        _lookup("leaky_relu", lambda step: {"alpha": real_option(step, "Alpha")}),
+        options=("LeakyReluOptions", ("Alpha",)),
+    ),
+    Record("GELU", _gelu, options=("GeluOptions", ("Approximate",))),
+    Record("PRELU", way_out=RELU),
     Record("SOFTMAX", way_out=AT_THE_END, options=("SoftmaxOptions", ("Beta",)), behind="loss"),
-    Record("LOGISTIC", way_out=AT_THE_END, behind="loss"),
+    Record("LOGISTIC", _lookup("sigmoid"), behind="loss"),
     Record("LOG_SOFTMAX", way_out=AT_THE_END, behind="loss"),
 )

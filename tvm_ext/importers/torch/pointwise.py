@@ -31,6 +31,34 @@ def _clamp_to(lo: float, hi: float) -> Callable[[Rows, Call], str]:
     return lambda rows, call: rows.add(call, "Clip", [tensor(call, "self")], min=float(lo), max=float(hi))
 
 
+def _leaky_relu(rows: Rows, call: Call) -> None:
+    rows.add(call, "LeakyRelu", [tensor(call, "self")], alpha=real(call, "negative_slope"))
+
+
+def _hard_sigmoid(rows: Rows, call: Call) -> None:
+    rows.add(call, "HardSigmoid", [tensor(call, "self")], alpha=1 / 6, beta=0.5)
+
+
+def _silu(rows: Rows, call: Call) -> None:
+    x = tensor(call, "self")
+    rows.add(call, "Mul", [x, rows.add(call, "Sigmoid", [x], "gate")])
+
+
+def _elu(rows: Rows, call: Call) -> None:
+    if call.args.get("scale", 1) != 1 or call.args.get("input_scale", 1) != 1:
+        raise ModelError(f"{call.name}: a scaled ELU; use ELU, or ReLU")
+    rows.add(call, "Elu", [tensor(call, "self")], alpha=real(call, "alpha"))
+
+
+def _gelu(rows: Rows, call: Call) -> None:
+    rows.add(call, "Gelu", [tensor(call, "self")], approximate=call.args.get("approximate", "none"))
+
+
+def _both(name: str, reader: Callable[[Rows, Call], object]) -> tuple[TorchOperator, TorchOperator]:
+    """An operator and its form that writes into its operand, which means the same in a program of values."""
+    return TorchOperator(name, reader), TorchOperator(f"{name}_", reader)
+
+
 RELU = "use ReLU or ReLU6"
 OPERATORS = (
     *(TorchOperator(name, plain("Relu")) for name in ("relu", "relu_")),
@@ -39,7 +67,14 @@ OPERATORS = (
     *(TorchOperator(f"{op.lower()}{end}", _arithmetic(op)) for op in ("Add", "Sub", "Mul", "Div") for end in ("", "_")),
     *(TorchOperator(name, plain("Softmax")) for name in ("softmax", "_softmax")),
     *(TorchOperator(name, plain("LogSoftmax")) for name in ("log_softmax", "_log_softmax")),
-    TorchOperator("sigmoid", plain("Sigmoid")),
-    *(TorchOperator(name, way_out=RELU) for name in ("hardswish", "hardsigmoid", "silu", "gelu", "leaky_relu", "elu")),
-    *(TorchOperator(name, way_out=RELU) for name in ("tanh", "prelu", "mish")),
+    *_both("sigmoid", plain("Sigmoid")),
+    *_both("tanh", plain("Tanh")),
+    *_both("hardswish", plain("HardSwish")),
+    *_both("hardsigmoid", _hard_sigmoid),
+    *_both("leaky_relu", _leaky_relu),
+    *_both("elu", _elu),
+    *_both("silu", _silu),
+    *_both("gelu", _gelu),
+    TorchOperator("erf", plain("Erf")),
+    *(TorchOperator(name, way_out=RELU) for name in ("prelu", "mish", "selu", "softplus")),
 )

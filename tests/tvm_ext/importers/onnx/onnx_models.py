@@ -96,7 +96,7 @@ class Net:
         given = [helper.make_tensor_value_info("x", ELEMENTS[self.input_dtype], self.shape)]
         made = [helper.make_tensor_value_info(output, elem, None)]
         graph = helper.make_graph(self.nodes, "net", given, made, self.constants)
-        opsets = [helper.make_opsetid("", 19), helper.make_opsetid("com.microsoft", 1)]
+        opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         dims = [n if isinstance(n, int) else 1 for n in self.shape]
         result = run(model, np.zeros(dims, np.dtype(self.input_dtype)))

@@ -123,13 +123,13 @@ def unrun(net: Net, output: str, **changes: object) -> onnx.ModelProto:
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
     net = Net((1, 4, 8, 8), None)
-    x = net.op("HardSwish", net.conv("x", 4, 4, (3, 3), name="/stem/Conv"), name="/stem/act/HardSwish")
+    x = net.op("Mish", net.conv("x", 4, 4, (3, 3), name="/stem/Conv"), name="/stem/act/Mish")
     y = net.op("LSTM", net.conv("x", 4, 4, (3, 3), dilations=[2, 1]), x, x)
     with pytest.raises(ModelError) as caught:
         imported(unrun(net, net.op("Add", x, y)), tmp_path)
     message = str(caught.value)
     assert "net.onnx: 3 problems in the network" in message
-    assert "HardSwish stem.act.hardswish: the operator is not supported; use Relu or Relu6" in message
+    assert "Mish stem.act.mish: the operator is not supported; use Relu or Relu6" in message
     assert "Conv conv: dilation [2, 1]; train it without dilation" in message
     assert "LSTM lstm: the operator is not supported; only feed-forward networks" in message  # behind both
     assert "Traceback" not in message
@@ -145,14 +145,14 @@ def test_a_chain_of_problems(dtype: str | None, tmp_path: Path) -> None:
         return net.qdq(x, 0.04) if dtype else x
 
     weight = net.const(np.ones((4, 2, 3, 3)))
-    x = quantised(net.op("HardSwish", quantised("x")))
+    x = quantised(net.op("Mish", quantised("x")))
     x = quantised(net.op("Conv", x, weight if dtype is None else net.weight((4, 2, 3, 3)), group=2))
-    x = quantised(net.op("Tanh", net.conv(net.conv(x, 4, 6, (1, 1)), 6, 6, (3, 3), group=6)))
+    x = quantised(net.op("Softplus", net.conv(net.conv(x, 4, 6, (1, 1)), 6, 6, (3, 3), group=6)))
     out = net.conv(x, 6, 3, (3, 3), dilations=[2, 2])
     with pytest.raises(ModelError) as caught:
         imported(unrun(net, out), tmp_path)
     lines = str(caught.value).splitlines()
-    assert [line.split()[0] for line in lines[1:-1]] == ["HardSwish", "Conv", "Tanh", "Conv"]
+    assert [line.split()[0] for line in lines[1:-1]] == ["Mish", "Conv", "Softplus", "Conv"]
     assert "2 groups of 4 channels" in lines[2] and "dilation [2, 2]" in lines[4]
 
 

@@ -113,7 +113,7 @@ class Bad(nn.Module):
         self.conv, self.out = nn.Conv2d(3, 3, 3, dilation=2), nn.Linear(3, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = nn.functional.gelu(nn.functional.hardswish(x))
+        hidden = nn.functional.softplus(nn.functional.mish(x))
         return self.conv(x).mean((2, 3)) + self.out(hidden.mean((2, 3)))
 
 
@@ -122,19 +122,21 @@ def test_all_problems_at_once() -> None:
         load(exported(Bad().eval(), (1, 3, 8, 8)))
     message = str(caught.value)
     assert message.startswith("program: 3 problems in the network")
-    assert "aten.hardswish.default hardswish: the operator is not supported; use ReLU or ReLU6" in message
-    assert "aten.gelu.default gelu: the operator is not supported; use ReLU or ReLU6" in message  # behind the first
+    assert "aten.mish.default mish: the operator is not supported; use ReLU or ReLU6" in message
+    assert (
+        "aten.softplus.default softplus: the operator is not supported; use ReLU or ReLU6" in message
+    )  # behind the first
     assert "Conv conv: dilation [2, 2]; train it without dilation" in message
 
 
 def test_a_chain_of_problems() -> None:
     """Behind a refused operator the program's own shapes stand in; what is right there is not called a problem."""
-    layers = (nn.Hardswish(), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 6, 1), nn.GELU(), nn.Conv2d(6, 2, 3, groups=2))
+    layers = (nn.Mish(), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 6, 1), nn.Softplus(), nn.Conv2d(6, 2, 3, groups=2))
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 5))
     with pytest.raises(ModelError) as caught:
         load(exported(net.eval(), (1, 4, 8, 8)))
     lines = str(caught.value).splitlines()[1:]
-    assert [line.split()[1].removesuffix(":") for line in lines] == ["0.hardswish", "1", "3.gelu", "4"]
+    assert [line.split()[1].removesuffix(":") for line in lines] == ["0.mish", "1", "3.softplus", "4"]
 
 
 class Pair(nn.Module):
