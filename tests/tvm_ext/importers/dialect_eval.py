@@ -99,6 +99,10 @@ def factivation(x, *, function, layer, **parameters: float) -> np.ndarray:
     return FUNCTIONS[function](torch.from_numpy(x.astype(np.float64)), **parameters).numpy().astype(np.float32)
 
 
+def fprelu(x, slopes, **_: object) -> np.ndarray:
+    return np.where(x > 0, x, x * slopes)
+
+
 FUNCTIONS = {
     "elu": F.elu,
     "gelu": F.gelu,
@@ -110,4 +114,4 @@ FUNCTIONS = {
     "silu": F.silu,
     "tanh": torch.tanh,
 }
-FLOAT = {f.__name__: f for f in (fconv2d, favg_pool, max_pool, concat, pad, fclip, fadd, factivation, dense)}
+FLOAT = {f.__name__: f for f in (fconv2d, favg_pool, max_pool, concat, pad, fclip, fadd, factivation, fprelu, dense)}

@@ -164,6 +164,18 @@ def lookup(x, table, _slope, **__: object) -> np.ndarray:
     return table[x.astype(np.int64) + 128]
 
 
+def qprelu(
+    x, scale, slopes=None, *, in_zero, out_zero, positive, negative, rounding, lo, hi, **_: object
+) -> np.ndarray:
+    x = x.astype(np.int64) - in_zero
+    if rounding == "even":
+        v = np.rint(x.astype(np.float32) * np.where(x > 0, np.float32(positive), scale)).astype(np.int64)
+    else:
+        below = multiply(x * slopes.astype(np.int64), *fixed_point(negative), rounding)
+        v = np.where(x > 0, multiply(x, *fixed_point(positive), rounding), below)
+    return clamp(v + out_zero, lo, hi)
+
+
 def max_pool(x, *, kernel, stride, padding, **_: object) -> np.ndarray:
     return windows(x, -128, kernel, stride, padding).max((3, 4))[None].astype(np.int8)
 
@@ -184,5 +196,5 @@ def dense(x, w, b, *, in_scale, in_zero, **_: object) -> np.ndarray:
 
 
 OPS: dict[str, Callable[..., np.ndarray]] = {
-    f.__name__: f for f in (qconv2d, qadd, qavg_pool, qmean, requantise, lookup, max_pool, concat, pad, dense)
+    f.__name__: f for f in (qconv2d, qadd, qavg_pool, qmean, requantise, lookup, qprelu, max_pool, concat, pad, dense)
 }

@@ -9,10 +9,20 @@ import numpy as np
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
-from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number
+from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.qlinear import elementwise
-from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, curved, int_range, narrowed, stored_real
+from mcutrain.tvm_ext.importers.graph.reals import (
+    INF,
+    Known,
+    Real,
+    check_ratio,
+    curved,
+    int_range,
+    narrowed,
+    once,
+    stored_real,
+)
 from mcutrain.tvm_ext.ops.activation import Float64
 
 AT_THE_END = "it is supported as the network's last operator alone, where the loss takes it over"
@@ -90,6 +100,25 @@ def _gelu(state: Import, node: Node) -> Known:
     return _function("gelu_tanh" if node.attrs.get("approximate") == "tanh" else "gelu")(state, node)
 
 
+def _prelu(state: Import, node: Node) -> Real:
+    """PRelu: a slope for all numbers, or one a channel."""
+    x = state.real(node)
+    slopes = per_channel(node, x, state.constant(node, 1, "slope")).astype(np.float32)
+    if not np.all(np.isfinite(slopes)):
+        raise ModelError(f"{node.name}: a slope that is not finite; train the model anew")
+    if not x.is_quantised:
+        value = state.network.prelu(node.name, x.make(None, -INF, INF, node.name), slopes)
+        return state.stored(value, x.layout, node.name)
+
+    def emit(q: Quantisation, lo: int, hi: int) -> Value:
+        value = x.ints(node.name)
+        for slope in (1.0, float(np.abs(slopes).max())):
+            check_ratio(value.steps.scale * slope, q, node.name)
+        return state.network.prelu(node.name, value, slopes, q, lo=lo, hi=hi)
+
+    return Real(x.layout, x.shape, once(node.name, emit), True)
+
+
 OPERATORS = (
     GraphOperator("Relu", _relu),
     GraphOperator("Clip", _clip),
@@ -103,5 +132,6 @@ OPERATORS = (
     GraphOperator("Erf", _erf),
     GraphOperator("Sigmoid", _function("sigmoid"), is_final=True),
     *(GraphOperator(name, way_out=AT_THE_END, is_final=True) for name in ("Softmax", "LogSoftmax")),
-    *(GraphOperator(name, way_out=RELU) for name in ("PRelu", "Selu", "Swish", "Softplus", "Mish")),
+    GraphOperator("PRelu", _prelu),
+    *(GraphOperator(name, way_out=RELU) for name in ("Selu", "Swish", "Softplus", "Mish")),
 )

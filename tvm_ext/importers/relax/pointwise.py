@@ -74,6 +74,14 @@ def _silu(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given
     return nodes.add("Mul", name, [x, nodes.operand(gate, name)])
 
 
+def _prelu(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
+    rank, (x, slopes) = len(shape_of(call)), args
+    if int(call.attrs.axis) % rank != (3 if nodes.is_nhwc and rank == 4 else 1):
+        raise ModelError(f"{name}: slopes along axis {int(call.attrs.axis)}; only along the channels")
+    slopes = Given(slopes.name, slopes.array.reshape(-1, *[1] * (rank - 2)))
+    return nodes.add("PRelu", name, [nodes.operand(x, name), nodes.operand(slopes, f"{name}.slopes")])
+
+
 OPERATORS = (
     RelaxOperator("relax.add", _arithmetic("Add")),
     RelaxOperator("relax.subtract", _arithmetic("Sub")),
@@ -91,6 +99,7 @@ OPERATORS = (
     RelaxOperator("relax.nn.gelu", plain("Gelu")),
     RelaxOperator("relax.nn.gelu_tanh", _gelu_tanh),
     RelaxOperator("relax.nn.silu", _silu),
+    RelaxOperator("relax.nn.prelu", _prelu),
     RelaxOperator("relax.nn.cross_entropy_with_logits", same, loss="cross_entropy"),
     RelaxOperator("relax.quantize", _quantise("QuantizeLinear")),
     RelaxOperator("relax.dequantize", _quantise("DequantizeLinear")),

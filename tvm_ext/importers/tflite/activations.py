@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.activations import table
 from mcutrain.tvm_ext.importers.base.network import Value
 from mcutrain.tvm_ext.importers.tflite.context import (
@@ -11,15 +12,15 @@ from mcutrain.tvm_ext.importers.tflite.context import (
     Reader,
     Record,
     Step,
+    check_ratio,
     clamp,
     option,
     quantisation,
     real_option,
 )
-from mcutrain.tvm_ext.importers.tflite.ops import requantised
+from mcutrain.tvm_ext.importers.tflite.ops import ROUNDING, requantised
 
 AT_THE_END = "it is supported as the network's last operator alone, where the loss takes it over"
-RELU = "use RELU or RELU6"
 
 
 def _relu(activation: str) -> Reader:
@@ -47,6 +48,19 @@ def _gelu(state: Import, step: Step) -> Value:
     return _lookup("gelu_tanh" if option(step, "Approximate") else "gelu")(state, step)
 
 
+def _prelu(state: Import, step: Step) -> Value:
+    """PReLU with int8 slopes: one for all numbers, or one a channel."""
+    x, slopes = state.value(step), state.constant(step, 1, ("int8",))
+    out, own = quantisation(state.output(step), step.name), quantisation(state.tensor(step, 1), step.name)
+    if slopes.size != max(slopes.shape[-1:], default=1) or slopes.size not in (1, x.shape[3]):
+        raise ModelError(
+            f"{step.name}: slopes of shape {list(slopes.shape)} for {x.shape[3]} channels; share them over the image"
+        )
+    for scale in (x.steps.scale, x.steps.scale * own.scale):
+        check_ratio(scale, out.scale, step.name)
+    return state.network.prelu(step.name, x, slopes.reshape(-1), out, own, ROUNDING)
+
+
 OPERATORS = (
     *(Record(name, _relu(name)) for name in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")),
     Record("HARD_SWISH", _lookup("hard_swish")),
@@ -58,7 +72,7 @@ OPERATORS = (
         options=("LeakyReluOptions", ("Alpha",)),
     ),
     Record("GELU", _gelu, options=("GeluOptions", ("Approximate",))),
-    Record("PRELU", way_out=RELU),
+    Record("PRELU", _prelu),
     Record("SOFTMAX", way_out=AT_THE_END, options=("SoftmaxOptions", ("Beta",)), behind="loss"),
     Record("LOGISTIC", _lookup("sigmoid"), behind="loss"),
     Record("LOG_SOFTMAX", way_out=AT_THE_END, behind="loss"),

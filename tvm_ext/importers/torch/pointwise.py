@@ -54,6 +54,14 @@ def _gelu(rows: Rows, call: Call) -> None:
     rows.add(call, "Gelu", [tensor(call, "self")], approximate=call.args.get("approximate", "none"))
 
 
+def _prelu(rows: Rows, call: Call) -> None:
+    """PyTorch's slopes are a vector, whatever the rank of what they meet."""
+    slopes, rank = tensor(call, "weight"), len(call.shape)
+    if rank > 2:
+        slopes = rows.add(call, "Unsqueeze", [slopes], "slopes", axes=list(range(1, rank - 1)))
+    rows.add(call, "PRelu", [tensor(call, "self"), slopes])
+
+
 def _both(name: str, reader: Callable[[Rows, Call], object]) -> tuple[TorchOperator, TorchOperator]:
     """An operator and its form that writes into its operand, which means the same in a program of values."""
     return TorchOperator(name, reader), TorchOperator(f"{name}_", reader)
@@ -76,5 +84,6 @@ OPERATORS = (
     *_both("silu", _silu),
     *_both("gelu", _gelu),
     TorchOperator("erf", plain("Erf")),
-    *(TorchOperator(name, way_out=RELU) for name in ("prelu", "mish", "selu", "softplus")),
+    TorchOperator("prelu", _prelu),
+    *(TorchOperator(name, way_out=RELU) for name in ("mish", "selu", "softplus")),
 )

@@ -173,6 +173,43 @@ def test_qlinear_operators(dtype: str, tmp_path: Path) -> None:
     assert ops_of(ours) == ["lookup", "qconv2d"] and ours.loss == "binary_cross_entropy"
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 1, 1), (1,)])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", None])
+def test_prelu(dtype: str | None, shape: tuple[int, ...], tmp_path: Path) -> None:
+    net = Net((1, 4, 9, 8), dtype, seed=3)
+    slopes = net.const(net.rng.uniform(-0.5, 1.5, shape))
+    if dtype:
+        model = net.model(net.qdq(net.op("PRelu", hidden(net), slopes), 0.61), "float32")
+    else:
+        model = net.model(net.conv(net.op("PRelu", net.conv("x", 4, 4, (1, 1)), slopes), 4, 3, (1, 1)))
+    ours = imported(model, tmp_path, loss="mse")
+    assert ops_of(ours)[:2] == (["qconv2d", "qprelu"] if dtype else ["fconv2d", "fprelu"])
+    wrong = differences(model, ours, as_written=True)
+    assert wrong.max() <= (1 if dtype else 2e-6) and np.mean(wrong == 0) >= (0.99 if dtype else 0)
+
+
+def test_prelu_of_a_vector_and_with_quantised_slopes(tmp_path: Path) -> None:
+    net = Net((1, 12), "int8")
+    steps = net.const(0.01), net.const(0, "int8")
+    y = net.qdq(net.op("MatMul", begin(net), net.weight((12, 20), 1)), 0.1)
+    slopes = net.op("DequantizeLinear", net.const(net.rng.randint(-50, 100, 20), "int8"), *steps)
+    y = net.qdq(net.op("PRelu", y, slopes), 0.0713)
+    model = net.model(y, "float32")
+    wrong = differences(model, imported(model, tmp_path), as_written=True)
+    assert wrong.max() <= 1 and np.mean(wrong == 0) >= 0.95
+
+
+def test_prelu_refusals(tmp_path: Path) -> None:
+    for slopes, message in (
+        (np.ones((4, 9, 8)), r"prelu: a constant of \(4, 9, 8\) on .* only one number a channel"),
+        (np.full((4, 1, 1), np.nan), "prelu: a slope that is not finite; train the model anew"),
+    ):
+        net = Net((1, 4, 9, 8), None)
+        y = net.op("PRelu", net.conv("x", 4, 4, (1, 1)), net.const(slopes))
+        with pytest.raises(ModelError, match=message):
+            imported(net.model(net.conv(y, 4, 3, (1, 1))), tmp_path, loss="mse")
+
+
 def test_what_float32_has_no_function_for(tmp_path: Path) -> None:
     net = Net((1, 4, 8, 8), None)
     model = net.model(net.conv(net.op("Erf", net.conv("x", 4, 4, (1, 1))), 4, 3, (1, 1)))

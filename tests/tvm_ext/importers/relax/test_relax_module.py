@@ -157,6 +157,26 @@ def test_functions_of_each_number(function: str, layout: str) -> None:
     np.testing.assert_allclose(evaluate(model, image).reshape(expected.shape), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_prelu(layout: str) -> None:
+    (weight,), nhwc = values((4, 3, 3, 3)), layout == "NHWC"
+    x, slopes = var("image", [1, 7, 7, 3] if nhwc else [1, 3, 7, 7]), np.array([0.1, -0.2, 1.5, 0], np.float32)
+
+    def build(b: relax.BlockBuilder) -> relax.Expr:
+        kernel = relax.const(np.ascontiguousarray(weight.transpose(2, 3, 1, 0) if nhwc else weight))
+        y = b.emit(R.nn.conv2d(x, kernel, data_layout=layout, kernel_layout="HWIO" if nhwc else "OIHW"))
+        return R.nn.prelu(y, relax.const(slopes), 3 if nhwc else 1)
+
+    m, image = module([x], build), RNG.normal(size=(1, 7, 7, 3)).astype(np.float32)
+    model = load(m, loss="mse")
+    fed = image if nhwc else np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+    expected = executed(m, fed) if nhwc else executed(m, fed).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(evaluate(model, image), expected, atol=1e-5)
+    wrong = module([x], lambda b: R.nn.prelu(x, relax.const(np.ones(7, np.float32)), 2))
+    with pytest.raises(ModelError, match="slopes along axis 2; only along the channels"):
+        load(wrong, loss="mse")
+
+
 def test_parameters_are_given_by_name_and_name_the_layers() -> None:
     w, b = values((5, 7), (5,))
     m = _dense_module()

@@ -1,10 +1,11 @@
-"""Functions of each number alone against TFLite's reference kernels, bit for bit."""
+"""Functions of each number alone, and PReLU, against TFLite's reference kernels, bit for bit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import OpResolverType
@@ -15,6 +16,7 @@ from mcutrain.tvm_ext.importers.tflite.load import load
 from tests.tvm_ext.importers.dialect_numpy import evaluate
 from tests.tvm_ext.importers.tflite.test_tflite import assert_equal, fill, ops_of, scaled
 from tests.tvm_ext.importers.tflite.tflite_models import TfliteModel, images
+from tests.tvm_ext.support.torch_dialect import gradients
 
 
 def set_to(options: object, **values: object) -> object:
@@ -42,6 +44,37 @@ FUNCTIONS: dict[str, Callable[[TfliteModel, int], int]] = {
 }
 
 
+def prelu(m: TfliteModel, x: int, slopes: np.ndarray, scale: float, zero: int, factor: float = 0.8) -> int:
+    """slopes: int8, of one scale and zero point."""
+    alpha = m.tensor(slopes.shape, "int8", [scale], [zero], slopes.astype(np.int8), name="model/prelu/alpha")
+    return m.op("PRELU", [x, alpha], m.shape(x), scaled(m, x, factor), -13)
+
+
+PRELUS: dict[str, Callable[[TfliteModel], int]] = {
+    "a slope a channel": lambda m: prelu(m, fill(m), m.rng.integers(-127, 128, (1, 1, 6)), 0.004, 0),
+    "with a zero point": lambda m: prelu(m, fill(m), m.rng.integers(-128, 128, (1, 1, 6)), 0.003, -100, 1.7),
+    "one slope": lambda m: prelu(m, fill(m), np.full((1, 1, 1), 50), 0.005, 3),
+    "of a vector": lambda m: prelu(m, m.dense(fill(m), 40), m.rng.integers(-127, 128, 40), 0.004, 0),
+    "steep": lambda m: prelu(m, fill(m), np.array([[[127, -127, 1, 0, 90, -3]]]), 0.05, 0, 3.0),
+}
+
+
+@pytest.mark.parametrize("kind", PRELUS)
+def test_prelu_computes_what_tflite_computes(kind: str, tmp_path: Path) -> None:
+    m = TfliteModel(6)
+    path = m.save(tmp_path, PRELUS[kind](m))
+    model = load(path, loss="mse")
+    assert ops_of(model)[-1][0] == "qprelu"
+    assert_equal(path, lambda x: evaluate(model, x), images(12, model.input_shape))
+
+
+def test_slopes_that_differ_by_place(tmp_path: Path) -> None:
+    m = TfliteModel()
+    path = m.save(tmp_path, prelu(m, fill(m), np.ones((7, 9, 6)), 0.01, 0))
+    with pytest.raises(ModelError, match=r"PRELU prelu: slopes of shape \[7, 9, 6\] for 6 channels; share them over"):
+        load(path, loss="mse")
+
+
 def network(m: TfliteModel, function: str) -> int:
     """The function of an image, and of a vector behind a product."""
     y = FUNCTIONS[function](m, fill(m))
@@ -67,10 +100,29 @@ def test_in_emitted_c(tmp_path: Path) -> None:
     for function in FUNCTIONS:
         if function != "elu":
             y = m.conv(FUNCTIONS[function](m, y), 6, (1, 1), name=f"model/behind/{function.replace(' ', '_')}")
+    y = prelu(m, y, m.rng.integers(-127, 128, (1, 1, 6)), 0.004, 0)
     path = m.save(tmp_path, m.dense(y, 10, name="model/last"))
     artifact = mcutrain.compile(load(path), "inference", budget="1MB", out=tmp_path / "out", seconds=1.0)
     twin = mcutrain.host(artifact.directory)
     assert_equal(path, twin.infer, images(12, (1, 7, 9, 4)))
+
+
+def test_gradients_equal_pytorch(tmp_path: Path) -> None:
+    """Through tables and PReLU: those of PyTorch with straight-through rounding and the functions' own derivatives."""
+    m = TfliteModel(8)
+    y = fill(m, (1, 4, 4, 4))
+    for function in ("hard swish", "leaky", "gelu", "tanh"):
+        y = m.conv(FUNCTIONS[function](m, y), 6, (1, 1), name=f"model/behind/{function.replace(' ', '_')}")
+    y = prelu(m, y, m.rng.integers(-127, 128, (1, 1, 6)), 0.004, 0)
+    model = load(m.save(tmp_path, m.dense(y, 5, name="model/last")))
+    artifact = mcutrain.compile(model, "full", budget="1MB", out=tmp_path / "out", seconds=1.0)
+    twin = mcutrain.host(artifact.directory)
+    for label, x in enumerate(images(2, model.input_shape)):
+        _, expected = gradients(model, x, label)
+        found = twin.gradients(x, label)
+        for name, theirs in expected.items():
+            np.testing.assert_allclose(found[name], theirs, atol=1e-4 * np.abs(theirs).max(), err_msg=name)
+        assert all(np.any(found[f"{layer.name}.weight"]) for layer in model.layers)
 
 
 def test_a_logistic_is_taken_off_at_the_end_alone(tmp_path: Path) -> None:

@@ -190,8 +190,8 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "  CONV_2D beside: a dilated convolution; use dilation 1",
         "  CEIL ceil: the operator is not supported; build the model without it",
         "supported operators: ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, ELU, EXPAND_DIMS, "
-        "FULLY_CONNECTED, GELU, HARD_SWISH, LEAKY_RELU, LOGISTIC, MAX_POOL_2D, MEAN, PAD, PADV2, QUANTIZE, RELU, "
-        "RELU6, RELU_0_TO_1, RELU_N1_TO_1, RESHAPE, SQUEEZE, TANH",
+        "FULLY_CONNECTED, GELU, HARD_SWISH, LEAKY_RELU, LOGISTIC, MAX_POOL_2D, MEAN, PAD, PADV2, PRELU, QUANTIZE, "
+        "RELU, RELU6, RELU_0_TO_1, RELU_N1_TO_1, RESHAPE, SQUEEZE, TANH",
     ]
 
 

@@ -85,6 +85,33 @@ def test_gradients_equal_torch(function: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(found[name], theirs, atol=2e-5 * np.abs(theirs).max(), err_msg=name)
 
 
+class Slopes(nn.Module):
+    """A slope a channel, and one of a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.act, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.PReLU(6), nn.Linear(6 * 4 * 4, 5)
+        self.last = nn.PReLU()
+        nn.init.uniform_(self.act.weight, -0.5, 1.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.head(F.avg_pool2d(self.act(self.stem(x)), 2).flatten(1)))
+
+
+def test_prelu_equals_torch(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    net = Slopes().eval()
+    model = load(exported(net, (1, 3, 8, 8)))
+    assert ops_of(model) == ["fconv2d", "fprelu", "favg_pool", "fconv2d", "fprelu"]
+    artifact = mcutrain.compile(model, "full", budget="1MB", out=tmp_path / "out", seconds=1.0)
+    twin, x = mcutrain.host(artifact.directory), torch.randn(1, 3, 8, 8)
+    np.testing.assert_allclose(evaluate(model, channels_last(x.numpy()))[0, 0], net(x).detach().numpy(), atol=1e-5)
+    F.cross_entropy(net(x), torch.tensor([2])).backward()
+    found = twin.gradients(channels_last(x.numpy()), 2)
+    for name, theirs in (("stem.weight", net.stem.weight.grad), ("head.bias", net.head.bias.grad)):
+        np.testing.assert_allclose(found[name], theirs.numpy(), atol=2e-5 * float(theirs.abs().max()), err_msg=name)
+
+
 def test_pt2e_leaves_a_table_between_its_quantisations() -> None:
     """Within a step of PyTorch on what the convolution before it gives."""
     torch.manual_seed(6)
