@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.tvm_ext.importers.dialect_eval import evaluate
-from tests.tvm_ext.importers.graph.qdq_cases import QDQ, STEP, begin, float_net, qlinear_conv, qlinear_net, sequence
+from tests.tvm_ext.importers.graph.qdq_cases import QDQ, STEP, begin, float_net, sequence
+from tests.tvm_ext.importers.graph.qlinear_cases import qlinear_conv, qlinear_net
 from tests.tvm_ext.importers.onnx.onnx_models import Net, differences, imported, network_input, run
 
 

@@ -104,6 +104,16 @@ class Net:
         return model
 
 
+def unrun(net: Net, output: str, **changes: object) -> onnx.ModelProto:
+    """A model that onnxruntime might not run."""
+    shape = changes.pop("shape", (1, 4, 8, 8))
+    given = helper.make_tensor_value_info("x", changes.pop("elem", TensorProto.FLOAT), shape)
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["?"]) for name in output.split()]
+    graph = helper.make_graph(net.nodes, "net", [given], made, net.constants)
+    opsets = [helper.make_opsetid("", 19), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("own.ops", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     """What onnxruntime computes, all graph rewrites on (QDQ becomes integer kernels)."""
     return session(model.SerializeToString()).run(None, {"x": x})[0]
