@@ -1,4 +1,5 @@
-"""Static worst-case stack of a firmware, from GCC's call graphs (-fcallgraph-info=su) and the linked library code.
+"""Bounds the stack of a firmware: its static worst case, from GCC's call graphs (-fcallgraph-info=su) and the linked
+library code.
 
 GCC writes one .ci file an object: each function's own frame in bytes and whom it calls. Functions without one (libgcc's
 soft-float and division routines, written in assembler) are read from the disassembly: every byte that any of their
@@ -30,7 +31,8 @@ _INDIRECT_NODE = "__indirect_call"
 
 @dataclass
 class CallGraph:
-    """frames: function -> own stack bytes; calls: function -> callees; unbounded: function -> why it has no bound.
+    """Says who calls whom. frames: function -> own stack bytes; calls: function -> callees; unbounded: function -> why
+    it has no bound.
     built_in: library functions that GCC thought of calling."""
 
     frames: dict[str, int] = field(default_factory=dict)
@@ -41,14 +43,14 @@ class CallGraph:
 
 @dataclass(frozen=True)
 class StackPath:
-    """The deepest chain of calls below one function: its bytes, and (function, own bytes) from the root down."""
+    """Holds the deepest chain of calls below one function: its bytes, and (function, own bytes) from the root down."""
 
     nbytes: int
     frames: tuple[tuple[str, int], ...]
 
 
 def parse_callgraph(files: Iterable[Path]) -> CallGraph:
-    """Reads GCC's .ci files into one graph. Functions that they only declare get no frame."""
+    """Read GCC's .ci files into one graph. Functions that they only declare get no frame."""
     graph = CallGraph()
     for path in files:
         for line in path.read_text().splitlines():
@@ -66,7 +68,7 @@ def parse_callgraph(files: Iterable[Path]) -> CallGraph:
 
 
 def add_library(graph: CallGraph, code: Sequence[Instruction], addresses: Mapping[str, int]) -> None:
-    """Adds the functions that have no .ci node. code: all of the linked file, in the order of addresses;
+    """Add the functions that have no .ci node. code: all of the linked file, in the order of addresses;
     addresses: symbol -> address, by which an alias (__aeabi_fadd) finds the name that objdump prints (__addsf3)."""
     functions = _by_function(code)
     names = list(functions)
@@ -85,7 +87,7 @@ def add_library(graph: CallGraph, code: Sequence[Instruction], addresses: Mappin
 
 
 def _by_function(code: Sequence[Instruction]) -> dict[str, list[str]]:
-    """Function -> its instructions as text ("push {r4, lr}"), in the order of addresses."""
+    """Map each function to its instructions as text ("push {r4, lr}"), in the order of addresses."""
     functions: dict[str, list[str]] = {}
     for instruction in code:
         body = functions.setdefault(instruction.function, [])
@@ -95,7 +97,7 @@ def _by_function(code: Sequence[Instruction]) -> dict[str, list[str]]:
 
 
 def _add_library_function(graph: CallGraph, name: str, body: list[str], following: str) -> None:
-    """One assembler function: all that it pushes, all that it branches to, and the next one where it runs into it."""
+    """Add one assembler function: all that it pushes or branches to, and the next one where it runs into it."""
     graph.frames[name] = sum(_pushed_bytes(instruction) for instruction in body)
     callees = graph.calls[name] = set()
     for before, instruction in zip(["", *body], body, strict=False):
@@ -111,7 +113,7 @@ def _add_library_function(graph: CallGraph, name: str, body: list[str], followin
 
 
 def _is_table_jump(before: str, instruction: str) -> bool:
-    """Whether this is GCC's switch statement for Armv6-M: to an entry of a table, inside the same function. A call
+    """Tell whether this is GCC's switch statement for Armv6-M: to an entry of a table, inside the same function. A call
     through a pointer is a blx or bx there."""
     loaded = _TABLE_LOAD.match(before)
     return loaded is not None and instruction == f"mov pc, {loaded[1]}"
@@ -131,8 +133,8 @@ def _pushed_bytes(instruction: str) -> int:
 
 
 def worst_stack(graph: CallGraph, root: str) -> StackPath:
-    """The deepest chain of calls from `root`. Raises ToolError where there is no bound: recursion, a call through a
-    pointer, a frame of unknown size, or a function that neither GCC nor the disassembly knows."""
+    """Find the deepest chain of calls from `root`. Raises ToolError where there is no bound: recursion, a call through
+    a pointer, a frame of unknown size, or a function that neither GCC nor the disassembly knows."""
     known: dict[str, StackPath] = {}
     active: list[str] = []
 

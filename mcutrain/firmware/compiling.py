@@ -23,7 +23,7 @@ _SHARED = "kernels"  # name of the folder of the micro-kernels' sources, here an
 
 @dataclass(frozen=True)
 class Compiler:
-    """One way to compile: program, flags, folders of headers, macros ("NAME" or "NAME=VALUE")."""
+    """Holds one way to compile: program, flags, folders of headers, macros ("NAME" or "NAME=VALUE")."""
 
     path: Path
     flags: tuple[str, ...]
@@ -31,7 +31,7 @@ class Compiler:
     defines: tuple[str, ...] = ()
 
     def tool(self, name: str) -> Path:
-        """Another program of the same set, e.g. objdump."""
+        """Name another program of the same set, e.g. objdump."""
         return self.path.with_name(self.path.name.removesuffix("gcc") + name)
 
     @property
@@ -42,7 +42,7 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Objects:
-    """What compile_all made: object files, GCC's call graphs (.ci, where asked for) and all warning lines."""
+    """Holds what compile_all made: object files, GCC's call graphs (.ci, where asked for) and all warning lines."""
 
     files: tuple[Path, ...]
     callgraphs: tuple[Path, ...]
@@ -50,7 +50,7 @@ class Objects:
 
 
 def find_compiler(name: str = ARM_COMPILER) -> Path:
-    """The compiler on the PATH. Raises ToolError with the line that installs it."""
+    """Find the compiler on the PATH. Raises ToolError with the line that installs it."""
     found = shutil.which(name)
     if found is None:
         raise ToolError(f"{name} is not on the PATH: install it with `apt install {_PACKAGES.get(name, name)}`")
@@ -58,7 +58,7 @@ def find_compiler(name: str = ARM_COMPILER) -> Path:
 
 
 def run_tool(command: Sequence[str | Path], doing: str) -> subprocess.CompletedProcess[str]:
-    """Runs a build tool. Raises ToolError with the tool's first error line; `doing` says where ("linking x.elf")."""
+    """Run a build tool. Raises ToolError with the tool's first error line; `doing` says where ("linking x.elf")."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
@@ -70,14 +70,14 @@ def run_tool(command: Sequence[str | Path], doing: str) -> subprocess.CompletedP
 
 
 def _first_error(text: str) -> str:
-    """The line that says what is wrong: the first with "error" or an undefined reference in it, else the first."""
+    """Find the line that says what is wrong: the first with "error" or an undefined reference in it, else the first."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line or "undefined reference" in line or "overflowed" in line]
     return (telling or lines or [""])[0]
 
 
 def compile_all(compiler: Compiler, sources: Sequence[Path], build_dir: Path) -> Objects:
-    """Compiles each source into `build_dir`, or a micro-kernel into the user's cache, under a name that holds a hash of
+    """Compile each source into `build_dir`, or a micro-kernel into the user's cache, under a name that holds a hash of
     all that the object depends on."""
     missing = [str(source) for source in sources if not Path(source).is_file()]
     if missing:
@@ -95,7 +95,7 @@ def compile_all(compiler: Compiler, sources: Sequence[Path], build_dir: Path) ->
 
 
 def user_cache() -> Path:
-    """The user's own cache folder: what is taken from it was built by the user."""
+    """Return the user's own cache folder: what is taken from it was built by the user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcutrain"
 
 
@@ -109,7 +109,8 @@ def _shared_objects(otherwise: Path) -> Path:
 
 
 def _compile(compiler: Compiler, source: Path, build_dir: Path) -> Path:
-    """The object of one source. The hash is over the preprocessed text, so that a changed header counts."""
+    """Return the object of one source, compiled where it is not there. The hash is over the preprocessed text, so that
+    a changed header counts."""
     doing = f"compiling {source.name}"
     preprocessed = run_tool([*compiler.arguments, "-E", "-P", source], doing).stdout  # without the folders' names
     version = run_tool([compiler.path, "-dumpfullversion"], doing).stdout

@@ -27,7 +27,7 @@ _SAMPLES_MAGIC, _RESULTS_MAGIC, _RESULTS_VERSION = b"MCUS", b"MCUR", 1
 
 @dataclass(frozen=True)
 class Layout:
-    """What the host must know of an emitted model; the numbers stand in its mcu_model.h. Sizes in bytes.
+    """Holds what the host must know of an emitted model; the numbers stand in its mcu_model.h. Sizes in bytes.
 
     segments: bytes of each piece of the trained state. An inference-only model has train_ops 0 and no segments."""
 
@@ -42,7 +42,7 @@ class Layout:
 
 @dataclass(frozen=True, repr=False)
 class Results:
-    """What one run handed back. Logits are uint8 [n, logits_bytes], to be viewed as the model's type.
+    """Holds what one run handed back. Logits are uint8 [n, logits_bytes], to be viewed as the model's type.
 
     state: the bytes of each segment after the last step. Instructions are those of the emulated core, not cycles,
     counted around the model's call in steps of the timer; *_op_instructions, one for each op of the last inference and
@@ -69,7 +69,7 @@ def encode_samples(
     inputs: Sequence[np.ndarray],
     steps: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
 ) -> bytes:
-    """samples.bin: `inputs` to infer on, then training steps (hyper-parameters, input, label).
+    """Write samples.bin: `inputs` to infer on, then training steps (hyper-parameters, input, label).
     Raises ModelError where an array has not the size that the model takes."""
     parts = [_SAMPLES_MAGIC, struct.pack("<2I", len(inputs), len(steps))]
     parts += [_exact(array, layout.input_bytes, f"input {i}") for i, array in enumerate(inputs)]
@@ -89,7 +89,7 @@ def _exact(array: np.ndarray, nbytes: int, what: str) -> bytes:
 
 
 def decode_results(data: bytes, layout: Layout) -> Results:
-    """Reads results.bin. Raises DeviceError where it is cut short or of another model."""
+    """Read results.bin. Raises DeviceError where it is cut short or of another model."""
     state_bytes = sum(layout.segments)
     expected = (_RESULTS_VERSION, layout.logits_bytes, state_bytes, layout.infer_ops, layout.train_ops)
     if len(data) < 32 or data[:4] != _RESULTS_MAGIC:
@@ -123,7 +123,7 @@ def decode_results(data: bytes, layout: Layout) -> Results:
 
 
 def decode_gradients(data: bytes) -> list[tuple[int, bytes]]:
-    """Reads gradients.bin of a MCU_GRADIENTS build: (index, bytes) in the order in which the gradients completed;
+    """Read gradients.bin of a MCU_GRADIENTS build: (index, bytes) in the order in which the gradients completed;
     one that was made in blocks comes in as many pieces."""
     gradients, at = [], 0
     while at < len(data):
@@ -137,7 +137,7 @@ def decode_gradients(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def find_emulator() -> Path:
-    """QEMU on the PATH. Raises ToolError with the line that installs it."""
+    """Find QEMU on the PATH. Raises ToolError with the line that installs it."""
     found = shutil.which(QEMU)
     if found is None:
         raise ToolError(f"{QEMU} is not on the PATH: install it with `apt install qemu-system-arm`")
@@ -152,7 +152,7 @@ def run(
     progress: Callable[[str], None] | None = None,
     plugin: str | None = None,
 ) -> tuple[str, ...]:
-    """Runs a firmware to its end in `workdir` and returns the lines that it printed; `progress` sees each at once.
+    """Run a firmware to its end in `workdir` and return the lines that it printed; `progress` sees each at once.
 
     plugin: a plugin of QEMU and its arguments; with one, the timer's counts mean nothing.
     Raises DeviceError with the firmware's own line after a fault, an error or a time-out, ToolError without QEMU.

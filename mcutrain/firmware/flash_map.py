@@ -1,4 +1,4 @@
-"""Who lies in the flash of a linked firmware: bytes of each function, and of the constants of each layer."""
+"""Shares out the flash of a linked firmware: bytes of each function, and of the constants of each layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OTHER_CONSTANTS = "tables that belong to no layer"
 
 
 def flash_parts(elf: Path, layers: Mapping[str, str], total: int) -> FlashParts:
-    """Functions and constants, the largest first; what of the `total` bytes has no name of its own (alignment, literal
-    texts, initial values) is `other`.
+    """List functions and constants, the largest first; what of the `total` bytes has no name of its own (alignment,
+    literal texts, initial values) is `other`.
 
     layers: emitted constant -> its layer, the `symbols` of metadata.json. Raises ToolError."""
     found = symbols(elf)
@@ -35,8 +35,8 @@ def flash_parts(elf: Path, layers: Mapping[str, str], total: int) -> FlashParts:
 
 
 def functions_of(found: list[Symbol]) -> list[Symbol]:
-    """One symbol a function: without aliases and the linker's marks of no size. A second entry inside a function (the
-    assembler of libgcc has some) begins one of its own."""
+    """Keep one symbol a function: without aliases and the linker's marks of no size. A second entry inside a function
+    (the assembler of libgcc has some) begins one of its own."""
     single: list[Symbol] = []
     for symbol in sorted(found, key=lambda s: (s.address, -s.nbytes, s.name)):
         if symbol.letter not in "tTwW" or not symbol.nbytes or (single and single[-1].address == symbol.address):
@@ -50,7 +50,7 @@ def functions_of(found: list[Symbol]) -> list[Symbol]:
 
 
 def function_kind(name: str) -> str:
-    """model, runtime or library."""
+    """Tell by its name whether a function is the model's, the runtime's or the library's: one of KINDS."""
     if name.startswith("tvmgen_"):
         return "model"
     return "library" if name.startswith("__") else "runtime"

@@ -1,4 +1,4 @@
-"""Instructions as objdump prints them: what class each is of, where it may jump, what it moves."""
+"""Reads instructions as objdump prints them: what class each is of, where it may jump, what it moves."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _ALWAYS = re.compile(rf"(bl?x?|tb[bh]|mov|add|pop|ldm(ia|db|fd)?|ldr){_WIDTH}$")
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction of a firmware as objdump prints it; target: where a direct branch goes, else None."""
+    """Holds one instruction of a firmware as objdump prints it; target: where a direct branch goes, else None."""
 
     address: int
     function: str
@@ -66,29 +66,29 @@ class Instruction:
 
     @cached_property
     def kind(self) -> str:
-        """Its class, one of CLASSES."""
+        """Name its class, one of CLASSES."""
         return next(name for pattern, name in CLASSES if pattern.match(self.text))
 
     @cached_property
     def loads_pc(self) -> bool:
-        """Whether where it goes comes from memory: a return that pops, a switch."""
+        """Tell whether where it goes comes from memory: a return that pops, a switch."""
         if self.kind == "table branch":
             return True
         return self.kind in ("load", "load multiple") and _PC.search(self.operands) is not None
 
     @property
     def jumps(self) -> bool:
-        """Whether another instruction than the next one may run after it."""
+        """Tell whether another instruction than the next one may run after it."""
         return self.kind in ("branch", "call") or self.loads_pc
 
     @property
     def goes_elsewhere(self) -> bool:
-        """Whether the next instruction never runs after it: an unconditional branch or call, a return."""
+        """Tell whether the next instruction never runs after it: an unconditional branch or call, a return."""
         return self.jumps and _ALWAYS.match(self.mnemonic) is not None
 
     @property
     def words(self) -> int:
-        """How many words a multiple load or store moves."""
+        """Count the words that a multiple load or store moves."""
         if self.mnemonic.startswith(("ldrd", "strd", "vldr", "vstr")):
             return 2
         listed = re.search(r"\{(.*)\}", self.operands)
@@ -100,7 +100,7 @@ class Instruction:
         return words
 
     def reads_address_from(self, load: Instruction) -> bool:
-        """Whether the address that it loads from or stores to is made of what `load` loaded."""
+        """Tell whether the address that it loads from or stores to is made of what `load` loaded."""
         loaded = load.operands.partition(",")[0]
         address = self.operands.partition("[")[2].partition("]")[0]
         return loaded in re.findall(r"\w+", address)

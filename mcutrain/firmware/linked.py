@@ -1,4 +1,4 @@
-"""What is in a linked firmware: its symbols (nm) and its instructions (objdump)."""
+"""Reads what is in a linked firmware: its symbols (nm) and its instructions (objdump)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TARGET = re.compile(r"\b([0-9a-f]+) <")
 
 @dataclass(frozen=True)
 class Symbol:
-    """A symbol of a linked firmware: address and size in bytes, nm's letter."""
+    """Holds a symbol of a linked firmware: address and size in bytes, nm's letter."""
 
     name: str
     address: int
@@ -31,7 +31,7 @@ class Symbol:
 
 
 def symbols(elf: Path) -> list[Symbol]:
-    """Every symbol of a linked firmware, in the order of addresses. Raises ToolError."""
+    """List every symbol of a linked firmware, in the order of addresses. Raises ToolError."""
     nm = Compiler(find_compiler(), ()).tool("nm")
     listing = run_tool([nm, "-f", "posix", elf], f"reading the symbols of {elf.name}").stdout
     rows = [line.split() for line in listing.splitlines()]
@@ -40,13 +40,13 @@ def symbols(elf: Path) -> list[Symbol]:
 
 
 def disassemble(elf: Path) -> list[Instruction]:
-    """Every instruction of `elf` in the order of addresses, without the constants between them. Raises ToolError."""
+    """List the instructions of `elf` in the order of addresses, without the constants between. Raises ToolError."""
     objdump = Compiler(find_compiler(), ()).tool("objdump")
     return parse_listing(run_tool([objdump, *_LISTING, elf], f"disassembling {elf.name}").stdout)
 
 
 def parse_listing(text: str) -> list[Instruction]:
-    """The instructions of a disassembly as objdump prints it."""
+    """Read the instructions of a disassembly as objdump prints it."""
     code, function = [], ""
     for line in text.splitlines():
         if label := _LABEL.match(line):

@@ -29,7 +29,8 @@ MAIN = RUNTIME / "emulator" / "measure_main.c"
 
 @dataclass(frozen=True)
 class TooLarge:
-    """A kernel that was not measured, with the layers that run it; nbytes of its arrays, of which MEMORY are there."""
+    """Names a kernel that was not measured, with the layers that run it; nbytes of its arrays, of which MEMORY are
+    there."""
 
     kernel: str
     layers: tuple[str, ...]
@@ -38,7 +39,8 @@ class TooLarge:
 
 @dataclass(frozen=True)
 class Tuned:
-    """counts: {kernel: {variant: instructions}} of all kernels with a choice, too large ones left out.
+    """Holds what tuning found. counts: {kernel: {variant: instructions}} of all kernels with a choice, too large ones
+    left out.
     measured: the kernels that ran; the others of counts were known."""
 
     counts: dict[str, dict[str, int]]
@@ -53,7 +55,7 @@ def tune(
     again: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Tuned:
-    """Measures every variant of every kernel of `lowered` that has a choice, for a board, and writes each into the
+    """Measure every variant of every kernel of `lowered` that has a choice, for a board, and write each into the
     table as soon as it is known, for the core whose counts the board's are. What the table holds is not measured again,
     unless `again`.
 
@@ -83,7 +85,7 @@ def tune(
 
 
 def measure_variants(call: Call, board: boards.Board) -> dict[str, int]:
-    """Instructions of each variant of a call's kernel. Raises ToolError, and DeviceError naming the layer."""
+    """Count the instructions of each variant of a call's kernel. Raises ToolError, and DeviceError naming the layer."""
     from mcutrain.tvm_ext.lower.variants import variants
 
     try:
@@ -93,7 +95,7 @@ def measure_variants(call: Call, board: boards.Board) -> dict[str, int]:
 
 
 def _kernels(call: Call) -> list[Kernel]:
-    """One of each variant, in their order."""
+    """Build one of each variant, in their order."""
     from mcutrain.tvm_ext.lower.variants import variants
     from mcutrain.tvm_ext.ops.table import build
 
@@ -102,8 +104,8 @@ def _kernels(call: Call) -> list[Kernel]:
 
 
 def measure(kernels: list[Kernel], board: boards.Board) -> list[int]:
-    """Instructions of a call of each kernel over all rows, in steps of the timer; its arrays take at most MEMORY.
-    Raises ToolError and DeviceError."""
+    """Count the instructions of a call of each kernel over all rows, in steps of the timer; its arrays take at most
+    MEMORY. Raises ToolError and DeviceError."""
     from mcutrain.tvm_ext.emit.codegen import c_functions
 
     names = [f"kernel{i}" for i in range(len(kernels))]
@@ -121,12 +123,12 @@ def measure(kernels: list[Kernel], board: boards.Board) -> list[int]:
 
 
 def array_bytes(kernel: Kernel) -> int:
-    """What a kernel's arrays take together where it is measured."""
+    """Add up the bytes that a kernel's arrays take where it is measured."""
     return sum(_places(kernel)[1])
 
 
 def _places(kernel: Kernel) -> tuple[list[tuple[str, int]], list[int]]:
-    """(dtype, length) of each array argument, and the bytes that it takes in memory."""
+    """Return (dtype, length) of each array argument, and the bytes that it takes in memory."""
     from mcutrain.tvm_ext.ops.kernel import ITEM_BYTES
 
     arrays = [
@@ -138,7 +140,7 @@ def _places(kernel: Kernel) -> tuple[list[tuple[str, int]], list[int]]:
 
 
 def _run(kernel: Kernel, name: str) -> str:
-    """RUN(...) of measure_main.c for a kernel, on arrays that lie in its memory one behind the other."""
+    """Write RUN(...) of measure_main.c for a kernel, on arrays that lie in its memory one behind the other."""
     from mcutrain.tvm_ext.emit.codegen import C_TYPES
 
     floats, arguments, at = [], [], 0
@@ -152,7 +154,8 @@ def _run(kernel: Kernel, name: str) -> str:
 
 
 def check_place(path: Path) -> None:
-    """Raises OutputError where a table cannot be written: a folder that is missing or closed, or is the path itself."""
+    """Check that a table can be written. Raises OutputError for a folder that is missing or closed, or is the path
+    itself."""
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "is a folder")
@@ -167,7 +170,7 @@ def check_place(path: Path) -> None:
 
 
 def write(path: Path, core: str, counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Adds counts of a core to a table; sorted, so that two runs give the same file. Raises ModelError, OutputError."""
+    """Add counts of a core to a table; sorted, so that two runs give the same file. Raises ModelError, OutputError."""
     from mcutrain.tvm_ext.lower.variants import read_table
 
     table = read_table(path) if path.exists() else {}

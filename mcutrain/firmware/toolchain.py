@@ -38,7 +38,7 @@ _ARENA = re.compile(r"^tvmgen_\w+_arena$")
 
 @dataclass(frozen=True)
 class Image:
-    """A linked firmware; sizes in bytes. `bss` is without the arena, `text` without the constants.
+    """Describes a linked firmware; sizes in bytes. `bss` is without the arena, `text` without the constants.
 
     stack_bound: worst-case stack from reset, the exception frame of a fault included; so much is reserved.
     stack_path: the chain of calls that needs it. sections: every section of the ELF file.
@@ -59,7 +59,7 @@ class Image:
 
     @property
     def ram(self) -> int:
-        """What counts against the budget: stack, data, bss and arena, padding between them included."""
+        """Add up what counts against the budget: stack, data, bss and arena, padding between them included."""
         return self.stack_bound + self.data + self.bss + self.arena
 
     @property
@@ -77,7 +77,7 @@ def build_firmware(
     optimise: str = "-O2",
     build_dir: Path | None = None,
 ) -> Image:
-    """Compiles `sources` (which define main, see VERIFY_MAIN) and the runtime into `out_elf` for `board`.
+    """Compile `sources` (which define main, see VERIFY_MAIN) and the runtime into `out_elf` for `board`.
 
     budget: bytes of RAM for everything, rounded down to a multiple of 32; None is the board's own.
     defines: macros ("NAME" or "NAME=VALUE"), beside the board's. build_dir keeps the objects of earlier builds.
@@ -105,13 +105,13 @@ def build_firmware(
 
 
 def _measure_offset(board: Board) -> int:
-    """Bytes from the start of RAM to the measurement memory, behind every budget."""
+    """Count the bytes from the start of RAM to the measurement memory, behind every budget."""
     return board.core.machine.ram_bytes // 2
 
 
 def _guarded(flash_bytes: int) -> int:
-    """What the memory guard lets the core read of flash: as many eighths of a power of two as one region takes, since
-    the budget may need all the others. Nobody is hurt by what is read behind flash."""
+    """Count what the memory guard lets the core read of flash: as many eighths of a power of two as one region takes,
+    since the budget may need all the others. Nobody is hurt by what is read behind flash."""
     grain = (1 << (flash_bytes - 1).bit_length()) // 8
     return -(-flash_bytes // grain) * grain
 
@@ -123,7 +123,7 @@ def _check_budget(budget: int, board: Board) -> None:
 
 
 def _link(compiler: Compiler, objects: Objects, board: Board, elf: Path, budget: int, stack_bytes: int) -> None:
-    """Links against a linker script of its own, kept beside the ELF file as <name>.ld."""
+    """Link against a linker script of its own, kept beside the ELF file as <name>.ld."""
     unlimited = budget == _UNLIMITED
     script, machine = elf.with_suffix(".ld"), board.core.machine
     values = {
@@ -147,8 +147,8 @@ def _link(compiler: Compiler, objects: Objects, board: Board, elf: Path, budget:
 
 
 def _bound_stack(objects: Objects, elf: Path, board: Board) -> tuple[StackPath, int]:
-    """The deepest chain from reset, and the bytes to reserve: that chain with the exception frame of a fault on top,
-    or the fault handler's own chain (it starts again at the top), rounded up so that no padding follows the stack:
+    """Find the deepest chain from reset, and the bytes to reserve: that chain with the exception frame of a fault on
+    top, or the fault handler's own chain (it starts again at the top), rounded up so that no padding follows the stack:
     the sections behind it lie as they did in the trial link, which reserved none."""
     graph = parse_callgraph(objects.callgraphs)
     add_library(graph, disassemble(elf), {symbol.name: symbol.address for symbol in symbols(elf)})
@@ -201,7 +201,7 @@ def _measure(
 
 
 def _sections(compiler: Compiler, elf: Path) -> dict[str, int]:
-    """Section name -> bytes."""
+    """Map each section's name to its bytes."""
     listing = run_tool([compiler.tool("size"), "-A", elf], f"measuring {elf.name}").stdout
     rows = [line.split() for line in listing.splitlines()]
     return {row[0]: int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(".")}
@@ -218,7 +218,7 @@ def build_host(
     defines: Sequence[str] = (),
     build_dir: Path | None = None,
 ) -> tuple[str, ...]:
-    """Compiles the same sources into a shared library of the host; the compiler's warnings are returned.
+    """Compile the same sources into a shared library of the host; the compiler's warnings are returned.
 
     Pass the board's `defines` too, or the twin may round otherwise. Raises ToolError."""
     compiler = Compiler(find_compiler("gcc"), host_flags(), (*include_dirs, INCLUDE), tuple(defines))
@@ -229,9 +229,9 @@ def build_host(
 
 
 def host_flags() -> tuple[str, ...]:
-    """Flags of the host's compiler. A host that multiplies and adds in one instruction is asked for it; without it fmaf
-    comes, slower and equal, from libm. GCC 12 vectorises conditional loads wrongly for AVX-512 (the tests hold an
-    example), so that goes unused."""
+    """Choose the flags of the host's compiler. A host that multiplies and adds in one instruction is asked for it;
+    without it fmaf comes, slower and equal, from libm. GCC 12 vectorises conditional loads wrongly for AVX-512 (the
+    tests hold an example), so that goes unused."""
     try:
         processor = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
     except OSError:

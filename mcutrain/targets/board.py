@@ -34,7 +34,7 @@ _COMMENTS = {
 
 @dataclass(frozen=True, repr=False)
 class Board:
-    """One target. Sizes are bytes.
+    """Describes one target. Sizes are bytes.
 
     budget_bytes: the default memory budget (stack, data, bss and arena together), at most ram_bytes.
     ram_bytes: the chip's data memory without a gap, all of it.
@@ -63,18 +63,18 @@ class Board:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Board:
-        """The board that a TOML file describes (docs/guide-boards.md). Raises McutrainError for a file that cannot be
-        read or is not such a description, and for one with the name of a known board that is another."""
+        """Read the board that a TOML file describes (docs/guide-boards.md). Raises McutrainError for a file that cannot
+        be read or is not such a description, and for one with the name of a known board that is another."""
         text = _read(Path(path))
         return _its_own(parse(text, str(path)), f"{path}: ")
 
     @property
     def defines(self) -> tuple[str, ...]:
-        """Macros that fix the numerics of this board; the host twin must be built with the same ones."""
+        """Name the macros that fix the numerics of this board; the host twin must be built with the same ones."""
         return self.core.defines
 
     def to_toml(self) -> str:
-        """The file that describes this board: from_file gives it back."""
+        """Write the file that describes this board: from_file gives it back."""
         sizes = {"ram": self.ram_bytes, "budget": self.budget_bytes, "flash": self.flash_bytes}
         fields = {"name": self.name, "description": self.description, "core": self.core.name}
         fields |= {key: _size(nbytes) for key, nbytes in sizes.items()}
@@ -89,7 +89,7 @@ class Board:
 
 
 class _Written(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file says."""
+    """Holds what a file says, before the core is looked up and sizes are read."""
 
     name: str
     core: str
@@ -100,7 +100,7 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def parse(text: str, where: str) -> Board:
-    """The board that a TOML text describes. where: begins the message. Raises McutrainError, a line long."""
+    """Read the board that a TOML text describes. where: begins the message. Raises McutrainError, a line long."""
     try:
         written = msgspec.convert(tomllib.loads(text), _Written)
         if written.core not in CORES:
@@ -137,7 +137,7 @@ def _plain(error: msgspec.ValidationError) -> str:
 
 
 def _size(nbytes: int) -> str:
-    """As a file has it: in whole units."""
+    """Write a size as a file has it, in whole units."""
     for unit, factor in (("MB", _KIB * _KIB), ("KB", _KIB)):
         if nbytes % factor == 0:
             return f"{nbytes // factor}{unit}"
@@ -166,7 +166,7 @@ BOARDS = _read_all()  # by name, in the order of the files
 
 
 def get(board: AnyBoard) -> Board:
-    """The board of this name, or of this file (a path, or a text that ends in .toml); a Board is itself.
+    """Find the board of this name, or of this file (a path, or a text that ends in .toml); a Board is itself.
 
     Raises McutrainError with the known names, for a wrong file, and for another board with the name of a known one."""
     if isinstance(board, Board):
@@ -182,8 +182,8 @@ def get(board: AnyBoard) -> Board:
 
 
 def in_folder(out: Path, name: str) -> Board:
-    """The board that an artifact was compiled for, whose name is `name`: as its folder describes it, so that no other
-    file is needed; for an older artifact, whose folder does not, the known one. Raises McutrainError."""
+    """Read the board that an artifact was compiled for, whose name is `name`: as its folder describes it, so that no
+    other file is needed; for an older artifact, whose folder does not, the known one. Raises McutrainError."""
     if not (out / FILE).exists():
         if name not in BOARDS:
             raise McutrainError(f"{out}: has no {FILE}, and board {name[:80]!r} is not known; compile again")
@@ -195,7 +195,7 @@ def in_folder(out: Path, name: str) -> Board:
 
 
 def _its_own(board: Board, where: str) -> Board:
-    """Refuses a board with the name of a known one and other fields: artifacts and reports name a board."""
+    """Refuse a board with the name of a known one and other fields: artifacts and reports name a board."""
     known = BOARDS.get(board.name, board)
     if known != board:
         fields = ("description", "core", "ram_bytes", "budget_bytes", "flash_bytes")
@@ -206,7 +206,7 @@ def _its_own(board: Board, where: str) -> Board:
 
 
 def shortage(board: Board, nbytes: int) -> str:
-    """What to say of a budget or plan of so many bytes; "" where the chip has them."""
+    """Say what is wrong with a budget or plan of so many bytes; "" where the chip has them."""
     if nbytes <= board.ram_bytes:
         return ""
     return (

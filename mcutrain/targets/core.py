@@ -18,7 +18,8 @@ Timer = Literal["CMSDK", "SSE counter"]
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A machine of QEMU: the same core, or one whose instructions hold this one's. Addresses and sizes are bytes.
+    """Describes a machine of QEMU: the same core, or one whose instructions hold this one's. Addresses and sizes are
+    bytes.
 
     flash_base, ram_base: where code and data lie; so many bytes from there on are memory.
     vectors_base: where the core looks for its vectors at reset; by default where flash begins.
@@ -39,12 +40,13 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def reset_vectors(self) -> int:
-        """The address of the vectors."""
+        """Return the address of the vectors."""
         return self.flash_base if self.vectors_base is None else self.vectors_base
 
     @property
     def defines(self) -> tuple[str, ...]:
-        """Macros of the firmware's own files (runtime_c/src/mcu_device.h); kernels and models see none of them."""
+        """Name the macros of the firmware's own files (runtime_c/src/mcu_device.h); kernels and models see none of
+        them."""
         return (
             f"MCU_PMSA={({'PMSAv7': 7, 'PMSAv8': 8, 'none': 0})[self.mpu]}",
             f"MCU_TIMER_IS_SSE_COUNTER={int(self.timer == 'SSE counter')}",
@@ -54,7 +56,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One kind of core.
+    """Describes one kind of core.
 
     isa: the architecture, for people. flags: of GCC.
     has_fpu: float32 in hardware; without it the forward pass is turned into integers alone. has_fma: ... with a fused
@@ -77,7 +79,7 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def defines(self) -> tuple[str, ...]:
-        """Macros that fix the numerics on this core; the host twin must be built with the same ones."""
+        """Name the macros that fix the numerics on this core; the host twin must be built with the same ones."""
         return (f"MCU_HAS_FMA={int(self.has_fma)}",)
 
     def __repr__(self) -> str:

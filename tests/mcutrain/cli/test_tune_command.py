@@ -17,7 +17,7 @@ from mcutrain.firmware import measure_variants as tuning
 from mcutrain.pipeline import lowered_step
 from mcutrain.planner.errors import ModelError, OutputError
 from mcutrain.targets import board as boards
-from mcutrain.tvm_ext.lower import variants as forms
+from mcutrain.tvm_ext.lower import variants
 from mcutrain.tvm_ext.lower.graph import Lowered
 from mcutrain.tvm_ext.model import Model
 from mcutrain.tvm_ext.ops.table import build
@@ -37,7 +37,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def measured(call, board) -> dict[str, int]:
         layers.append(call.layer)
-        return {forms.NARROW: 1000, forms.WIDENED: 1}
+        return {variants.NARROW: 1000, variants.WIDENED: 1}
 
     monkeypatch.setattr(tuning, "measure_variants", measured)
     return layers
@@ -66,7 +66,7 @@ def test_a_damaged_table_is_named(text: str, what: str, tiny_model: Model, lower
     path = tmp_path / "tuned.json"
     path.write_text(text, errors="surrogateescape")
     for reads in (
-        lambda: forms.read_counts("Cortex-M7", path),
+        lambda: variants.read_counts("Cortex-M7", path),
         lambda: mcutrain.compile(tiny_model, out=tmp_path / "out", table=str(path)),
         lambda: tuning.tune(lowered, "stm32f746", path),
         lambda: tuning.write(path, "Cortex-M7", {}),
@@ -85,8 +85,8 @@ def test_a_table_that_is_not_there_is_named(tiny_model: Model, tmp_path: Path) -
     with pytest.raises(ModelError, match="the instruction counts cannot be read: Is a directory; name a file"):
         mcutrain.compile(tiny_model, out=tmp_path / "out", table=tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forms, "TUNED", tmp_path / "none.json")
-        assert forms.read_counts("Cortex-M7") == {}
+        patch.setattr(variants, "TUNED", tmp_path / "none.json")
+        assert variants.read_counts("Cortex-M7") == {}
 
 
 def test_a_table_grows_sorted(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_table_grows_sorted(tmp_path: Path) -> None:
     tuning.write(path, "Cortex-M7", {"a": {"": 1}})
     tuning.write(path, "Cortex-M3", {"a": {"": 3}})
     assert json.loads(path.read_text()) == {"Cortex-M3": {"a": {"": 3}}, "Cortex-M7": {"a": {"": 1}, "b": {"": 2}}}
-    assert forms.read_counts("Cortex-M7", path) == {"a": {"": 1}, "b": {"": 2}}
+    assert variants.read_counts("Cortex-M7", path) == {"a": {"": 1}, "b": {"": 2}}
     assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=1, sort_keys=True) + "\n"
 
 
@@ -112,12 +112,12 @@ def test_what_was_measured_before_an_error_is_kept(
 
     monkeypatch.setattr(tuning, "build_firmware", lambda *_: SimpleNamespace(elf=Path("measure.elf"), board=None))
     monkeypatch.setattr(emulator, "run", run)
-    third = list(forms.candidates(lowered).values())[2][0].layer
+    third = list(variants.candidates(lowered).values())[2][0].layer
     with pytest.raises(DeviceError, match=f"layer {third}: measure.elf .* no end within 120 s; kernels .* are kept"):
         tuning.tune(lowered, "stm32f746", path)
-    kept = forms.read_counts("Cortex-M7", path)
-    assert list(kept) == sorted(list(forms.candidates(lowered))[:2])
-    assert all(counts == {forms.NARROW: 80, forms.WIDENED: 40} for counts in kept.values())
+    kept = variants.read_counts("Cortex-M7", path)
+    assert list(kept) == sorted(list(variants.candidates(lowered))[:2])
+    assert all(counts == {variants.NARROW: 80, variants.WIDENED: 40} for counts in kept.values())
 
 
 def test_a_place_that_cannot_be_written_is_noticed_before_anything_runs(
@@ -148,7 +148,7 @@ def tuned_by(command: Callable[..., Ran], model: Path, table: Path, *more: str) 
 def test_tune_says_what_ran_and_what_to_do_next(
     command: Callable[..., Ran], pickle_file: Path, lowered: Lowered, tmp_path: Path, measurements: list[str]
 ) -> None:
-    table, kernels = tmp_path / "my table.json", len(forms.candidates(lowered))
+    table, kernels = tmp_path / "my table.json", len(variants.candidates(lowered))
     for more, ran, known in (((), kernels, 0), ((), 0, kernels), (("--again",), kernels, 0)):
         measurements.clear()
         done = tuned_by(command, pickle_file, table, *more)
@@ -164,7 +164,7 @@ def test_tune_says_what_ran_and_what_to_do_next(
     assert compiled.status == 0 and not json.loads(compiled.out)["wide_weights"]  # 999 instructions are not worth it
     as_json = json.loads(tuned_by(command, pickle_file, table, "--json").out)
     assert as_json["measured"] == as_json["too_large"] == []
-    assert as_json["kernels"] == forms.read_counts("Cortex-M7", table) and len(as_json["kernels"]) == kernels
+    assert as_json["kernels"] == variants.read_counts("Cortex-M7", table) and len(as_json["kernels"]) == kernels
 
 
 def test_tune_skips_what_is_too_large_and_names_its_layers(
@@ -175,7 +175,7 @@ def test_tune_skips_what_is_too_large_and_names_its_layers(
     measurements: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kernels = forms.candidates(lowered)
+    kernels = variants.candidates(lowered)
     sizes = {k: max(map(tuning.array_bytes, tuning._kernels(calls[0]))) for k, calls in kernels.items()}
     monkeypatch.setattr(tuning, "MEMORY", max(sizes.values()) - 1)
     large = [kernel for kernel, nbytes in sizes.items() if nbytes > tuning.MEMORY]
@@ -186,7 +186,7 @@ def test_tune_skips_what_is_too_large_and_names_its_layers(
         said = f"not measured, and so left in its first form: {layers} ({kernel}), whose arrays take"
         assert f"{said} {sizes[kernel]:,} B of the {tuning.MEMORY:,} B that a measurement has" in done.out
     assert f"{len(measurements)} measured, 0 known before, {len(large)} too large" in done.out
-    assert set(forms.read_counts("Cortex-M7", tmp_path / "table.json")) == set(kernels) - set(large)
+    assert set(variants.read_counts("Cortex-M7", tmp_path / "table.json")) == set(kernels) - set(large)
 
 
 def test_tune_refuses_a_bad_table_and_a_bad_place(
