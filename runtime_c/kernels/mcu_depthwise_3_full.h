@@ -4,7 +4,7 @@
 #ifndef MCU_DEPTHWISE_3_FULL_H
 #define MCU_DEPTHWISE_3_FULL_H
 
-#include "mcu_depthwise.h"
+#include "mcu_depthwise_3.h"
 
 struct filters3 {
     uint32_t first, last;    /* 0: (w6, w7), (w8, w7) */
