@@ -85,8 +85,7 @@ void mcu_add_even_mask(MCU_ADD_ARGUMENTS, uint8_t *mask);
  * w1. */
 #define MCU_POINTWISE_GRAD_ARGUMENTS                                                                                   \
     float *out, int32_t out_step, int32_t channels, const float *g, int32_t g_step, int32_t filters, int32_t pixels
-#define MCU_SPLIT_ARGUMENTS(type)                                                                                      \
-    const type *w0, int32_t step0, const type *w1, int32_t step1, const int16_t *places
+#define MCU_SPLIT_ARGUMENTS(type) const type *w0, int32_t step0, const type *w1, int32_t step1, const int16_t *places
 #define MCU_POINTWISE_GRAD_PROTOTYPES(number)                                                                          \
     void mcu_pointwise_grad##number(MCU_POINTWISE_GRAD_ARGUMENTS, const int8_t *w, int32_t step);                      \
     void mcu_pointwise_grad##number##_float(MCU_POINTWISE_GRAD_ARGUMENTS, const float *w, int32_t step);               \

@@ -66,6 +66,7 @@ FIELD_AT(struct work, channels, 20);
     "vfma.f32 s5, " w1 ", " v "\n\t"                                                                                   \
     "vfma.f32 s6, " w2 ", " v "\n\t"                                                                                   \
     "vfma.f32 s7, " w3 ", " v "\n\t"
+/* clang-format off */
 #define ADD_TILES(widen)                                                                                               \
     __asm__ volatile("1:\n\t" widen                                                                                    \
                      "ldm %[work], {r3-r6, r8}\n"                                                                      \
@@ -95,6 +96,7 @@ FIELD_AT(struct work, channels, 20);
                      : [work] "r"(work), [g_step] "r"(8 * g_step), [out_step] "r"(8 * out_step)                        \
                      : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", S0_TO_S15, S16_TO_S23, S24_TO_S31,      \
                        "cc", "memory")
+/* clang-format on */
 
 /* Adds the products of 4 * tiles filters; tiles and pairs > 0. */
 INLINE void add_tiles(struct work *work, int32_t out_step, int32_t g_step, int32_t tiles, enum form form) {

@@ -27,6 +27,7 @@ FIELD_AT(struct tap, columns, 36);
 #define FLOAT(a)                                                                                                       \
     "vldr " a ", [r3]\n\t"                                                                                             \
     "add r3, r4\n\t"
+/* clang-format off */
 #define ADD8(load)                                                                                                     \
     __asm__ volatile("ldm %[tap]!, {r3, r4}\n\t" load("s16") load("s17") load("s18") load("s19") load("s20")           \
                          load("s21") load("s22") load("s23") "ldm %[tap], {r3-r6, r8-r10, r12}\n"                      \
@@ -55,6 +56,7 @@ FIELD_AT(struct tap, columns, 36);
                      : [tap] "+r"(tap)                                                                                 \
                      :                                                                                                 \
                      : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", S0_TO_S15, S16_TO_S23, "cc", "memory")
+/* clang-format on */
 #endif
 
 INLINE void add(const struct tap *tap, enum form form, int32_t count) {
@@ -133,8 +135,7 @@ INLINE void depthwise(MCU_DEPTHWISE_GRAD_ARGUMENTS, const void *w, enum form for
     }
 }
 
-#define ARGUMENTS                                                                                                      \
-    out, out_step, in_w, ring_out, g, g_step, out_h, out_w, ring_in, kh, kw, sy, sx, top, left, y0, y1, w
+#define ARGUMENTS out, out_step, in_w, ring_out, g, g_step, out_h, out_w, ring_in, kh, kw, sy, sx, top, left, y0, y1, w
 
 void mcu_depthwise_grad8(MCU_DEPTHWISE_GRAD_ARGUMENTS, const int8_t *w) {
     depthwise(ARGUMENTS, INTEGERS, 8);

@@ -12,6 +12,7 @@
 INLINE void mask8(float *out, int32_t out_step, const float *g, int32_t g_step, const uint8_t *mask, int32_t mask_step,
                   const float *scale, int32_t scale_step, int32_t n) {
     static const float none = 0.0f;
+    /* clang-format off */
     __asm__ volatile("vldr s16, [%[none]]\n"
                      "1:\n\t"
                      "vldmia %[g], {s0-s7}\n\t"
@@ -39,6 +40,7 @@ INLINE void mask8(float *out, int32_t out_step, const float *g, int32_t g_step, 
                      : [out_step] "r"(4 * out_step), [g_step] "r"(4 * g_step), [mask_step] "r"(mask_step),
                        [scale_step] "r"(4 * scale_step), [none] "r"(&none)
                      : "r12", S0_TO_S15, "s16", "cc", "memory");
+    /* clang-format on */
 }
 #else
 INLINE void mask8(float *out, int32_t out_step, const float *g, int32_t g_step, const uint8_t *mask, int32_t mask_step,

@@ -34,6 +34,7 @@ INLINE void correlate8(float *out, int32_t out_step, const int8_t *x, int32_t x_
         what("s12", "s13") what("s14", "s15")
 #define LOAD(a, b) "vldmia %[out], {" a "-" b "}\n\tadd %[out], %[out_step]\n\t"
 #define STORE(a, b) "vstmia %[to], {" a "-" b "}\n\tadd %[to], %[out_step]\n\t"
+    /* clang-format off */
     __asm__ volatile(EACH(LOAD) "1:\n\t"
                                 "ldrsb r12, [%[x]]\n\t"
                                 "ldrsb lr, [%[x], #1]\n\t"
@@ -52,6 +53,7 @@ INLINE void correlate8(float *out, int32_t out_step, const int8_t *x, int32_t x_
                      : [out] "+r"(out), [to] "+r"(to), [x] "+r"(x), [g] "+r"(g), [n] "+r"(n)
                      : [out_step] "r"(4 * out_step), [x_step] "r"(x_step), [g_step] "r"(4 * g_step), [zero] "r"(zero)
                      : "r12", "lr", S0_TO_S15, S16_TO_S23, "s24", "s25", "cc", "memory");
+    /* clang-format on */
 #undef EACH
 #undef LOAD
 #undef STORE

@@ -73,6 +73,7 @@ __attribute__((noinline)) static void dot1_of_four(int32_t acc[4], const int16_t
     const lanes *x = (const lanes *)(const void *)columns;
     const int8_t *later = w + 2 * n, *end = w + (n & ~3);
     if (w != end) {
+        /* clang-format off */
         __asm__ volatile("1:\n\t"
                          "ldrd r8, r9, [%[x]], #8\n\t" /**/
                          OF_FILTER("b", "ldr lr, [%[w], %[n]]\n\t") OF_FILTER("a", "ldr lr, [%[w]], #4\n\t")
@@ -83,6 +84,7 @@ __attribute__((noinline)) static void dot1_of_four(int32_t acc[4], const int16_t
                            [x] "+r"(x)
                          : [n] "r"(n), [end] "r"(end)
                          : "r8", "r9", "r12", "lr", "cc", "memory");
+        /* clang-format on */
     }
     acc[0] = a;
     acc[1] = b;

@@ -60,16 +60,17 @@ FIELD_AT(struct filters, bits, 68);
 #define WIDE_STEP "ldrd r12, lr, [%[w]], #8\n\t" MET_BY("r12") MET_BY("lr")
 #define WIDE                                                                                                           \
     "b 3f\n"                                                                                                           \
-    "2:\n\t" WIDE_STEP WIDE_STEP WIDE_STEP WIDE_STEP "3:\n\t"                                                         \
-    "subs %[n], #1\n\t"                                                                                               \
-    "bpl 2b\n\t"                                                                                                      \
-    "ldr %[n], [%[f], #32]\n\t"                                                                                       \
+    "2:\n\t" WIDE_STEP WIDE_STEP WIDE_STEP WIDE_STEP "3:\n\t"                                                          \
+    "subs %[n], #1\n\t"                                                                                                \
+    "bpl 2b\n\t"                                                                                                       \
+    "ldr %[n], [%[f], #32]\n\t"                                                                                        \
     "cbz %[n], 5f\n"                                                                                                   \
-    "4:\n\t" WIDE_STEP "subs %[n], #1\n\t"                                                                           \
+    "4:\n\t" WIDE_STEP "subs %[n], #1\n\t"                                                                             \
     "bne 4b\n"                                                                                                         \
     "5:\n\t"
 
 /* The other segment's weights change places with the first one's, in memory. */
+/* clang-format off */
 #define SECOND                                                                                                         \
     "ldr r12, [%[f], #48]\n\t"                                                                                         \
     "str %[w], [%[f], #48]\n\t"                                                                                        \
@@ -143,6 +144,7 @@ FIELD_AT(struct filters, bits, 68);
                          : "r8", "r9", "r10", "r11", "r12", "lr", "s0", "s1", "s2", "s3", "s4", "cc", "memory");       \
         return w;                                                                                                      \
     }
+/* clang-format on */
 #define FIRST SEGMENT("32", "36", "40")
 LOOP(one_segment, FIRST, STORED)
 LOOP(two_segments, FIRST SECOND, STORED)
@@ -155,8 +157,9 @@ INLINE struct segment segment_of(int32_t n) {
 }
 
 INLINE struct filters filters_of(MCU_CONV_FULL_ARGUMENTS) {
-    return (struct filters){table, y, y + 2 * filters, filters, zero, bias, columns, segment_of(n0), w0 + filters * n0,
-                            w1,    segment_of(n1),     0};
+    return (struct filters){table,          y,       y + 2 * filters, filters,           zero,
+                            bias,           columns, segment_of(n0),  w0 + filters * n0, w1,
+                            segment_of(n1), 0};
 }
 
 void mcu_conv4_full(MCU_CONV_FULL_ARGUMENTS) {

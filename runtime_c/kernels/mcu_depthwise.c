@@ -99,9 +99,21 @@ __attribute__((noinline)) static void depthwise_shared(const struct row *r) {
 #endif
 
 #define ROW(...)                                                                                                       \
-    (&(const struct row){.x = x, .w = w, .bias = bias, .table = table, .y = y, .rows = rows, .in_h = in_h,             \
-                         .in_w = in_w, .channels = channels, .ring = ring, .iy = iy, .out_w = out_w,                   \
-                         .in_zero = in_zero, .out_zero = out_zero, __VA_ARGS__})
+    (&(const struct row){.x = x,                                                                                       \
+                         .w = w,                                                                                       \
+                         .bias = bias,                                                                                 \
+                         .table = table,                                                                               \
+                         .y = y,                                                                                       \
+                         .rows = rows,                                                                                 \
+                         .in_h = in_h,                                                                                 \
+                         .in_w = in_w,                                                                                 \
+                         .channels = channels,                                                                         \
+                         .ring = ring,                                                                                 \
+                         .iy = iy,                                                                                     \
+                         .out_w = out_w,                                                                               \
+                         .in_zero = in_zero,                                                                           \
+                         .out_zero = out_zero,                                                                         \
+                         __VA_ARGS__})
 #define DEPTHWISE(name, arguments, form, ...)                                                                          \
     void mcu_depthwise##name(arguments) {                                                                              \
         form(ROW(__VA_ARGS__));                                                                                        \

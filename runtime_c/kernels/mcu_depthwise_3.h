@@ -130,8 +130,9 @@ INLINE void depthwise3(const struct row *r) {
     const int32_t first = 3 * first_tap(r), end = 3 * end_tap(r), has_all = first == 0 && end == 9;
     const int8_t *x = any_row(r, r->iy), *w = r->w;
     const uint32_t minus_zero = both_lanes(-r->in_zero);
-    struct columns at = {x - r->left * r->channels, any_row(r, r->iy + 1) - x, any_row(r, r->iy + 2) - x, r->channels,
-                         -r->left, r->in_w, both_lanes(r->in_zero)};
+    struct columns at = {
+        x - r->left * r->channels, any_row(r, r->iy + 1) - x, any_row(r, r->iy + 2) - x, r->channels, -r->left, r->in_w,
+        both_lanes(r->in_zero)};
     for (int32_t c = 0; c < r->channels; c++) {
         const struct channel channel = channel_of(r, c);
         int8_t kept[9];

@@ -95,6 +95,7 @@ FIELD_AT(struct filters3, bit, 84);
     "ldrsb r12, [r1, r2]\n\t"                                                                                          \
     "pkhbt r10, r10, r12, lsl #16\n\t"
 /* Stride 1. Outside, then column 0. */
+/* clang-format off */
 #define BEGIN_1                                                                                                        \
     "ldrsb lr, [r1, r3]\n\t" COLUMN_AT_X                                                                               \
     "smlad r8, r11, r5, r9\n\t"                                                                                        \
@@ -279,6 +280,7 @@ FIELD_AT(struct filters3, bit, 84);
                          : "r1", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "s0", "s1", "s4", "s5",      \
                            "cc", "memory");                                                                            \
     }
+/* clang-format on */
 FILTERS(filters_1, STRIDE_1(STORED_TWO, ""))
 FILTERS(filters_1_bits, STRIDE_1(STORED_TWO_WITH_BITS, NEXT_BYTES))
 FILTERS(filters_2, STRIDE_2(STORED_PAIR, ""))

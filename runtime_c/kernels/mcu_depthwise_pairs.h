@@ -43,6 +43,7 @@ INLINE void widen_group(lanes *to, uint32_t a, uint32_t b, uint32_t c, uint32_t 
 /* `groups` groups, at least one, whose pixels lie inside the image. */
 INLINE void widen_groups(lanes *to, const int8_t *x, int32_t channels, uint32_t minus_zero, int32_t groups) {
     uint32_t a, b, c, d, e, g;
+    /* clang-format off */
     __asm__ volatile("1:\n\t"
                      "ldr %[a], [%[x]]\n\t"
                      "ldr %[b], [%[x], %[channels]]\n\t"
@@ -57,6 +58,7 @@ INLINE void widen_groups(lanes *to, const int8_t *x, int32_t channels, uint32_t 
                        [to] "+r"(to), [x] "+r"(x), [groups] "+r"(groups)
                      : [channels] "r"(channels), [zero] "r"(minus_zero)
                      : "r12", "cc", "memory");
+    /* clang-format on */
 }
 
 /* n of the 4 channels of pixel ix, which lie at x; `outside` where there is no such pixel. */
@@ -110,6 +112,7 @@ INLINE void widen_row(const struct row *r, lanes *to, const int8_t *x, int32_t i
     "add %[x], %[stride]\n\t"                                                                                          \
     "cmp %[x], %[end]\n\t"                                                                                             \
     "bne 1b"
+/* clang-format off */
 #define FIVE_1                                                                                                         \
     TAPS("4") COLUMNS("r8", "r9", "0") COLUMNS("r10", "r11", "32") CROSSED("r8", "r8", "r10")                          \
     MAC("smladx", "a", "r8", "r12") CROSSED("r9", "r9", "r11") MAC("smladx", "a", "r9", "lr")                          \
@@ -147,6 +150,7 @@ INLINE void widen_row(const struct row *r, lanes *to, const int8_t *x, int32_t i
     MAC("smladx", "b", "r10", "lr") MAC("smlatt", "a", "r11", "r12") COLUMNS("r10", "r11", "96")                       \
     MAC("smlabt", "b", "r8", "r12") MAC("smlad", "c", "r9", "lr") CROSSED("r9", "r9", "r11")                           \
     MAC("smladx", "d", "r9", "lr") MAC("smlatt", "c", "r8", "r12") MAC("smlabt", "d", "r10", "r12")
+/* clang-format on */
 
 #define ROWS(taps)                                                                                                     \
     __asm__ volatile("1:\n\t" taps NEXT_ROW                                                                            \

@@ -93,12 +93,14 @@ FIELD_AT(struct filters4, first_byte, 68);
     "lsr r11, r11, #1\n\t"                                                                                             \
     "strb r11, [r12]\n\t"                                                                                              \
     "add r12, r8\n\t"
+/* clang-format off */
 #define FOUR_OUTPUTS(bit)                                                                                              \
     OUTPUT("a", "[r9]", bit)                                                                                           \
     OUTPUT("b", "[r9, r10]", bit)                                                                                      \
     "add r9, r9, r10, lsl #1\n\t" OUTPUT("c", "[r9]", bit) OUTPUT("d", "[r9, r10]", bit)                               \
     "add r9, r9, r10, lsl #1\n\t"                                                                                      \
     "str r9, [%[f], #4]\n\t"
+/* clang-format on */
 #define STORED_BLOCK SCALED_BLOCK FOUR_OUTPUTS(NO_BIT)
 #define STORED_BLOCK_WITH_BITS                                                                                         \
     SCALED_BLOCK "ldrd r12, r8, [%[f], #60]\n\t" FOUR_OUTPUTS(BIT_OF) "str r12, [%[f], #60]\n\t"

@@ -14,7 +14,7 @@ INLINE float finite_or_zero(float g) {
             if (scale[c] > mcu_f32(settings[1])) {                                                                     \
                 for (int32_t i = 0; i < row; i++) {                                                                    \
                     const uint32_t random = mcu_hash(seed, counter[1], (uint32_t)(c * row + i));                       \
-                    w[c * row + i] = update(w[c * row + i], finite_or_zero(g[i]) * factor, random);                            \
+                    w[c * row + i] = update(w[c * row + i], finite_or_zero(g[i]) * factor, random);                    \
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \

@@ -10,7 +10,7 @@
  *                              subsystems (its control frame), 0 for a CMSDK timer
  *   MCU_TIMER_BASE             where its registers lie; of the secure state, where the core has one and starts in it
  *   MCU_INSTRUCTIONS_PER_TICK  instructions that a tick of it stands for, when the emulator runs with -icount shift=0 */
-#if !defined(MCU_PMSA) || !defined(MCU_TIMER_IS_SSE_COUNTER) || !defined(MCU_TIMER_BASE) ||                              \
+#if !defined(MCU_PMSA) || !defined(MCU_TIMER_IS_SSE_COUNTER) || !defined(MCU_TIMER_BASE) ||                            \
     !defined(MCU_INSTRUCTIONS_PER_TICK)
 #error "the firmware is built for a machine: see the macros that mcu_device.h lists"
 #endif

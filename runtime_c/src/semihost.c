@@ -1,7 +1,14 @@
 /* Arm semihosting calls (Arm IHI 0105: operation in r0, argument block in r1, BKPT 0xAB). */
 #include "semihost.h"
 
-enum { SYS_OPEN = 0x01, SYS_CLOSE = 0x02, SYS_WRITE0 = 0x04, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0x20 };
+enum {
+    SYS_OPEN = 0x01,
+    SYS_CLOSE = 0x02,
+    SYS_WRITE0 = 0x04,
+    SYS_WRITE = 0x05,
+    SYS_READ = 0x06,
+    SYS_EXIT_EXTENDED = 0x20
+};
 enum { OPEN_READ_BINARY = 1, OPEN_WRITE_BINARY = 5 };
 
 #define APPLICATION_EXIT 0x20026u

@@ -26,7 +26,7 @@
 #endif
 #define OPS (MCU_MODEL_INFER_OPS + TRAIN_OPS)
 
-#define INSIDE_ARENA(offset, nbytes) \
+#define INSIDE_ARENA(offset, nbytes)                                                                                   \
     _Static_assert((offset) + (nbytes) <= MCU_MODEL_ARENA_BYTES, #offset " lies outside the arena")
 INSIDE_ARENA(MCU_MODEL_INPUT_OFFSET, MCU_MODEL_INPUT_BYTES);
 INSIDE_ARENA(MCU_MODEL_INFER_LOGITS_OFFSET, MCU_MODEL_LOGITS_BYTES);
@@ -198,7 +198,8 @@ PIECE open_files(uint32_t counts[2]) {
     read_bytes(&magic, sizeof magic);
     read_bytes(counts, 2u * sizeof counts[0]);
     if (magic != SAMPLES_MAGIC || (!MCU_MODEL_TRAINS && counts[1] != 0u)) {
-        stop(MCU_EXIT_FILE, "samples.bin is not for this program (wrong magic, or training steps for an inference model)");
+        stop(MCU_EXIT_FILE,
+             "samples.bin is not for this program (wrong magic, or training steps for an inference model)");
     }
     const uint32_t head[8] = {RESULTS_MAGIC,          RESULTS_VERSION, counts[0],           counts[1],
                               MCU_MODEL_LOGITS_BYTES, state_bytes(),   MCU_MODEL_INFER_OPS, TRAIN_OPS};

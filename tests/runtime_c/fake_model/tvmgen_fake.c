@@ -56,7 +56,8 @@ static void update(const int8_t *x, const float *gradient, float rate, uint32_t 
     for (int c = 0; c < CLASSES; c++) {
         for (int i = 0; i < INPUTS; i++) {
             const uint32_t random = mcu_hash(7, step, (uint32_t)(c * INPUTS + i));
-            w[c * INPUTS + i] = mcu_update_i8(w[c * INPUTS + i], mcu_fma(rate * (float)x[i], gradient[c], 1e-3f), random);
+            w[c * INPUTS + i] =
+                mcu_update_i8(w[c * INPUTS + i], mcu_fma(rate * (float)x[i], gradient[c], 1e-3f), random);
         }
         b[c] = mcu_update_i32(b[c], rate * 64.0f * gradient[c], mcu_hash(8, step, (uint32_t)c));
     }
