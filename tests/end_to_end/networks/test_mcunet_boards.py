@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 # (floor, ceiling) of the instructions of an inference and of a training step
 COSTS = {
     "nrf52840": ((26e6, 35e6), (42e6, 56e6)),  # the bar of a step: 85e6
+    "mps2-an505": ((26e6, 35e6), (42e6, 56e6)),  # as many as the M4's, within 1 %
     "mps3-an547": ((12e6, 16.6e6), (30e6, 42e6)),
     "mps2-an385": ((70e6, 92e6), (480e6, 620e6)),  # no FPU: the backward pass runs in software floating point
 }

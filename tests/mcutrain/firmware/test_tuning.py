@@ -74,7 +74,7 @@ def test_the_m33_shares_the_counts_of_the_m4(data: Path) -> None:
         assert measured == pytest.approx(variants.read_counts("Cortex-M4F")[kernel], rel=0.003)
 
 
-@pytest.mark.parametrize("board", ["stm32f746", "nrf52840", "stm32u585"])
+@pytest.mark.parametrize("board", ["stm32f746", "nrf52840", "nrf5340"])
 @pytest.mark.parametrize("scheme", ["49kb", "inference"])
 def test_the_table_knows_the_published_networks(data: Path, board: str, scheme: str) -> None:
     """So that compiling them measures nothing and takes what was found."""
