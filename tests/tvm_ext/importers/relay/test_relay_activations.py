@@ -1,4 +1,4 @@
-"""Activation functions between a dequantize and a quantize, as TVM's frontends compose them."""
+"""Activation functions between a dequantize and a quantize, as TVM's frontends compose them: one table, bit for bit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,50 @@ import pytest
 
 import mcutrain
 from mcutrain import ModelError
+from mcutrain.tvm_ext.importers.relay.read.reader import read
+from mcutrain.tvm_ext.importers.relay.read.text import parse
+from mcutrain.tvm_ext.ops.activation import tabulate
+from tests.tvm_ext.importers.relay.reference import numpy_relay
+
+TEXT = """def @main(%x: Tensor[(1, 256), int8]) {
+  %0 = qnn.requantize(%x, 0.05f, -7, 0.05f, -7, out_dtype="int8");
+  %r = qnn.dequantize(%0, 0.05f, -7);
+  BODY
+  qnn.quantize(%y, 0.03125f, 11, out_dtype="int8")
+}
+"""
+ERF = "%1 = multiply(%r, 0.70710677f); %2 = erf(%1); "
+CHAINS = {
+    "leaky_relu": "let %y = nn.leaky_relu(%r, alpha=0.3f);",
+    "tanh": "let %y = tanh(%r);",
+    "sigmoid": "let %y = sigmoid(%r);",
+    "hard_sigmoid": "%1 = add(%r, 3f); %2 = clip(%1, a_min=0f, a_max=6f); let %y = divide(%2, 6f);",
+    "hard_swish": "%1 = add(%r, 3f); %2 = clip(%1, a_min=0f, a_max=6f); %3 = multiply(%r, %2);"
+    " let %y = divide(%3, 6f);",
+    "silu": "%1 = sigmoid(%r); let %y = multiply(%r, %1);",
+    "gelu": ERF + "%3 = multiply(%2, 0.5f); %4 = add(0.5f, %3); let %y = multiply(%r, %4);",
+    "elu": "%1 = exp(%r); %2 = subtract(1f, %1); %3 = nn.relu(%2); %4 = multiply(-1f, %3); %5 = nn.relu(%r);"
+    " let %y = add(%4, %5);",
+}
+X = np.arange(-128, 128).astype(np.int8)
 
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "net.relay"
     path.write_text('#[version = "0.0.5"]\n' + text)
     return path
+
+
+@pytest.mark.parametrize("function", CHAINS)
+def test_a_chain_is_one_table(function: str, tmp_path: Path) -> None:
+    text = TEXT.replace("BODY", CHAINS[function])
+    model = mcutrain.load(written(tmp_path, text))
+    expected = numpy_relay.run(parse(text, "net.relay"), {"x": X[None]})
+    np.testing.assert_array_equal(model.params["quantize.table"], np.ravel(expected))
+    parameters = {"alpha": 0.3} if function == "leaky_relu" else {}
+    table, slope = tabulate(function, (float(np.float32(0.05)), -7), (0.03125, 11), **parameters)
+    smooth = (np.abs(table.astype(int)) < 126) & (X != -7)  # at their kink compositions have slopes of their own
+    np.testing.assert_allclose(model.params["quantize.slope"][smooth], slope[smooth], atol=1e-5)
 
 
 BETWEEN = """def @main(%x: Tensor[(1, 8), int8]) {
@@ -31,6 +69,24 @@ def between(folder: Path, body: str, weight: np.ndarray) -> Path:
     text = BETWEEN.replace("meta[relay.Constant][0]", "%w").replace("int8])", "int8], %w: Tensor[(4, 8), int8])")
     (folder / "net.params").write_bytes(runtime.save_param_dict({"w": runtime.tensor(weight)}))
     return written(folder, text.replace("BODY", body))
+
+
+def test_a_sigmoid_inside_is_a_table_and_at_the_end_it_is_taken_off(tmp_path: Path) -> None:
+    body = (
+        "%2 = qnn.dequantize(%1, 0.05f, 2); %3 = sigmoid(%2); %4 = multiply(%2, %3);"
+        ' %5 = qnn.quantize(%4, 0.02f, -9, out_dtype="int8"); %6 = qnn.dequantize(%5, 0.02f, -9); sigmoid(%6)'
+    )
+    rng = np.random.default_rng(0)
+    path = between(tmp_path, body, rng.integers(-9, 10, (4, 8)).astype(np.int8))
+    model = mcutrain.load(path)
+    assert (model.loss, model.logits_scale, model.logits_zero) == ("binary_cross_entropy", np.float32(0.02), -9)
+    twin = mcutrain.host(mcutrain.compile(model, "full", "nrf52840", "64KB", tmp_path / "out", seconds=1).directory)
+    for _ in range(8):
+        x = rng.integers(-128, 128, (1, 1, 8)).astype(np.int8)
+        logits = (twin.infer(x).astype(np.float32) + 9) * np.float32(0.02)
+        np.testing.assert_allclose(1 / (1 + np.exp(-logits)), numpy_relay.run(read(path), {"x": x[0]})[0], 1e-6)
+    losses = [twin.train_step(x, np.array([1, 0, 0, 1], np.uint8)) for _ in range(20)]
+    assert losses[-1] < losses[0]
 
 
 DEQUANTIZED = "%2 = qnn.dequantize(%1, 0.05f, 2); "

@@ -13,7 +13,7 @@ from mcutrain.tvm_ext.importers.relay.ast import Call
 from mcutrain.tvm_ext.importers.relay.operators.arithmetic import same, unary
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import integer, real
-from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Sums
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Sums, as_float32
 from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, is_integer
 
@@ -73,19 +73,34 @@ def relu_int8(reader: Reader, name: str, call: Call) -> Known:
     return clip_int8(reader, name, call, a_min=0, a_max=127)
 
 
-def take_off(reader: Reader, name: str, call: Call, **_: object) -> Known:
-    """A softmax or sigmoid ends the network: the loss works on what stands before it."""
+def leaky_relu_int8(reader: Reader, name: str, call: Call, *, alpha: float) -> Known:
+    parameters = {"alpha": float(np.float32(alpha))}
+    return Reals(as_float32(reader.curve(call.args[0]).through("leaky_relu", parameters)))
+
+
+def tanh_int8(reader: Reader, name: str, call: Call) -> Known:
+    return Reals(as_float32(reader.curve(call.args[0]).through("tanh", {})))
+
+
+def sigmoid_int8(reader: Reader, name: str, call: Call) -> Known:
+    """Inside the network it is a function as others; at its end the loss works on what stands before it."""
+    known = reader.reals(call.args[0])
+    return Reals(known.curve and as_float32(known.curve.through("sigmoid", {})), known.logits)
+
+
+def take_off_softmax(reader: Reader, name: str, call: Call, *, axis: int) -> Known:
+    """A softmax ends the network: the loss works on what stands before it."""
     return Reals(None, reader.reals(call.args[0]).logits)
 
 
 OPERATORS = (
     RelayOperator("clip", clip_int8, to_relax=clip, attributes={"a_min": real(), "a_max": real()}),
     RelayOperator("nn.relu", relu_int8, to_relax=unary(op.nn.relu)),
-    RelayOperator("nn.leaky_relu", to_relax=leaky_relu, attributes={"alpha": real(0.25)}),
+    RelayOperator("nn.leaky_relu", leaky_relu_int8, to_relax=leaky_relu, attributes={"alpha": real(0.25)}),
     RelayOperator("nn.prelu", to_relax=prelu, attributes={"axis": integer(1)}),
-    RelayOperator("sigmoid", take_off, to_relax=unary(op.sigmoid)),
-    RelayOperator("tanh", to_relax=unary(op.tanh)),
-    RelayOperator("nn.softmax", take_off, to_relax=softmax, attributes={"axis": integer(-1)}),
+    RelayOperator("sigmoid", sigmoid_int8, to_relax=unary(op.sigmoid)),
+    RelayOperator("tanh", tanh_int8, to_relax=unary(op.tanh)),
+    RelayOperator("nn.softmax", take_off_softmax, to_relax=softmax, attributes={"axis": integer(-1)}),
     RelayOperator("nn.log_softmax", to_relax=log_softmax, attributes={"axis": integer(-1)}),
     RelayOperator("nn.dropout", same, to_relax=dropout, attributes={"rate": real(0.5)}),
 )
