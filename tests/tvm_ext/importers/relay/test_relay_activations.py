@@ -89,6 +89,63 @@ def test_a_sigmoid_inside_is_a_table_and_at_the_end_it_is_taken_off(tmp_path: Pa
     assert losses[-1] < losses[0]
 
 
+PRELU = """def @main(%x: Tensor[SHAPE, int8], %a: Tensor[(5), float32]) {
+  %0 = qnn.requantize(%x, 0.05f, -7, 0.05f, -7, out_dtype="int8");
+  %1 = nn.prelu(qnn.dequantize(%0, 0.05f, -7), %a, axis=1);
+  %2 = qnn.quantize(%1, 0.0313f, 11, out_dtype="int8");
+  nn.batch_flatten(%2)
+}
+"""
+
+
+def with_slopes(folder: Path, slopes: np.ndarray, shape: tuple[int, ...]) -> Path:
+    from tvm import runtime
+
+    (folder / "net.params").write_bytes(runtime.save_param_dict({"a": runtime.tensor(slopes)}))
+    return written(folder, PRELU.replace("SHAPE", str(shape)))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 16, 16), (1, 5)])
+def test_a_slope_a_channel_is_a_prelu(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Every int8 number meets every slope, in the C that is emitted."""
+    path = with_slopes(tmp_path, np.array([0.25, -0.31, 0, 1.7, 0.013], np.float32), shape)
+    model = mcutrain.load(path, loss="mse")
+    twin = mcutrain.host(
+        mcutrain.compile(model, "inference", "nrf52840", "64KB", tmp_path / "out", seconds=1).directory
+    )
+    numbers = np.random.default_rng(1).permuted(np.tile(X, (5, 1)), axis=1)
+    for part in np.split(numbers, 256 * 5 // int(np.prod(shape)), axis=1):
+        expected = numpy_relay.run(read(path), {"x": part.reshape(shape)})
+        found = twin.infer(part.T.reshape(model.input_shape[1:])).reshape(-1, 5).T
+        wrong = np.abs(found.astype(int) - np.reshape(expected, (5, -1)))
+        assert wrong.max() <= 1 and np.mean(wrong) < 0.02
+
+
+def test_one_slope_for_all_channels_is_a_table(tmp_path: Path) -> None:
+    model = mcutrain.load(with_slopes(tmp_path, np.full(5, 0.25, np.float32), (1, 5, 6, 7)))
+    table, _ = tabulate("leaky_relu", (float(np.float32(0.05)), -7), (float(np.float32(0.0313)), 11), alpha=0.25)
+    np.testing.assert_array_equal(model.params["quantize.table"], table)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("axis=1", "axis=2", r"prelu \(line 4\): slopes along axis 2 of an image; only along the channels"),
+        (
+            "nn.prelu(qnn.dequantize(%0, 0.05f, -7)",
+            "nn.prelu(exp(qnn.dequantize(%0, 0.05f, -7))",
+            "behind another func",
+        ),
+        ("%a, axis", "%0, axis", "its slopes is no constant"),
+    ],
+)
+def test_what_is_no_prelu_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = with_slopes(tmp_path, np.arange(5, dtype=np.float32), (1, 5, 6, 5))
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ModelError, match=message):
+        mcutrain.load(path)
+
+
 DEQUANTIZED = "%2 = qnn.dequantize(%1, 0.05f, 2); "
 QUANTIZED = 'qnn.quantize(%3, 0.1f, 0, out_dtype="int8")'
 

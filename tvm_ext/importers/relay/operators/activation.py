@@ -9,11 +9,13 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
+from mcutrain.planner.errors import ModelError
+from mcutrain.tvm_ext.importers.graph.curves import itself
 from mcutrain.tvm_ext.importers.relay.ast import Call
 from mcutrain.tvm_ext.importers.relay.operators.arithmetic import same, unary
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import integer, real
-from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Sums, as_float32
+from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known, Reader, Reals, Sums, array, as_float32
 from mcutrain.tvm_ext.importers.relay.operators.base.operator import RelayOperator
 from mcutrain.tvm_ext.importers.relay.operators.base.values import Tensor, dtype_of, is_integer
 
@@ -78,6 +80,20 @@ def leaky_relu_int8(reader: Reader, name: str, call: Call, *, alpha: float) -> K
     return Reals(as_float32(reader.curve(call.args[0]).through("leaky_relu", parameters)))
 
 
+def prelu_int8(reader: Reader, name: str, call: Call, *, axis: int) -> Known:
+    """A slope a channel is no table: the layer is made by the quantize behind it, halves to even."""
+    curve, slopes = reader.curve(call.args[0]), array(call, 1, "slopes").reshape(-1).astype(np.float32)
+    if len(np.unique(slopes)) == 1:
+        return leaky_relu_int8(reader, name, call, alpha=float(slopes[0]))
+    x = curve.of
+    if not np.array_equal(curve.y, as_float32(itself(x)).y):
+        raise ModelError("has slopes a channel behind another function; quantise between them")
+    is_image = x.shape[1] * x.shape[2] > 1
+    if is_image and (x.order or axis not in ((3, -1) if reader.is_nhwc else (1,))):
+        raise ModelError(f"slopes along axis {axis} of an image; only along the channels")
+    return Reals(None, quantised=lambda layer, out: reader.network.prelu(layer, x, slopes, out))
+
+
 def tanh_int8(reader: Reader, name: str, call: Call) -> Known:
     return Reals(as_float32(reader.curve(call.args[0]).through("tanh", {})))
 
@@ -97,7 +113,7 @@ OPERATORS = (
     RelayOperator("clip", clip_int8, to_relax=clip, attributes={"a_min": real(), "a_max": real()}),
     RelayOperator("nn.relu", relu_int8, to_relax=unary(op.nn.relu)),
     RelayOperator("nn.leaky_relu", leaky_relu_int8, to_relax=leaky_relu, attributes={"alpha": real(0.25)}),
-    RelayOperator("nn.prelu", to_relax=prelu, attributes={"axis": integer(1)}),
+    RelayOperator("nn.prelu", prelu_int8, to_relax=prelu, attributes={"axis": integer(1)}),
     RelayOperator("sigmoid", sigmoid_int8, to_relax=unary(op.sigmoid)),
     RelayOperator("tanh", tanh_int8, to_relax=unary(op.tanh)),
     RelayOperator("nn.softmax", take_off_softmax, to_relax=softmax, attributes={"axis": integer(-1)}),
