@@ -117,7 +117,7 @@ def dense() -> Model:
     """The fresh classifier, with random numbers in the place of its zeros."""
     builder = NetworkBuilder(SHAPE, Q)
     value = builder.mean("mean", conv(builder, "first", builder.input, 4))
-    model = builder.finish("dense", value, Head("float", 3))
+    model = finish(builder, "dense", value, Head("float", 3))
     rng = np.random.default_rng(0)
     fresh = {n: v for n, v in model.params.items() if n.startswith("classifier.")}
     drawn = {n: rng.normal(0, 0.5, v.shape).astype(np.float32) for n, v in fresh.items()}
