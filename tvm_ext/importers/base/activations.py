@@ -19,17 +19,17 @@ from mcutrain.tvm_ext.ops.activation import FUNCTIONS, Float64, tabulate
 
 Rounding = Literal["real", "tflite"]
 Steps = tuple[float, int]  # scale and zero point: real = (q - zero) * scale
+Table = tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 LARGEST_RATIO = 1 << 16  # of two scales; the products of int8 numbers stay inside int32
+STEEPEST = 1e30  # slope of a table; gradients that pass several of them stay numbers of float32
 INPUTS = np.arange(-128, 128, dtype=np.int64)
 ONE_OVER_SQRT2, SQRT_2_OVER_PI = np.float32(math.sqrt(0.5)), np.float32(math.sqrt(2 / math.pi))
 
 
-def table(
-    function: str, x: Steps, out: Steps, rounding: Rounding = "real", **parameters: float
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def table(function: str, x: Steps, out: Steps, rounding: Rounding = "real", **parameters: float) -> Table:
     """(int8 [256], float32 [256]): a function of FUNCTIONS between two quantisations, and its slope.
 
     The slope is the function's derivative in steps of the output by steps of the input, 0 where the output leaves int8
@@ -39,9 +39,17 @@ def table(
     steps = _in_floats(function, x, out) if function in IN_FLOATS else _in_integers(function, x, out, parameters)
     real = (INPUTS - x[1]) * np.float64(x[0])
     found = FUNCTIONS[function]
-    slope = found.slope(real, Float64(), {**found.defaults, **parameters}) * (x[0] / out[0])
-    is_inside = (steps >= -128) & (steps <= 127)
-    return np.clip(steps, -128, 127).astype(np.int8), np.where(is_inside, slope, 0.0).astype(np.float32)
+    slope = found.slope(real, Float64(), {**found.defaults, **parameters})
+    return clamped(steps, slope * (x[0] / out[0]), -128, 127)
+
+
+def clamped(steps: np.ndarray, slope: npt.NDArray[np.float64], lo: int, hi: int) -> Table:
+    """The table of whole `steps` [256] with its slope, 0 where the clamp [lo, hi] acts. Raises ModelError where a slope
+    leaves float32."""
+    inside = np.where((steps >= lo) & (steps <= hi), slope, 0.0)
+    if not np.all(np.abs(inside) < STEEPEST):  # NaN, too
+        raise ModelError("the scales on both sides of a function do not fit each other; quantise the model anew")
+    return np.clip(steps, lo, hi).astype(np.int8), inside.astype(np.float32)
 
 
 # --------------------------------------------------------------------------- kernels that tabulate a float32 function
@@ -108,7 +116,7 @@ def _leaky_relu(x: Steps, out: Steps, alpha: float) -> Ints:
     """One multiplier above zero and one below, formed in float32."""
     values, x_scale, out_scale = INPUTS - x[1], np.float32(x[0]), np.float32(out[0])
     ratios = float(x_scale / out_scale), float(x_scale * np.float32(alpha) / out_scale)
-    if not max(map(abs, ratios)) < LARGEST_RATIO:
+    if not all(abs(ratio) < LARGEST_RATIO for ratio in ratios):  # NaN, too
         raise ModelError(f"the scales {x[0]:.3g} and {out[0]:.3g} do not fit a slope of {alpha:.3g}")
     above, below = (_multiplied(values, *multiplier(ratio)) for ratio in ratios)
     return np.where(values >= 0, above, below) + out[1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
-from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel
+from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel, whole
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.qlinear import elementwise
 from mcutrain.tvm_ext.importers.graph.reals import (
@@ -75,6 +75,8 @@ def _function(function: str, **defaults: float) -> Reader:
     def read(state: Import, node: Node) -> Real:
         x = state.real(node)
         given = {key: number(node, key, default) for key, default in defaults.items()}
+        if not all(map(math.isfinite, given.values())):
+            raise ModelError(f"{node.name}: a parameter that is not finite; export the model anew")
         curves = tuple(curve.through(function, given) for curve in state.curves(x, node.name))
 
         def applied(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
@@ -93,6 +95,16 @@ def _erf(state: Import, node: Node) -> Real:
         curve.mapped(Float64().erf, lambda y: 2 / math.sqrt(math.pi) * np.exp(-y * y))
         for curve in state.curves(x, node.name)
     )
+    return curved(state.network, node.name, x, curves, None)
+
+
+def _power(state: Import, node: Node) -> Real:
+    """A whole power: a part of GELU as it is approximated."""
+    x, exponent = state.real(node), whole(state.constant(node, 1, "exponent"), node, "exponent")
+    if len(exponent) != 1 or not 1 <= exponent[0] <= 8:
+        raise ModelError(f"{node.name}: the power {exponent[:4]}; only one from 1 to 8; train the model without it")
+    (n,) = exponent
+    curves = tuple(curve.mapped(lambda y: y**n, lambda y: n * y ** (n - 1)) for curve in state.curves(x, node.name))
     return curved(state.network, node.name, x, curves, None)
 
 
@@ -130,6 +142,7 @@ OPERATORS = (
     GraphOperator("Tanh", _function("tanh")),
     GraphOperator("Gelu", _gelu),
     GraphOperator("Erf", _erf),
+    GraphOperator("Pow", _power),
     GraphOperator("Sigmoid", _function("sigmoid"), is_final=True),
     *(GraphOperator(name, way_out=AT_THE_END, is_final=True) for name in ("Softmax", "LogSoftmax")),
     GraphOperator("PRelu", _prelu),

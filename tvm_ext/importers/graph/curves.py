@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from mcutrain.tvm_ext.importers.base.activations import Table, clamped
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.ops.activation import FUNCTIONS, Float64
 
@@ -61,13 +62,13 @@ class Curve:
         table, slope = self.table(q, -128, 127)
         return Curve(self.of, (table.astype(np.float64) - q.zero) * q.scale, slope * (q.scale / self.of.steps.scale))
 
-    def table(self, out: Quantisation, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+    def table(self, out: Quantisation, lo: int, hi: int) -> Table:
         """(int8 [256], float32 [256]) over an int8 activation: halves to even, clamped to [lo, hi]; and the slope in
         steps of the output by steps of the input, 0 where it is clamped."""
         with np.errstate(over="ignore"):
             steps = np.nan_to_num(np.rint(self.y / out.scale)) + out.zero
-        slope = np.where((steps >= lo) & (steps <= hi), self.slope * (self.of.steps.scale / out.scale), 0)
-        return np.clip(steps, lo, hi).astype(np.int8), slope.astype(np.float32)
+            slope = self.slope * (self.of.steps.scale / out.scale)
+        return clamped(steps, slope, lo, hi)
 
     def recognised(self) -> Curve | None:
         """This one under its name, None where it is none of the builder's functions (with their usual parameters)."""

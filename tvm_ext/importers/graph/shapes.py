@@ -192,27 +192,15 @@ def _pad(state: Import, node: Node) -> Real:
     return replace(whole.bare, make=make)
 
 
+RESHAPES = (
+    ("Reshape", _reshape, constants.reshape),
+    ("Squeeze", _squeeze, constants.squeeze),
+    ("Unsqueeze", _unsqueeze, constants.unsqueeze),
+)
 OPERATORS = (
-    GraphOperator(
-        "Reshape",
-        _moved(_reshape),
-        fold=constants.reshape,
-        carry=constants.reshaped(constants.reshape),
-        passes=True,
-    ),
-    GraphOperator(
-        "Squeeze",
-        _moved(_squeeze),
-        fold=constants.squeeze,
-        carry=constants.reshaped(constants.squeeze),
-        passes=True,
-    ),
-    GraphOperator(
-        "Unsqueeze",
-        _moved(_unsqueeze),
-        fold=constants.unsqueeze,
-        carry=constants.reshaped(constants.unsqueeze),
-        passes=True,
+    *(
+        GraphOperator(name, _moved(move), fold=fold, carry=constants.reshaped(fold), passes=True)
+        for name, move, fold in RESHAPES
     ),
     GraphOperator("Flatten", _moved(_flatten), fold=constants.flatten, passes=True),
     GraphOperator("Transpose", _moved(_transpose), fold=constants.transpose, carry=constants.transposed, passes=True),

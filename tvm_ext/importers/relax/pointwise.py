@@ -87,6 +87,7 @@ OPERATORS = (
     RelaxOperator("relax.subtract", _arithmetic("Sub")),
     RelaxOperator("relax.multiply", _arithmetic("Mul")),
     RelaxOperator("relax.divide", _arithmetic("Div")),
+    RelaxOperator("relax.power", _arithmetic("Pow")),
     RelaxOperator("relax.nn.relu", plain("Relu")),
     RelaxOperator("relax.nn.relu6", lambda nodes, name, call, args: _clamped(nodes, name, args[0], 0, 6)),
     RelaxOperator("relax.clip", _clip),

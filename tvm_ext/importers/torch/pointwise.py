@@ -62,6 +62,10 @@ def _prelu(rows: Rows, call: Call) -> None:
     rows.add(call, "PRelu", [tensor(call, "self"), slopes])
 
 
+def _power(rows: Rows, call: Call) -> None:
+    rows.add(call, "Pow", [tensor(call, "self"), operand(rows, call, "exponent")])
+
+
 def _both(name: str, reader: Callable[[Rows, Call], object]) -> tuple[TorchOperator, TorchOperator]:
     """An operator and its form that writes into its operand, which means the same in a program of values."""
     return TorchOperator(name, reader), TorchOperator(f"{name}_", reader)
@@ -84,6 +88,7 @@ OPERATORS = (
     *_both("silu", _silu),
     *_both("gelu", _gelu),
     TorchOperator("erf", plain("Erf")),
+    TorchOperator("pow", _power),
     TorchOperator("prelu", _prelu),
     *(TorchOperator(name, way_out=RELU) for name in ("mish", "selu", "softplus")),
 )

@@ -81,8 +81,11 @@ def test_what_tflite_has_no_kernel_for_is_refused() -> None:
     for x, out in (((0.5, 0), (0.003, 0)), ((1e6, 0), (1e6, 0)), ((1e-4, 0), (10.0, 0))):
         with pytest.raises(ModelError, match="do not fit a HARD_SWISH"):
             table("hard_swish", x, out, "tflite")
-    with pytest.raises(ModelError, match="do not fit a slope of 1e"):
-        table("leaky_relu", (1.0, 0), (1.0, 0), "tflite", alpha=1e9)
+    for alpha in (1e9, math.nan):
+        with pytest.raises(ModelError, match="do not fit a slope of"):
+            table("leaky_relu", (1.0, 0), (1.0, 0), "tflite", alpha=alpha)
+    with pytest.raises(ModelError, match="the scales on both sides of a function do not fit each other"):
+        table("elu", (1e18, 100), (1e-18, 0), "tflite")
 
 
 # --------------------------------------------------------------------------- onnxruntime

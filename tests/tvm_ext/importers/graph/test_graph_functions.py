@@ -44,7 +44,14 @@ def with_erf(net: Net, x: str, q: Between) -> str:
 
 
 def with_tanh(net: Net, x: str, q: Between) -> str:
-    cube = q(net.op("Mul", q(net.op("Mul", x, x), 49), x), 343)
+    return approximated(net, x, q(net.op("Mul", q(net.op("Mul", x, x), 49), x), 343), q)
+
+
+def with_power(net: Net, x: str, q: Between) -> str:
+    return approximated(net, x, q(net.op("Pow", x, net.const(3.0)), 343), q)
+
+
+def approximated(net: Net, x: str, cube: str, q: Between) -> str:
     y = q(net.op("Add", x, q(net.op("Mul", cube, net.const(0.044715)), 16)), 23)
     y = q(net.op("Tanh", q(net.op("Mul", y, net.const(math.sqrt(2 / math.pi))), 19)), 1)
     half = q(net.op("Mul", net.const(0.5), x), 4)
@@ -66,9 +73,10 @@ FUNCTIONS: dict[str, tuple[Callable[[Net, str, Between], str], str]] = {
     "clipped": (clipped, "hard_swish"),
     "with erf": (with_erf, "gelu"),
     "with tanh": (with_tanh, "gelu_tanh"),
+    "with power": (with_power, "gelu_tanh"),
 }
 GATE = (1 / 256, -128)
-CHAINS = ("silu", "gated", "clipped", "with erf", "with tanh")
+CHAINS = ("silu", "gated", "clipped", "with erf", "with tanh", "with power")
 
 
 def ops_of(model: Model) -> list[str]:

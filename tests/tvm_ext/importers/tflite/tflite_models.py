@@ -13,8 +13,6 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 ACTIVATION, PADDING = schema.ActivationFunctionType, schema.Padding
 TYPES = {"int8": 9, "uint8": 3, "int32": 2, "int64": 4, "float32": 0, "int16": 7}
-# operators whose only version is the first
-OLD = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH", "ELU", "GELU", "PRELU")
 SPREAD = 50.0  # standard deviation of an activation in its steps, about
 
 
@@ -195,7 +193,7 @@ class TfliteModel:
         for name in self.codes:
             code = schema.OperatorCodeT()
             code.builtinCode = getattr(schema.BuiltinOperator, name)
-            code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1 if name in OLD else 2
+            code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1
             model.operatorCodes.append(code)
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")

@@ -3,6 +3,7 @@ PyTorch's own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,10 @@ FUNCTIONS: dict[str, tuple[Function, str]] = {
     "silu": (F.silu, "silu"),
     "gelu": (F.gelu, "gelu"),
     "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), "gelu_tanh"),
+    "written out": (
+        lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * torch.pow(x, 3)))),
+        "gelu_tanh",
+    ),
     "in place": (lambda x: F.leaky_relu_(F.hardswish(x, inplace=True), 0.3), "hard_swish"),
 }
 
