@@ -55,6 +55,32 @@ def test_a_chain_is_one_table(function: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(model.params["quantize.slope"][smooth], slope[smooth], atol=1e-5)
 
 
+FLOATS = """def @main(%x: Tensor[(1, 8), float32], %w: Tensor[(6, 8), float32], %v: Tensor[(3, 6), float32]) {
+  let %r = nn.dense(%x, %w);
+  BODY
+  nn.dense(%y, %v)
+}
+"""
+
+
+@pytest.mark.parametrize("function", [f for f in CHAINS if f != "elu"])
+def test_in_a_float_network_it_is_one_function(function: str, tmp_path: Path) -> None:
+    """It goes by way of Relax and the operator graph; the emitted C gives Relay's numbers."""
+    from tvm import runtime
+
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((6, 8)).astype("f4"), "v": rng.standard_normal((3, 6)).astype("f4")}
+    params = {name: runtime.tensor(value) for name, value in weights.items()}
+    (tmp_path / "net.params").write_bytes(runtime.save_param_dict(params))
+    path = written(tmp_path, FLOATS.replace("BODY", CHAINS[function]))
+    model = mcutrain.load(path)
+    twin = mcutrain.host(mcutrain.compile(model, "full", "nrf52840", "64KB", tmp_path / "out", seconds=1).directory)
+    for _ in range(8):
+        x = rng.standard_normal((1, 8)).astype("f4") * 2
+        expected = numpy_relay.run(read(path), {"x": x})[0]
+        np.testing.assert_allclose(twin.infer(x.reshape(1, 1, 8)), expected, 1e-5, 1e-5)
+
+
 BETWEEN = """def @main(%x: Tensor[(1, 8), int8]) {
   %0 = qnn.dense(%x, meta[relay.Constant][0], 3, 0, 0.5f, 0.01f, units=4, out_dtype="int32");
   %1 = qnn.requantize(%0, 0.005f, 0, 0.05f, 2, out_dtype="int8");
