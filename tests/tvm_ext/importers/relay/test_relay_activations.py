@@ -31,6 +31,8 @@ CHAINS = {
     " let %y = divide(%3, 6f);",
     "silu": "%1 = sigmoid(%r); let %y = multiply(%r, %1);",
     "gelu": ERF + "%3 = multiply(%2, 0.5f); %4 = add(0.5f, %3); let %y = multiply(%r, %4);",
+    "gelu_tanh": "%1 = power(%r, 3f); %2 = multiply(%1, 0.044715f); %3 = add(%r, %2); %4 = multiply(%3, 0.7978846f);"
+    " %5 = tanh(%4); %6 = add(%5, 1f); %7 = multiply(0.5f, %r); let %y = multiply(%7, %6);",
     "elu": "%1 = exp(%r); %2 = subtract(1f, %1); %3 = nn.relu(%2); %4 = multiply(-1f, %3); %5 = nn.relu(%r);"
     " let %y = add(%4, %5);",
 }
@@ -55,7 +57,8 @@ def test_a_chain_is_one_table(function: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(model.params["quantize.slope"][smooth], slope[smooth], atol=1e-5)
 
 
-FLOATS = """def @main(%x: Tensor[(1, 8), float32], %w: Tensor[(6, 8), float32], %v: Tensor[(3, 6), float32]) {
+FLOATS = """def @main(%x: Tensor[(1, 8), float32], %w: Tensor[(6, 8), float32], %a: Tensor[(6), float32],
+          %v: Tensor[(3, 6), float32]) {
   let %r = nn.dense(%x, %w);
   BODY
   nn.dense(%y, %v)
@@ -63,16 +66,17 @@ FLOATS = """def @main(%x: Tensor[(1, 8), float32], %w: Tensor[(6, 8), float32], 
 """
 
 
-@pytest.mark.parametrize("function", [f for f in CHAINS if f != "elu"])
+@pytest.mark.parametrize("function", [*(f for f in CHAINS if f != "elu"), "prelu"])
 def test_in_a_float_network_it_is_one_function(function: str, tmp_path: Path) -> None:
     """It goes by way of Relax and the operator graph; the emitted C gives Relay's numbers."""
     from tvm import runtime
 
     rng = np.random.default_rng(0)
     weights = {"w": rng.standard_normal((6, 8)).astype("f4"), "v": rng.standard_normal((3, 6)).astype("f4")}
+    weights["a"] = rng.standard_normal(6).astype("f4")
     params = {name: runtime.tensor(value) for name, value in weights.items()}
     (tmp_path / "net.params").write_bytes(runtime.save_param_dict(params))
-    path = written(tmp_path, FLOATS.replace("BODY", CHAINS[function]))
+    path = written(tmp_path, FLOATS.replace("BODY", CHAINS.get(function, "let %y = nn.prelu(%r, %a);")))
     model = mcutrain.load(path)
     twin = mcutrain.host(mcutrain.compile(model, "full", "nrf52840", "64KB", tmp_path / "out", seconds=1).directory)
     for _ in range(8):

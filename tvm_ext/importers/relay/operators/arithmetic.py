@@ -136,6 +136,12 @@ def _quotient(a: Curve, b: Curve) -> Curve:
     return Curve(a.of, a.y / b.y, (a.slope * b.y - a.y * b.slope) / (b.y * b.y))
 
 
+def _power(a: Curve, b: Curve) -> Curve:
+    if np.any(b.y != b.y[0]) or np.any(b.slope):
+        raise ModelError("raises to a power that is no number; build the model without it")
+    return Curve(a.of, a.y**b.y, b.y * a.y ** (b.y - 1) * a.slope)
+
+
 _add_reals = joined(Curve.plus)
 
 
@@ -162,7 +168,7 @@ _UNARY = (
     "isnan isinf isfinite zeros_like ones_like"
 )
 _BINARY = (
-    "power maximum minimum equal not_equal less less_equal greater greater_equal logical_and "
+    "maximum minimum equal not_equal less less_equal greater greater_equal logical_and "
     "logical_or logical_xor bitwise_and bitwise_or bitwise_xor left_shift right_shift full_like collapse_sum_like"
 )
 _DIVISIONS = "mod floor_divide floor_mod"
@@ -175,6 +181,7 @@ OPERATORS = (
     RelayOperator("subtract", joined(lambda a, b: a.plus(b.affine(-1, 0))), to_relax=binary(op.subtract)),
     RelayOperator("multiply", joined(Curve.times), to_relax=binary(op.multiply)),
     RelayOperator("divide", joined(_quotient), to_relax=binary(op.divide), divides=True),
+    RelayOperator("power", joined(_power), to_relax=binary(op.power)),
     RelayOperator("exp", function_of(np.exp, np.exp), to_relax=unary(op.exp)),
     RelayOperator("erf", function_of(_erf, _erf_slope), to_relax=unary(op.erf)),
     RelayOperator("nn.bias_add", add_bias, to_relax=bias_add, attributes={"axis": integer(1)}),
