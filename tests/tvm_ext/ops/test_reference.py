@@ -30,6 +30,7 @@ def test_a_kernel_gives_what_the_reference_says(record: OpCases, case: Case) -> 
         operands = case.draw(seed)
         for name in record.names(case):
             built = kernel(name, case)
+            assert built.mutates == case.changed
             expected = expected_of(record, case, built, operands)
             for ours, right in zip(call(built, case, operands, expected), expected, strict=True):
                 check(ours, right, f"{name} of {case}")
