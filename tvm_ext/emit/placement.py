@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from mcutrain.planner.model import Plan, Stream
 from mcutrain.planner.stream.rewrite import scratch_name
 from mcutrain.tvm_ext.lower.graph import Call, Lowered, Step
-from mcutrain.tvm_ext.train.training import SOFTMAX
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def placements(lowered: Lowered, plan: Plan) -> tuple[Placement, Placement | Non
     ]
     known = {n: offsets[n] for n in lowered.infer.values if n in offsets}
     for call in lowered.infer.calls:
-        if call.layer == SOFTMAX:  # it stands behind what a training step has, and overwrites the logits
+        if call.kind == "qsoftmax":  # it stands behind what a training step has, and overwrites the logits
             matched.append(Group((call,), None))
             known[call.op.outputs[0]] = known[call.op.inputs[0]]
     return Placement(lowered.infer, tuple(g for g in matched if g.calls), known), placed

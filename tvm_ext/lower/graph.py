@@ -179,8 +179,27 @@ class _Lowering:
         number = self.pool.get(kind, shapes, dtypes, attrs)
         kernel, record = self.pool.kernels[number], ENTRIES[kind].record
         outputs = self._outputs(var, record, layer)
-        scratch = f"{layer}:{record.phase}.scratch"
-        op = Op(
+        self.calls.append(
+            Call(
+                self._op(kind, layer, inputs, outputs, kernel),
+                kind,
+                record.phase,
+                layer,
+                self.owners.get(layer, layer),
+                number,
+                out_shape=self.values[outputs[0]].shape if outputs else tuple(shapes[0]),
+                macs=kernel.macs,
+                shapes=tuple(map(tuple, shapes)),
+                dtypes=dtypes,
+                attrs=attrs,
+                gradient_of=None if record.gradient_operand is None else inputs[record.gradient_operand],
+            )
+        )
+
+    def _op(self, kind: str, layer: str, inputs: list[str], outputs: list[str], kernel: Kernel) -> Op:
+        """The planner's op of a call: what the kernel says of operands by place, said of tensors by name."""
+        scratch = f"{layer}:{ENTRIES[kind].record.phase}.scratch"
+        return Op(
             name=self._op_name(op_base(layer, kind)),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
@@ -195,22 +214,6 @@ class _Lowering:
                 for blocks, reads, accumulates in kernel.by_channel
             ),
             macs=kernel.macs,
-        )
-        self.calls.append(
-            Call(
-                op,
-                kind,
-                record.phase,
-                layer,
-                self.owners.get(layer, layer),
-                number,
-                out_shape=self.values[outputs[0]].shape if outputs else tuple(shapes[0]),
-                macs=kernel.macs,
-                shapes=tuple(map(tuple, shapes)),
-                dtypes=dtypes,
-                attrs=attrs,
-                gradient_of=None if record.gradient_operand is None else inputs[record.gradient_operand],
-            )
         )
 
     def _outputs(self, var: relax.Var, record: OpRecord, layer: str) -> list[str]:

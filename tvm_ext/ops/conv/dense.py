@@ -134,7 +134,7 @@ def _block(layer: _Layer, b: _Buffers, oy: tirx.Expr, ox: Index, pixels: int) ->
     row, bit = oy * layer.mask_row, ox * channels
     if layer.is_wide:
         call_kernel("mcu_conv4_wide", at(b.columns, 0), *pair[0], *arguments[5:])
-    elif pixels == BLOCK and _is_full(widths, channels, attrs, layer.variant.keeps):
+    elif pixels == BLOCK and _is_saturating(widths, channels, attrs, layer.variant.keeps):
         masked = [at(b.mask, row + T.truncdiv(bit, T.int32(8)))] if layer.variant.keeps else []
         name = f"mcu_conv4_full{'_split' if len(widths) > 1 else ''}{'_mask' if layer.variant.keeps else ''}"
         call_kernel(name, *arguments, *masked)
@@ -159,7 +159,7 @@ def can_be_wide(shapes: Shapes, attrs: Attrs) -> bool:
     """Whether mcu_conv4_wide does all of a layer's pixels. Its weights must be constants that nobody else reads."""
     out_w, widths = window_output_shape(shapes[0], shapes[1][0], attrs)[2], [int(np.prod(shapes[1][1:]))]
     is_whole = not attrs["depthwise"] and not attrs["trained_channels"] and out_w % BLOCK == 0
-    return is_whole and _is_full(widths, shapes[1][0], attrs, keeps=False)
+    return is_whole and _is_saturating(widths, shapes[1][0], attrs, keeps=False)
 
 
 def wide(weights: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ def wide(weights: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(len(rows), -1)
 
 
-def _is_full(widths: list[int], out_channels: int, attrs: Attrs, keeps: bool) -> bool:
+def _is_saturating(widths: list[int], out_channels: int, attrs: Attrs, keeps: bool) -> bool:
     """Whether the faster kernel for the whole range of int8 serves."""
     whole_range = attrs.get("rounding", "even") == "even" and (attrs["lo"], attrs["hi"]) == (-128, 127)
     return whole_range and min(widths) >= 4 and not (keeps and out_channels % 8)

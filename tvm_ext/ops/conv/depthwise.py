@@ -26,7 +26,7 @@ def depthwise(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     (kh, kw), (sy, sx), (top, left, *_) = attrs["kernel"], attrs["stride"], attrs["padding"]
     mask_row, row = (out_w * channels + 7) // 8, out_w * channels
     size = _specialised(attrs, channels, variant.keeps)
-    rounding = "full" if _is_full(size, attrs, x_shape, out_w) else attrs.get("rounding", "even")
+    rounding = "full" if _is_saturating(size, attrs, x_shape, out_w) else attrs.get("rounding", "even")
     scratch = 2 * _scratch_elements(size, attrs, out_w)
     window_name = f"{size}_s{sx}" if size else ""
     with function() as f:
@@ -66,7 +66,7 @@ def _specialised(attrs: Attrs, channels: int, keeps: bool) -> int:
     return int(kh)
 
 
-def _is_full(size: int, attrs: Attrs, x_shape: list[int], out_w: int) -> bool:
+def _is_saturating(size: int, attrs: Attrs, x_shape: list[int], out_w: int) -> bool:
     """Whether the faster kernel for the whole range of int8 serves (mcu_kernels.h)."""
     _, _, in_w, channels = x_shape
     left, whole_range = attrs["padding"][1], (attrs["lo"], attrs["hi"]) == (-128, 127)

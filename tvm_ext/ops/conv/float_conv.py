@@ -8,6 +8,8 @@ Where a window hangs over the border its loops are cut to what is inside: paddin
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from tvm import tirx
 from tvm.tirx.script import builder as T
@@ -32,65 +34,62 @@ UNROLLED_COLUMNS = 8  # a wider depthwise window keeps its loop over columns
 Spans = list[tuple[int, int, int]]
 
 
+class _Layer(NamedTuple):
+    """The buffers of a kernel and what its blocks must know. groups: input channels of each weight; tables: the same as
+    buffers, None of a weight over all channels; mask: None where it is not kept."""
+
+    x: tirx.Buffer
+    weights: list[tirx.Buffer]
+    bias: tirx.Buffer
+    tables: list[tirx.Buffer] | None
+    y: tirx.Buffer
+    mask: tirx.Buffer | None
+    acc: tirx.Buffer
+    groups: list[list[int]]
+    x_shape: list[int]
+    out_w: int
+    out_c: int
+    attrs: Attrs
+    variant: Variant
+
+    @property
+    def mask_row(self) -> int:
+        """The bytes of a row of the mask."""
+        return (self.out_w * self.out_c + 7) // 8
+
+    def window_row(self, oy: tirx.Expr, ky: tirx.Expr, ox: tirx.Expr) -> tirx.Expr:
+        """The index in x of row ky of the window of pixel (oy, ox)."""
+        (_, _, in_w, in_c), (sy, sx), (top, left, *_) = self.x_shape, self.attrs["stride"], self.attrs["padding"]
+        return (ring_row(oy * sy + ky - top, self.variant.ring_in) * in_w + ox * sx - left) * in_c
+
+
 def fconv2d(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
     """x (1, H, W, I), w[, w_trained] [O, kh, kw, n] (depthwise [C, kh, kw]), bias [O] -> y (1, Ho, Wo, O), and the mask
     of lo < acc < hi. lo or hi may be infinite."""
     (_, in_h, in_w, in_c), out_c = shapes[0], shapes[1][0]
     _, out_h, out_w, _ = window_output_shape(shapes[0], out_c, attrs)
     depthwise, taps = attrs["depthwise"], attrs["kernel"][0] * attrs["kernel"][1]
-    groups = [[0]] if depthwise else split_channels(attrs, in_c)
-    spans, mask_row = _spans(in_w, out_w, attrs), (out_w * out_c + 7) // 8
+    groups, spans = [[0]] if depthwise else split_channels(attrs, in_c), _spans(in_w, out_w, attrs)
     with function() as f:
         x = f.buffer("x", in_h * in_w * in_c, "float32")
         weights = [f.buffer(f"w{i}", out_c * taps * len(n), "float32") for i, n in enumerate(groups)]
         bias = f.buffer("bias", out_c, "float32")
         tables = [f.buffer(f"channels{i}", len(n), "int16") for i, n in enumerate(groups)] if len(groups) > 1 else None
         y = f.buffer("y", out_h * out_w * out_c, "float32")
-        mask = f.buffer("mask", out_h * mask_row, "uint8") if variant.keeps else None
+        mask = f.buffer("mask", out_h * ((out_w * out_c + 7) // 8), "uint8") if variant.keeps else None
         y0, y1 = f.rows()
         acc = local("acc", max(p * _filters(p, out_c, depthwise) for _, _, p in spans), "float32")
-
-        def block(oy: tirx.Expr, ox: tirx.Expr, ob: tirx.Expr, pixels: int, filters: int, rows: tuple) -> None:
-            """Pixels ox ... of row oy, filters ob * filters ... of each."""
-            o = [ob * filters + j for j in range(filters)]
-            for p in range(pixels):
-                for j in range(filters):
-                    store(acc, p * filters + j, bias[o[j]])
-            columns = _inside(ox, *_horizontal(attrs), in_w, out_w) if pixels == 1 else (0, attrs["kernel"][1])
-            if depthwise:
-                _slide(acc, x, weights[0], (oy, ox, o[0]), pixels, rows, columns, shapes[0], attrs, variant.ring_in)
-            else:
-                _multiply(
-                    acc,
-                    x,
-                    weights,
-                    tables,
-                    groups,
-                    (oy, ox, o),
-                    pixels,
-                    rows,
-                    columns,
-                    shapes[0],
-                    attrs,
-                    variant.ring_in,
-                )
-            for p in range(pixels):
-                for j in range(filters):
-                    v, element = let("v", acc[p * filters + j]), (ox + p) * out_c + o[j]
-                    value, passes = clamped_real(v, attrs["lo"], attrs["hi"])
-                    store(y, ring_row(oy, variant.ring_out) * (out_w * out_c) + element, value)
-                    if variant.keeps:
-                        set_mask_bit(mask, oy * mask_row, element, passes, 1, 1)
-
+        layer = _Layer(x, weights, bias, tables, y, mask, acc, groups, shapes[0], out_w, out_c, attrs, variant)
         with loop("oy", y0, y1) as oy:
-            if variant.keeps:
-                with loop("i", 0, mask_row) as i:
-                    store(mask, oy * mask_row + i, T.uint8(0))
+            if mask is not None:
+                with loop("i", 0, layer.mask_row) as i:
+                    store(mask, oy * layer.mask_row + i, T.uint8(0))
             rows = _inside(oy, *_vertical(attrs), in_h, out_h)
             for start, count, pixels in spans:
                 filters = _filters(pixels, out_c, depthwise)
                 with loop("b", 0, count) as b, loop("ob", 0, out_c // filters) as ob:
-                    block(oy, start + b * pixels, ob, pixels, filters, rows)
+                    o = [ob * filters + j for j in range(filters)]
+                    _block(layer, (oy, start + b * pixels, o), pixels, rows)
     return Kernel(
         f.func,
         channel_tables(groups),
@@ -101,6 +100,23 @@ def fconv2d(shapes: Shapes, attrs: Attrs, variant: Variant = PLAIN) -> Kernel:
         inputs=len(shapes),
         outputs=2 if variant.keeps else 1,
     )
+
+
+def _block(layer: _Layer, at: tuple, pixels: int, rows: tuple) -> None:
+    """Computes some filters of `pixels` pixels of a row. at: row, first column, filters."""
+    (oy, ox, o), acc, attrs, in_w = at, layer.acc, layer.attrs, layer.x_shape[2]
+    for p in range(pixels):
+        for j, filter_ in enumerate(o):
+            store(acc, p * len(o) + j, layer.bias[filter_])
+    columns = _inside(ox, *_horizontal(attrs), in_w, layer.out_w) if pixels == 1 else (0, attrs["kernel"][1])
+    (_slide if attrs["depthwise"] else _multiply)(layer, at, pixels, rows, columns)
+    for p in range(pixels):
+        for j, filter_ in enumerate(o):
+            v, element = let("v", acc[p * len(o) + j]), (ox + p) * layer.out_c + filter_
+            value, passes = clamped_real(v, attrs["lo"], attrs["hi"])
+            store(layer.y, ring_row(oy, layer.variant.ring_out) * (layer.out_w * layer.out_c) + element, value)
+            if layer.mask is not None:
+                set_mask_bit(layer.mask, oy * layer.mask_row, element, passes, 1, 1)
 
 
 def _vertical(attrs: Attrs) -> tuple[int, int, int]:
@@ -137,37 +153,23 @@ def _inside(position: Index, taps: int, stride: int, padding: int, extent: int, 
     return first, T.min(T.int32(taps), extent + padding - position * stride) if hangs_over else taps
 
 
-def _multiply(
-    acc: tirx.Buffer,
-    x: tirx.Buffer,
-    weights: list[tirx.Buffer],
-    tables: list[tirx.Buffer] | None,
-    groups: list[list[int]],
-    at: tuple,
-    pixels: int,
-    rows: tuple,
-    columns: tuple,
-    x_shape: list[int],
-    attrs: Attrs,
-    ring: int,
-) -> None:
+def _multiply(layer: _Layer, at: tuple, pixels: int, rows: tuple, columns: tuple) -> None:
     """acc[p, j] += window of pixel p . filter j. at: row, first column, filters."""
-    (oy, ox, o), (_, _, in_w, in_c), (kh, kw), (sy, sx) = at, x_shape, attrs["kernel"], attrs["stride"]
-    top, left, *_ = attrs["padding"]
+    (oy, ox, o), (_, _, _, in_c), (kh, kw) = at, layer.x_shape, layer.attrs["kernel"]
 
     def step(w: tirx.Buffer, w_at: list, x_at: Index) -> None:
-        wv = [let("wv", w[index]) for index in w_at]
+        wv, acc = [let("wv", w[index]) for index in w_at], layer.acc
         for p in range(pixels):
-            xv = let("xv", x[x_at + p * sx * in_c])
+            xv = let("xv", layer.x[x_at + p * layer.attrs["stride"][1] * in_c])
             for j, value in enumerate(wv):
                 store(acc, p * len(wv) + j, fma(xv, value, acc[p * len(wv) + j]))
 
-    for index, (w, group) in enumerate(zip(weights, groups, strict=True)):
+    for index, (w, group) in enumerate(zip(layer.weights, layer.groups, strict=True)):
         n = len(group)
         with loop("ky", *rows) as ky:
-            x_row = (ring_row(oy * sy + ky - top, ring) * in_w + ox * sx - left) * in_c
+            x_row = layer.window_row(oy, ky, ox)
             w_rows = [(j * kh + ky) * (kw * n) for j in o]
-            if tables is None:  # the columns of a window's row lie in one piece, in x as in w
+            if layer.tables is None:  # the columns of a window's row lie in one piece, in x as in w
                 (first, end), piece = ((0, 1), kw * n) if columns == (0, kw) else (columns, n)
                 unroll = largest_divisor(piece, (4, 3, 2, 1))
                 with loop("k", first * (piece // unroll), end * (piece // unroll)) as k:
@@ -177,32 +179,21 @@ def _multiply(
                 unroll = largest_divisor(n, (4, 3, 2, 1))
                 with loop("kx", *columns) as kx, loop("c", 0, n // unroll) as c:
                     for i in range(unroll):
-                        channel = let("channel", i32(tables[index][c * unroll + i]))
+                        channel = let("channel", i32(layer.tables[index][c * unroll + i]))
                         w_at = [row + kx * n + c * unroll + i for row in w_rows]
                         step(w, w_at, x_row + kx * in_c + channel)
 
 
-def _slide(
-    acc: tirx.Buffer,
-    x: tirx.Buffer,
-    w: tirx.Buffer,
-    at: tuple,
-    pixels: int,
-    rows: tuple,
-    columns: tuple,
-    x_shape: list[int],
-    attrs: Attrs,
-    ring: int,
-) -> None:
+def _slide(layer: _Layer, at: tuple, pixels: int, rows: tuple, columns: tuple) -> None:
     """acc[p] += window of pixel p in one channel . its filter: a value is loaded once for all pixels that meet it."""
-    (oy, ox, c), (_, _, in_w, in_c), (kh, kw), (sy, sx) = at, x_shape, attrs["kernel"], attrs["stride"]
-    top, left, *_ = attrs["padding"]
+    (oy, ox, (c,)), (_, _, _, in_c), (kh, kw) = at, layer.x_shape, layer.attrs["kernel"]
+    sx, acc, x = layer.attrs["stride"][1], layer.acc, layer.x
     with loop("ky", *rows) as ky:
-        x_row = (ring_row(oy * sy + ky - top, ring) * in_w + ox * sx - left) * in_c + c
+        x_row = layer.window_row(oy, ky, ox) + c
         w_row = (c * kh + ky) * kw
 
         def column(kx: Index, values: dict) -> None:
-            wv = let("wv", w[w_row + kx])
+            wv = let("wv", layer.weights[0][w_row + kx])
             for p in range(pixels):
                 place = p * sx + kx
                 key = place if isinstance(kx, int) else p
