@@ -1,5 +1,5 @@
 from . import planner as planner
-from .errors import DeviceError, ToolError
+from .errors import BoardError, DeviceError, ToolError
 from .firmware.emulator import Results
 from .frontends import load, to_relax
 from .inspection.model import inspect
@@ -37,6 +37,7 @@ from .version import __version__
 __all__ = [
     "Artifact",
     "Board",
+    "BoardError",
     "BudgetError",
     "DeviceError",
     "Inspection",

@@ -9,6 +9,10 @@ class ToolError(McutrainError):
     """A compiler or emulator is missing or failed."""
 
 
+class BoardError(McutrainError):
+    """A board that is not known, or a file that describes none."""
+
+
 class DeviceError(McutrainError):
     """The firmware faulted, timed out or answered with something else than results. said: the last that it, or the
     emulator, printed, in its own words; nothing where that does not matter."""

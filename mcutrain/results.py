@@ -53,7 +53,7 @@ class Artifact:
 
     @property
     def report(self) -> Report:
-        """The report as it stands in the folder's report.json after compile()."""
+        """The report of the folder's report.json, and the seconds that planning took, which a file leaves out."""
         return self.planned.report
 
     def __fspath__(self) -> str:

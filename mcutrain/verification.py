@@ -49,6 +49,7 @@ class Samples:
 def verify(
     out: str | os.PathLike[str],
     steps: int = 3,
+    *,
     samples: Samples | None = None,
     learning_rate: Sequence[float] = ROUND_RATES,
     progress: Progress | None = None,

@@ -1,10 +1,20 @@
-"""The version of the installed package; pyproject.toml alone says it."""
+"""The version: of a checkout what its pyproject.toml says, else what was installed."""
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
 
-try:
-    __version__ = version("mcutrain")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0+checkout"
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
+
+def _version() -> str:
+    if PROJECT.is_file():  # an editable install keeps the version of the day when it was made
+        project = tomllib.loads(PROJECT.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == "mcutrain":
+            return str(project["version"])
+    return version("mcutrain")
+
+
+__version__ = _version()

@@ -26,8 +26,8 @@ CountTable = Annotated[
     typer.Option(
         "--table",
         metavar="FILE",
-        help="Instruction counts of kernels' forms, which `tune` writes and `compile` reads; by default the installed "
-        "ones.",
+        help="Instruction counts of kernels' variants, which `tune` writes and `compile` reads; by default the "
+        "installed ones.",
         show_default=False,
     ),
 ]

@@ -45,6 +45,10 @@ def plan(
     model: Model,
     scheme: Scheme = None,
     budget: Budget = "256KB",
+    board: Annotated[
+        str | None,
+        typer.Option(help="As this board computes it: by integers without an FPU.", show_default=False),
+    ] = None,
     input_size: InputSize = None,
     classes: Classes = None,
     head: Head = None,
@@ -70,7 +74,7 @@ def plan(
     with refusing(read, scheme, budget, input_size, options, as_json), working(as_json) as say:
         say("reading the model")
         network = hinted(read(input_size))
-        planned = planned_step(network, scheme, budget, options, progress=say)
+        planned = planned_step(network, scheme, budget, options, board, say)
         if html is not None:
             replace_file(html, render_html(planned.report))
     show(planned.report, as_json)

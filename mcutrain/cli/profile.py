@@ -27,7 +27,7 @@ def profile(
     from mcutrain.profiling.run import profile as run
 
     with working(as_json) as say:
-        found = run(out, infer, progress=say)
+        found = run(out, infer_only=infer, progress=say)
     if as_json:
         print(to_json(found), end="")
         return

@@ -31,7 +31,7 @@ def quantize(
     """
     with working(as_json) as say:
         say("quantising with onnxruntime")
-        made = run(model, data, out, calibration)
+        made = run(model, data, out, calibration=calibration)
     if as_json:
         print(json.dumps({**asdict(made), "out": str(made.out)}))
         return

@@ -46,7 +46,7 @@ Calls = Mapping[EntryPoint, Sequence[Named]]
 
 
 def profile(
-    out: str | os.PathLike[str], infer_only: bool = False, progress: Callable[[str], None] | None = None
+    out: str | os.PathLike[str], *, infer_only: bool = False, progress: Callable[[str], None] | None = None
 ) -> Profile:
     """Run one inference and, unless infer_only, one training step of the artifact `out`; returns the profile and puts
     it into the folder's report.json, report.html and profile.svg.

@@ -50,6 +50,7 @@ def quantize(
     model: str | os.PathLike[str],
     data: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
+    *,
     calibration: str = "minmax",
     compared: int = 500,
 ) -> QuantizationResult:

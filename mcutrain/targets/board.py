@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from mcutrain.errors import BoardError
 from mcutrain.planner.errors import McutrainError
 from mcutrain.targets.core import CORES, Core
 from mcutrain.units import UnitsError, format_bytes, parse_bytes
@@ -38,7 +39,7 @@ class Board:
 
     budget_bytes: the default memory budget (stack, data, bss and arena together), at most ram_bytes.
     ram_bytes: the chip's data memory without a gap, all of it.
-    Raises McutrainError for a name that is no word, and for sizes that no chip has."""
+    Raises BoardError for a name that is no word, and for sizes that no chip has."""
 
     name: str
     description: str
@@ -49,21 +50,21 @@ class Board:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise McutrainError(f"name {self.name[:80]!r}: write up to 64 letters, digits, dots, - and _")
+            raise BoardError(f"name {self.name[:80]!r}: write up to 64 letters, digits, dots, - and _")
         if not _TEXT.fullmatch(self.description):
-            raise McutrainError("description: write one line of at most 200 characters")
+            raise BoardError("description: write one line of at most 200 characters")
         for key, least in _LEAST.items():
             nbytes, said = getattr(self, key), key.removesuffix("_bytes")
             if not least <= nbytes <= _MOST:
                 allowed = f"{format_bytes(least)} to {format_bytes(_MOST)}"
-                raise McutrainError(f"{said} is {format_bytes(nbytes)}: a board has {allowed}")
+                raise BoardError(f"{said} is {format_bytes(nbytes)}: a board has {allowed}")
         if not _KIB < self.budget_bytes <= self.ram_bytes:
             allowed = f"more than 1 KB and at most ram, {format_bytes(self.ram_bytes)}"
-            raise McutrainError(f"budget is {format_bytes(self.budget_bytes)}: write {allowed}")
+            raise BoardError(f"budget is {format_bytes(self.budget_bytes)}: write {allowed}")
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Board:
-        """Read the board that a TOML file describes (docs/guide-boards.md). Raises McutrainError for a file that cannot
+        """Read the board that a TOML file describes (docs/guide-boards.md). Raises BoardError for a file that cannot
         be read or is not such a description, and for one with the name of a known board that is another."""
         text = _read(Path(path))
         return _its_own(parse(text, str(path)), f"{path}: ")
@@ -100,29 +101,29 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def parse(text: str, where: str) -> Board:
-    """Read the board that a TOML text describes. where: begins the message. Raises McutrainError, a line long."""
+    """Read the board that a TOML text describes. where: begins the message. Raises BoardError, a line long."""
     try:
         written = msgspec.convert(tomllib.loads(text), _Written)
         if written.core not in CORES:
             known = ", ".join(CORES)
-            raise McutrainError(f"core {written.core[:80]!r} is not known: write one of {known}")
+            raise BoardError(f"core {written.core[:80]!r} is not known: write one of {known}")
         sizes = {key: _nbytes(key, getattr(written, key)) for key in ("ram", "flash")}
         budget = sizes["ram"] if written.budget is None else _nbytes("budget", written.budget)
         core = CORES[written.core]
         return Board(written.name, written.description, core, budget, sizes["ram"], sizes["flash"])
     except msgspec.ValidationError as error:
-        raise McutrainError(f"{where}: {_plain(error)}") from None
+        raise BoardError(f"{where}: {_plain(error)}") from None
     except McutrainError as error:
-        raise McutrainError(f"{where}: {error}") from None
+        raise BoardError(f"{where}: {error}") from None
     except (ValueError, RecursionError) as error:  # tomllib's
-        raise McutrainError(f"{where}: is no TOML: {error}") from None
+        raise BoardError(f"{where}: is no TOML: {error}") from None
 
 
 def _nbytes(key: str, written: int | str) -> int:
     try:
         return parse_bytes(written)
     except UnitsError as error:
-        raise McutrainError(f"{key}: {error}") from None
+        raise BoardError(f"{key}: {error}") from None
 
 
 def _plain(error: msgspec.ValidationError) -> str:
@@ -149,10 +150,10 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         hint = "`mcutrain boards --show NAME` prints one to start from"
-        raise McutrainError(f"{path}: there is no such file; {hint}") from None
+        raise BoardError(f"{path}: there is no such file; {hint}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise McutrainError(f"{path}: the board cannot be read: {reason}") from None
+        raise BoardError(f"{path}: the board cannot be read: {reason}") from None
 
 
 def _read_all() -> Mapping[str, Board]:
@@ -168,7 +169,7 @@ BOARDS = _read_all()  # by name, in the order of the files
 def get(board: AnyBoard) -> Board:
     """Find the board of this name, or of this file (a path, or a text that ends in .toml); a Board is itself.
 
-    Raises McutrainError with the known names, for a wrong file, and for another board with the name of a known one."""
+    Raises BoardError with the known names, for a wrong file, and for another board with the name of a known one."""
     if isinstance(board, Board):
         return _its_own(board, "")
     if not isinstance(board, str):
@@ -178,19 +179,19 @@ def get(board: AnyBoard) -> Board:
     if board.endswith(SUFFIX):
         return Board.from_file(board)
     known = ", ".join(sorted(BOARDS))
-    raise McutrainError(f"board {board!r} is not known: choose one of {known}, or name a file that ends in {SUFFIX}")
+    raise BoardError(f"board {board!r} is not known: choose one of {known}, or name a file that ends in {SUFFIX}")
 
 
 def in_folder(out: Path, name: str) -> Board:
     """Read the board that an artifact was compiled for, whose name is `name`: as its folder describes it, so that no
-    other file is needed; for an older artifact, whose folder does not, the known one. Raises McutrainError."""
+    other file is needed; for an older artifact, whose folder does not, the known one. Raises BoardError."""
     if not (out / FILE).exists():
         if name not in BOARDS:
-            raise McutrainError(f"{out}: has no {FILE}, and board {name[:80]!r} is not known; compile again")
+            raise BoardError(f"{out}: has no {FILE}, and board {name[:80]!r} is not known; compile again")
         return BOARDS[name]
     board = parse(_read(out / FILE), str(out / FILE))
     if board.name != name:
-        raise McutrainError(f"{out / FILE}: describes {board.name}, but {name} was compiled for; compile again")
+        raise BoardError(f"{out / FILE}: describes {board.name}, but {name} was compiled for; compile again")
     return board
 
 
@@ -201,7 +202,7 @@ def _its_own(board: Board, where: str) -> Board:
         fields = ("description", "core", "ram_bytes", "budget_bytes", "flash_bytes")
         other = [key.removesuffix("_bytes") for key in fields if getattr(known, key) != getattr(board, key)]
         differs = f"{' and '.join(other)} {'differs' if len(other) == 1 else 'differ'}"
-        raise McutrainError(f"{where}{board.name} is the name of a known board, whose {differs}: choose another name")
+        raise BoardError(f"{where}{board.name} is the name of a known board, whose {differs}: choose another name")
     return board
 
 

@@ -139,17 +139,6 @@ class Twin:
         """The trained state as it lies in memory, piece by piece: what the device hands back."""
         return tuple(self._library.read(place).tobytes() for place in self.meta.state)
 
-    def set_state_bytes(self, pieces: Sequence[bytes]) -> None:
-        """Take over a trained state as `state_bytes()` or the device gives it. Raises ModelError."""
-        places = self.meta.state
-        sizes = [len(self._library.read(place).tobytes()) for place in places]
-        if [len(piece) for piece in pieces] != sizes:
-            found = f"{len(pieces)} pieces of {sum(map(len, pieces))} bytes"
-            raise ModelError(f"a state of {found}, expected {len(sizes)} pieces of {sum(sizes)} bytes; same artifact?")
-        for place, piece in zip(places, pieces, strict=True):
-            self._library.write(place, np.frombuffer(piece, place.dtype))
-
-    # ------------------------------------------------------------------ layouts
     def _merge(self, parameter: ParameterEntry, value: np.ndarray) -> np.ndarray:
         if not parameter.is_weight or value.ndim == 2:
             return value

@@ -43,7 +43,7 @@ def outputs(path: Path, samples: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
 def test_quantised_network_and_report(model: Path, data: Path, tmp_path: Path, calibration: str) -> None:
     out = tmp_path / "int8.onnx"
-    report = quantize(model, data, out, calibration)
+    report = quantize(model, data, out, calibration=calibration)
     samples = np.load(data)["x"]
     real, ours = outputs(model, samples), outputs(out, samples)
     assert (report.out, report.samples, report.layers, report.float_layers) == (out, 24, 4, ())
@@ -111,7 +111,7 @@ def test_samples_that_do_not_fit(model: Path, tmp_path: Path, arrays: dict, mess
 def test_files_that_do_not_fit(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "int8.onnx"
     with pytest.raises(ModelError, match="unknown calibration 'mean'; use minmax, entropy, percentile"):
-        quantize(model, data, out, "mean")
+        quantize(model, data, out, calibration="mean")
     with pytest.raises(ModelError, match=r"none\.onnx: No such file or directory; give the path of an ONNX model"):
         quantize(tmp_path / "none.onnx", data, out)
     with pytest.raises(ModelError, match=r"none\.npz: No such file or directory; give an .npz with samples"):
