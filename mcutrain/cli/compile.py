@@ -37,6 +37,7 @@ from mcutrain.options import PlanOptions
 from mcutrain.pipeline import compiled
 from mcutrain.results import FIRMWARE_BYTES
 from mcutrain.targets import board as boards
+from mcutrain.units import parse_bytes
 
 
 def compile(
@@ -72,6 +73,8 @@ def compile(
     """
     target = boards.get(board)
     limit = target.budget_bytes if budget is None else budget
+    if promised := boards.too_large(target, parse_bytes(limit)):  # before the long work
+        notice(promised)
     options = PlanOptions(momentum, accumulate, seed, seconds, stream, recompute)
     read = partial(load, model, classes=classes, head=head, logits=logits, loss=loss, params=params, softmax=softmax)
     with refusing(read, scheme, limit, input_size, options, as_json), working(as_json) as say:

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from mcutrain.cli.console import line, output, working
+from mcutrain.cli.console import line, notice, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.cli.refusal import OVER_BUDGET
 from mcutrain.report.show import print_report
 from mcutrain.schema.reading import plain
+from mcutrain.targets import board as boards
 
 
 def verify(
@@ -29,6 +30,8 @@ def verify(
 
     with working(as_json) as say:
         measurement = run(out, steps, progress=say)
+    if promised := boards.too_large(boards.in_folder(out, measurement.board), measurement.budget_bytes):
+        notice(promised)
     if as_json:
         print(json.dumps(plain(measurement)))
     else:

@@ -206,6 +206,14 @@ def _its_own(board: Board, where: str) -> Board:
     return board
 
 
+def too_large(board: Board, budget: int) -> str:
+    """Say that a budget promises more than the chip has; "" where it does not."""
+    if budget <= board.ram_bytes:
+        return ""
+    has = f"the {board.ram_bytes:,} B of SRAM that {board.name} has"
+    return f"the budget of {budget:,} B is more than {has}: what fits the budget need not fit the board"
+
+
 def shortage(board: Board, nbytes: int) -> str:
     """Say what is wrong with a budget or plan of so many bytes; "" where the chip has them."""
     if nbytes <= board.ram_bytes:

@@ -134,7 +134,11 @@ def test_a_budget_beyond_the_chip(tmp_path: Path, command: Callable) -> None:
     model = tiny.network.tiny_file(tmp_path)
     arguments = (model, "--scheme", "head_only", *tiny.OPTIONS, "--budget", "1MB", "-o", tmp_path / "out")
     roomy = command("compile", *arguments, "--board", "nrf52840")
-    assert roomy.status == 0 and "SRAM that" not in roomy.err
+    promised = "the budget of 1,048,576 B is more than the 262,144 B of SRAM that nrf52840 has: "
+    assert roomy.status == 0 and [line.count(promised) for line in roomy.errors] == [1]
+    assert roomy.err.index(promised) < roomy.err.index("reading the model") and "verify" in roomy.out.splitlines()[-1]
+    verified = command("verify", tmp_path / "out", "--steps", 1, "--json")
+    assert verified.status == 0 and promised in verified.err
     fitting = verify(tmp_path / "out", 1)
     assert fitting.fits and fitting.budget_bytes == 1 << 20
     ram = fitting.sram_total_bytes // 32 * 32 - 32
