@@ -1,4 +1,4 @@
-"""`mcutrain tune`: measure the forms of a model's kernels on the emulated core, for later compiles to choose by."""
+"""`mcutrain tune`: measure the variants of a model's kernels on the emulated core, for later compiles to choose by."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def tune(
     params: Params = None,
     as_json: Json = False,
 ) -> None:
-    """Measure each form of a model's kernels on the emulated core; later compiles choose by these counts.
+    """Measure each variant of a model's kernels on the emulated core; later compiles choose by these counts.
 
-    They take a form that costs flash where a byte of it saves enough instructions of an inference.
+    They take a variant that costs flash where a byte of it saves enough instructions of an inference.
 
-    Without it a compile is right all the same: kernels that were never measured run in their first form.
+    Without it a compile is right all the same: kernels that were never measured run in their first variant.
 
     Example: `mcutrain tune mcunet.pkl --board nrf52840`
     """
@@ -64,7 +64,7 @@ def tune(
         line(f"counts are in {table or TUNED}; {rule}")
     given: dict[str, object] = {"--scheme": scheme, "--board": board, "--input-size": input_size, "--classes": classes}
     given |= {"--head": head, "--logits": logits, "--loss": loss, "--params": params}
-    given |= {"--table": table if found.counts else None}
+    given["--table"] = table
     words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
     line(f"next: {shlex.join(['mcutrain', 'compile', str(model), *words])}")
 
@@ -81,14 +81,14 @@ def _show(found: Tuned, core: str) -> None:
     if not found.counts and not found.too_large:
         line(f"no kernel of this network has a choice on {core}: nothing was measured. {NO_CHOICE}")
         return
-    shown = Table("kernel", "form", "instructions", title=f"{len(found.counts)} kernels with a choice, {core}")
+    shown = Table("kernel", "variant", "instructions", title=f"{len(found.counts)} kernels with a choice, {core}")
     for kernel, counts in sorted(found.counts.items()):
-        for form, instructions in counts.items():
-            shown.add_row(kernel, form, f"{instructions:,}")
+        for variant, instructions in counts.items():
+            shown.add_row(kernel, variant, f"{instructions:,}")
     output.print(shown)
     for one in found.too_large:
         line(
-            f"not measured, and so left in its first form: {', '.join(one.layers)} ({one.kernel}), whose arrays take "
+            f"not measured, and so left in its first variant: {', '.join(one.layers)} ({one.kernel}), whose arrays take "
             f"{one.nbytes:,} B of the {MEMORY:,} B that a measurement has"
         )
     known = len(found.counts) - len(found.measured)

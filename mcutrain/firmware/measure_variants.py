@@ -59,7 +59,7 @@ def tune(
     table as soon as it is known, for the core whose counts the board's are. What the table holds is not measured again,
     unless `again`.
 
-    table: a file, made where there is none; by default the installed one, which compiles read.
+    table: a file, made where there is none, also where nothing has a choice; by default the installed one, which compiles read.
     Raises ModelError for a damaged table, OutputError, before anything runs, where it cannot be written, ToolError, and
     DeviceError naming the layer."""
     from mcutrain.tvm_ext.lower.variants import TUNED, candidates, read_counts, variants
@@ -75,8 +75,11 @@ def tune(
             too_large.append(TooLarge(kernel, tuple(call.layer for call in calls), nbytes))
         else:
             waiting[kernel] = calls[0]
-    if waiting:
+    is_new = table is not None and not path.exists()
+    if waiting or is_new:
         check_place(path)
+    if is_new:
+        replace_file(path, to_json({}))  # a compile reads it, though nothing may be measured
     for number, (kernel, call) in enumerate(waiting.items(), 1):
         say(f"measuring {kernel} ({number} of {len(waiting)})")
         counts[kernel] = measure_variants(call, target)
