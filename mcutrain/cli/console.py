@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _PIPED_WIDTH = 120  # columns of what is written to a file or a pipe: a row of each table fits in one line
 Count = Callable[[int, int], None]  # called with what is done, and of how much
@@ -52,13 +53,28 @@ def _say(text: str) -> None:
 @contextmanager
 def counting(quiet: bool, what: str) -> Iterator[Count | None]:
     """Show a bar on standard error; where that is no terminal, a plain line at every tenth of the work."""
+    with counting_apart(quiet, what) as (count,):
+        yield count
+
+
+@contextmanager
+def counting_apart(quiet: bool, *whats: str) -> Iterator[list[Count | None]]:
+    """Show a bar for each kind of work, as counting() does; yields what counts each."""
     if quiet or not messages.is_terminal:
-        yield None if quiet else lambda done, total: _say_tenths(what, done, total)
+        yield [None if quiet else partial(_say_tenths, what) for what in whats]
         return
-    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=messages, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield [partial(_advance, bar, bar.add_task(what, total=None)) for what in whats]
+
+
+def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def _say_tenths(what: str, done: int, total: int) -> None:

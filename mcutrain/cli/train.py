@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mcutrain.cli.console import counting, output, working
+from mcutrain.cli.console import counting_apart, output, working
 from mcutrain.cli.options import Json, Out
 from mcutrain.planner.errors import OutputError
 from mcutrain.schema.reading import plain
@@ -41,8 +41,9 @@ def train(
         say("building the host twin")
         twin = host(out)
     rates = (learning_rate, head_rate)
-    with counting(as_json, "training") as progress:
-        trained = run(twin, data, epochs=epochs, learning_rate=rates, schedule=schedule, seed=seed, progress=progress)
+    with counting_apart(as_json, "training", "evaluating") as (step, scored):
+        counts = {"progress": step, "evaluating": scored}
+        trained = run(twin, data, epochs=epochs, learning_rate=rates, schedule=schedule, seed=seed, **counts)
     if save is not None:
         trained.save(save)
     if as_json:

@@ -58,6 +58,7 @@ def train(
     schedule: str = "cosine",
     seed: int = 0,
     progress: Progress | None = None,
+    evaluating: Progress | None = None,
 ) -> TrainingResult:
     """Train a compiled model on the host twin (the same C, the same bits as the device), at batch 1.
 
@@ -67,14 +68,15 @@ def train(
     real numbers; N labels as the loss takes them.
     epochs: passes over the training part, 1 or more. learning_rate: of the network and of the head, at the start.
     schedule: "cosine" (down to 0 over the whole run) or "constant". seed: of the order of the samples.
-    progress(done, total): called after each sample.
+    progress(done, total): called after each training step. evaluating(done, total): after each test sample that is
+    scored, before training and after each epoch.
     Raises ModelError (data or arguments that do not fit), OutputError (no artifact) and ToolError (no compiler)."""
     twin = out if isinstance(out, Twin) else host(out)
     if isinstance(data, Mapping):
         data = checked(data, twin, "data")
     elif not isinstance(data, Data):
         data = read_data(data, twin)
-    return learn(twin, data, epochs, learning_rate, schedule, seed, progress)
+    return learn(twin, data, epochs, learning_rate, schedule, seed, progress, evaluating)
 
 
 def score(twin: Twin, x: np.ndarray, y: np.ndarray, progress: Progress | None = None) -> float:
@@ -117,6 +119,7 @@ def learn(
     schedule: str = "cosine",
     seed: int = 0,
     progress: Progress | None = None,
+    evaluating: Progress | None = None,
 ) -> TrainingResult:
     """Train at batch 1 in a shuffled order, one learning rate for the network and one for the head, both scheduled over
     the whole run. Raises ModelError for arguments that mean nothing."""
@@ -128,15 +131,7 @@ def learn(
         raise ModelError(f"unknown schedule '{schedule}'; use {' or '.join(SCHEDULES)}")
     order = np.random.default_rng(seed)
     total, step = epochs * len(data.x_train), 0
-    work, done = total + (epochs + 1) * len(data.x_test), 0
-
-    def tick(_now: int, _of: int) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, work)
-
-    scores, losses = [score(twin, data.x_test, data.y_test, tick)], []
+    scores, losses = [_evaluated(twin, data, 0, epochs, evaluating)], []
     for _ in range(epochs):
         loss_sum = 0.0
         for i in order.permutation(len(data.x_train)):
@@ -144,7 +139,18 @@ def learn(
             twin.learning_rate = np.asarray(learning_rate, np.float32) * np.float32(factor)
             loss_sum += twin.train_step(data.x_train[i], data.y_train[i])
             step += 1
-            tick(step, total)
+            if progress is not None:
+                progress(step, total)
         losses.append(loss_sum / len(data.x_train))
-        scores.append(score(twin, data.x_test, data.y_test, tick))
+        scores.append(_evaluated(twin, data, len(scores), epochs, evaluating))
     return TrainingResult(metric(twin.meta), tuple(scores), tuple(losses), step, twin.state())
+
+
+def _evaluated(twin: Twin, data: Data, before: int, epochs: int, evaluating: Progress | None) -> float:
+    """Score the test part; `before` of the epochs + 1 evaluations of the run are done."""
+    tests = len(data.x_test)
+    if evaluating is None:
+        return score(twin, data.x_test, data.y_test)
+    return score(
+        twin, data.x_test, data.y_test, lambda done, _: evaluating(before * tests + done, (epochs + 1) * tests)
+    )

@@ -137,9 +137,12 @@ def test_every_image_once_an_epoch_and_none_of_the_test(twin: mcutrain.Twin, mon
 
 
 def test_progress_counts_to_the_end(twin: mcutrain.Twin) -> None:
-    said: list[tuple[int, int]] = []
-    learn(twin, data(5, 3), epochs=2, progress=lambda done, work: said.append((done, work)))
-    assert said == [(i, 2 * 5 + 3 * 3) for i in range(1, 2 * 5 + 3 * 3 + 1)]
+    """Training steps and evaluations apart."""
+    steps: list[tuple[int, int]] = []
+    scored: list[tuple[int, int]] = []
+    learn(twin, data(5, 3), epochs=2, progress=lambda *said: steps.append(said), evaluating=lambda *s: scored.append(s))
+    assert steps == [(i, 2 * 5) for i in range(1, 2 * 5 + 1)]
+    assert scored == [(i, 3 * 3) for i in range(1, 3 * 3 + 1)]
 
 
 def test_unknown_schedule(twin: mcutrain.Twin) -> None:
