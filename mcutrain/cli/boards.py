@@ -30,7 +30,7 @@ def boards(
     """
     if show is not None:
         board = known.get(show)
-        print(json.dumps(_row(board)) if as_json else board.to_toml(), end="")
+        print(json.dumps(_row(board)) + "\n" if as_json else board.to_toml(), end="")
         return
     if as_json:
         print(json.dumps({"boards": [_row(board) for board in BOARDS.values()]}))

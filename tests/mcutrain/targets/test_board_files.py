@@ -51,7 +51,8 @@ def own(line: str) -> str:
 def test_shown_boards_are_read_back(name: str, tmp_path: Path, command: Callable) -> None:
     (tmp_path / "board.toml").write_text(command("boards", "--show", name).out)
     assert Board.from_file(tmp_path / "board.toml") == BOARDS[name] == boards.get(str(tmp_path / "board.toml"))
-    assert json.loads(command("boards", "--show", name, "--json").out)["name"] == name
+    as_json = command("boards", "--show", name, "--json").out
+    assert json.loads(as_json)["name"] == name and as_json.endswith("}\n")
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
