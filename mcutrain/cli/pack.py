@@ -10,6 +10,7 @@ import typer
 
 from mcutrain.cli.console import line, working
 from mcutrain.cli.options import Json
+from mcutrain.units import parse_bytes
 
 if TYPE_CHECKING:
     from mcutrain.planner.packing.problem import Allocation
@@ -24,7 +25,8 @@ def pack(
         str, typer.Option("--output", "-o", help="CSV to write, with an offset for each buffer.", show_default=False)
     ],
     capacity: Annotated[
-        int | None, typer.Option(help="Bytes that must suffice; without it: as low as can be.", show_default=False)
+        str | None,
+        typer.Option(help="What must suffice, 1MB or bytes; without it: as low as can be.", show_default=False),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Work beyond the heuristics (one core's seconds).")] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the searches; the same one gives the same offsets.")] = 0,
@@ -33,9 +35,11 @@ def pack(
 ) -> None:
     """Pack any buffers with lifetimes into one arena, from and to MiniMalloc's files.
 
-    Example: `mcutrain pack problem.csv --capacity 1048576 --output solution.csv`
+    Example: `mcutrain pack problem.csv --capacity 1MB --output solution.csv`
     """
     from mcutrain.planner.packing.file import pack_file
+
+    limit = None if capacity is None else parse_bytes(capacity)
 
     def show(found: Allocation) -> None:
         if as_json:
@@ -45,5 +49,5 @@ def pack(
 
     with working(as_json) as say:
         pack_file(
-            problem, output, capacity=capacity, seconds=seconds, seed=seed, workers=workers, progress=say, found=show
+            problem, output, capacity=limit, seconds=seconds, seed=seed, workers=workers, progress=say, found=show
         )

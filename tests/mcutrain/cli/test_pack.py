@@ -33,6 +33,13 @@ def test_it_writes_what_the_module_writes(problem: Path, command: Callable) -> N
     assert ours == theirs and ours.startswith("id,lower,upper,size,offset\n")
 
 
+def test_a_capacity_has_units(problem: Path, command: Callable) -> None:
+    for capacity, status in (("1KB", 0), ("8 B", 0), ("7B", 1), ("many", 2), ("-1", 2), ("1.5B", 2)):
+        ran = command("pack", problem, f"--capacity={capacity}", "-o", problem.with_name("s.csv"))
+        assert ran.status == status and len(ran.errors) == (status > 0)
+    assert "byte count '1.5B' is 1.5 B, not a whole number" in ran.errors[0]
+
+
 def test_json(problem: Path, command: Callable) -> None:
     ran = command("pack", problem, "-o", problem.with_name("s.csv"), "--json")
     assert ran.err == "" and json.loads(ran.out) == {"status": "OPTIMAL", "height": 8, "bound": 8}
