@@ -88,8 +88,8 @@ def _show(found: Tuned, core: str) -> None:
     output.print(shown)
     for one in found.too_large:
         line(
-            f"not measured, and so left in its first variant: {', '.join(one.layers)} ({one.kernel}), whose arrays take "
-            f"{one.nbytes:,} B of the {MEMORY:,} B that a measurement has"
+            f"not measured, and so left in its first variant: {', '.join(one.layers)} ({one.kernel}), whose arrays "
+            f"take {one.nbytes:,} B of the {MEMORY:,} B that a measurement has"
         )
     known = len(found.counts) - len(found.measured)
     line(f"{len(found.measured)} measured, {known} known before, {len(found.too_large)} too large")

@@ -59,7 +59,8 @@ def tune(
     table as soon as it is known, for the core whose counts the board's are. What the table holds is not measured again,
     unless `again`.
 
-    table: a file, made where there is none, also where nothing has a choice; by default the installed one, which compiles read.
+    table: a file, made where there is none, also where nothing has a choice; by default the installed one, which
+    compiles read.
     Raises ModelError for a damaged table, OutputError, before anything runs, where it cannot be written, ToolError, and
     DeviceError naming the layer."""
     from mcutrain.tvm_ext.lower.variants import TUNED, candidates, read_counts, variants
