@@ -81,6 +81,7 @@ def arena_svg(report: Report) -> str:
         f'<rect class="arena-page" width="{WIDTH}" height="{HEIGHT}"/>',
         f'<text class="arena-title" x="{_LEFT}" y="18">{escape(_cut(title, 120))}</text>',
         *_legend(report),
+        *_legend_of_runs(report),
         *_runs(report, scale),
         *_axes(scale),
         *_boxes(report, scale),
@@ -103,6 +104,25 @@ def _legend(report: Report) -> Iterator[str]:
         yield f'<line class="arena-{line}" x1="{x}" x2="{x + 22}" y1="34.5" y2="34.5"/>'
         yield f'<text x="{x + 28}" y="38">{words}</text>'
         x += 42 + 6 * len(words)
+
+
+def _legend_of_runs(report: Report) -> Iterator[str]:
+    """Draw what a shaded column and a hatched box are, below the picture, where there are any."""
+    x, y = WIDTH // 2, HEIGHT - 20
+    if report.streams:
+        yield f'<rect class="arena-run arena-key" x="{x}" y="{y}" width="11" height="11"/>'
+        yield f'<text x="{x + 16}" y="{HEIGHT - 10}">streamed run of ops</text>'
+    if any(stream.rings for stream in report.streams):
+        x += 160
+        place = f'x="{x}" y="{y}" width="11" height="11"'
+        yield f'<rect class="arena-{_kind_of_rings(report)}" {place}/><rect fill="url(#arena-stripes)" {place}/>'
+        yield f'<text x="{x + 16}" y="{HEIGHT - 10}">ring: a part of a tensor at a time</text>'
+
+
+def _kind_of_rings(report: Report) -> Kind:
+    """Return the kind of the first tensor that lies in a ring."""
+    named = {ring.tensor for stream in report.streams for ring in stream.rings}
+    return next((tensor.kind for tensor in report.tensors if tensor.name in named), "activation")
 
 
 def _runs(report: Report, scale: Scale) -> Iterator[str]:

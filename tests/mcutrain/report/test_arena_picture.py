@@ -12,7 +12,7 @@ import mcutrain
 from mcutrain.report import arena_svg
 from mcutrain.report.arena_picture import Scale
 from tests.mcutrain import tiny
-from tests.mcutrain.report.report_samples import CASES, HOSTILE, hostile, make_report, typed
+from tests.mcutrain.report.report_samples import CASES, HOSTILE, hostile, make_report, typed, without_streams
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -35,6 +35,13 @@ def test_it_is_one_standalone_picture(report: dict, case: str) -> None:
     keys = {key for element in root.iter() for key in element.attrib}
     assert not [key for key in keys if key.startswith("on") or key.endswith("href")]
     assert sum(rect.get("class") == "arena-run" for rect in root.iter(f"{SVG}rect")) == len(content["streams"])
+
+
+def test_the_legend_tells_runs_and_rings_where_there_are_any(report: dict) -> None:
+    said = {t.text for t in xml.fromstring(arena_svg(typed(report))).iter(f"{SVG}text")}
+    none = {t.text for t in xml.fromstring(arena_svg(typed(without_streams(report)))).iter(f"{SVG}text")}
+    words = {"streamed run of ops", "ring: a part of a tensor at a time"}
+    assert words <= said and not words & none
 
 
 def test_a_box_stands_for_the_tensors_bytes_and_life(report: dict) -> None:
