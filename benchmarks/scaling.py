@@ -15,7 +15,7 @@ from typing import TypeVar
 import mcutrain
 from benchmarks.bars import CLASSES, INPUT_SIZE, Progress, Table, network
 from benchmarks.repeated_blocks import training_step
-from mcutrain import pipeline, planner
+from mcutrain import frontends, planner
 from mcutrain.planner import Plan
 from mcutrain.planner.errors import McutrainError
 
@@ -48,7 +48,7 @@ def table(progress: Progress) -> Table:
 
 def _batch(progress: Progress) -> list[dict]:
     """Plans the schemes one after the other, lowering included, and adds them up."""
-    model = pipeline.load(network(NETWORK), INPUT_SIZE, CLASSES)
+    model = frontends.load(network(NETWORK), INPUT_SIZE, CLASSES)
     rows = []
     for scheme in SCHEMES:
         progress(f"{NETWORK} {scheme}")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from mcutrain import planner
 from mcutrain.artifact.folder import METADATA, PLAN, REPORT_HTML, REPORT_JSON, check_replaceable, to_json, write_folder
 from mcutrain.firmware.toolchain import RUNTIME
-from mcutrain.frontends import as_model, load
+from mcutrain.frontends import as_model
 from mcutrain.options import DEFAULTS, PlanOptions
-from mcutrain.planner.errors import BudgetError, McutrainError, ModelError
+from mcutrain.planner.errors import BudgetError, ModelError
 from mcutrain.planner.model import Graph, Plan
 from mcutrain.planner.policy import Policy, default, named
 from mcutrain.planner.rematerialise import Rematerialisation
@@ -139,20 +139,21 @@ def planned_step(
     graph = (lowered.train_step or lowered.infer).graph
     say(f"planning {len(graph.ops)} ops and {len(graph.tensors)} tensors")
     started = time.monotonic()
-    # `infer` is the forward part of a training step, and runs nothing again
+    # `infer` is the forward part of a training step, and rematerialises nothing
     forward = {c.op.name for c in lowered.train_step.calls if c.phase == "forward"} if lowered.train_step else set()
-    again, found = _planned(graph, budget, forward, options, say)
+    rematerialised, found = _planned(graph, budget, forward, options, say)
     elapsed = time.monotonic() - started
-    lowered = with_recomputed(lowered, again)
+    lowered = with_recomputed(lowered, rematerialised)
     infer, _ = placements(lowered, found)
-    report = plan_report(lowered, found, infer, budget, elapsed, again, boards.get(board).name if board else None)
+    name = boards.get(board).name if board else None
+    report = plan_report(lowered, found, infer, budget, elapsed, rematerialised, name)
     return PlannedModel(lowered, found, budget, report)
 
 
 def _planned(
     graph: Graph, budget: int, forward: set[str], options: PlanOptions, say: Progress
 ) -> tuple[tuple[Rematerialisation, ...], Plan]:
-    """The ops that run again, and the plan. Raises BudgetError in the budget's own terms."""
+    """Return the rematerialised ops, and the plan. Raises BudgetError in the budget's own terms."""
     capacity, seconds, stream = budget - FIRMWARE_BYTES, options.seconds, options.stream
     try:
         if options.recompute:
@@ -223,6 +224,3 @@ def _artifact_files(planned: PlannedModel, source: CSource, name: str, board: Bo
 
 def _silent(_: str) -> None:
     pass
-
-
-__all__ = ["FIRMWARE_BYTES", "Artifact", "McutrainError", "PlannedModel", "compile", "load", "plan"]

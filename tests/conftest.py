@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcutrain import pipeline
+from mcutrain import frontends
 from tests.tiny_network import CLASSES, SIZE, tiny_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,7 +43,7 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_path: Path):
     """The tiny network as a Model with a float head of CLASSES classes."""
-    return pipeline.load(tiny_path, SIZE, CLASSES)
+    return frontends.load(tiny_path, SIZE, CLASSES)
 
 
 @pytest.fixture(scope="session")

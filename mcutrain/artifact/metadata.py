@@ -8,8 +8,7 @@ from mcutrain.artifact.folder import METADATA, read_json
 from mcutrain.planner.errors import OutputError
 from mcutrain.schema.metadata import Metadata
 from mcutrain.schema.reading import SchemaError, typed
-
-SCHEMA = 1
+from mcutrain.schema.words import SCHEMA
 
 
 def read_metadata(out: Path) -> Metadata:

@@ -12,6 +12,7 @@ import typer
 from mcutrain.artifact.folder import to_json
 from mcutrain.cli.console import counting, output
 from mcutrain.cli.options import Classes, Head, InputSize, Json, Logits, Loss, Model, Params
+from mcutrain.cli.refusal import BAD_INPUT
 from mcutrain.frontends import format_of, load
 from mcutrain.inspection.model import inspect_model
 from mcutrain.inspection.text import PROBLEM_FIELDS, render_inspection, render_problems
@@ -19,8 +20,6 @@ from mcutrain.planner.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.model import Model as Network
-
-BAD_INPUT = 2
 
 
 def inspect(

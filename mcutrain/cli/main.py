@@ -14,14 +14,13 @@ from mcutrain.cli.pack import pack
 from mcutrain.cli.plan import plan
 from mcutrain.cli.profile import profile
 from mcutrain.cli.quantize import quantize
-from mcutrain.cli.refusal import OVER_BUDGET
+from mcutrain.cli.refusal import BAD_INPUT, OVER_BUDGET
 from mcutrain.cli.report import report
 from mcutrain.cli.train import train
 from mcutrain.cli.tune import tune
 from mcutrain.cli.verify import verify
 from mcutrain.planner.errors import BudgetError, McutrainError
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 app = typer.Typer(
     add_completion=False,

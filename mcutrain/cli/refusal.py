@@ -21,7 +21,7 @@ from mcutrain.units import parse_bytes
 if TYPE_CHECKING:
     from mcutrain.tvm_ext.model import Model
 
-OVER_BUDGET = 1
+OVER_BUDGET, BAD_INPUT = 1, 2  # exit statuses
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.targets.board import Board
 
 QEMU = "qemu-system-arm"
-SAMPLES, RESULTS, GRADIENTS = "samples.bin", "results.bin", "gradients.bin"
+SAMPLES, RESULTS = "samples.bin", "results.bin"
 EXIT_GUARD, EXIT_FAULT, EXIT_STACK = 16, 17, 18  # enum mcu_exit in runtime_c/src/mcu_device.h
 _SAMPLES_MAGIC, _RESULTS_MAGIC, _RESULTS_VERSION = b"MCUS", b"MCUR", 1
 
@@ -120,20 +120,6 @@ def decode_results(data: bytes, layout: Layout) -> Results:
         infer_op_instructions=counts[: layout.infer_ops].copy(),
         train_op_instructions=counts[layout.infer_ops :].copy(),
     )
-
-
-def decode_gradients(data: bytes) -> list[tuple[int, bytes]]:
-    """Read gradients.bin of a MCU_GRADIENTS build: (index, bytes) in the order in which the gradients completed;
-    one that was made in blocks comes in as many pieces."""
-    gradients, at = [], 0
-    while at < len(data):
-        head = data[at : at + 8]
-        index, nbytes = struct.unpack("<2I", head) if len(head) == 8 else (0, len(data))
-        if at + 8 + nbytes > len(data):
-            raise DeviceError(f"{GRADIENTS} is cut short at byte {at}: the firmware stopped before the end")
-        gradients.append((index, data[at + 8 : at + 8 + nbytes]))
-        at += 8 + nbytes
-    return gradients
 
 
 def find_emulator() -> Path:

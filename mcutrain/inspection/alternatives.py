@@ -59,10 +59,10 @@ def alternatives(
     sizes = list(range(STEP, model.input_shape[1], STEP))
     yield from _largest_fit(lambda size: tried(f"--input-size {size}", load(size), scheme), sizes)
     if not options.recompute:
-        yield _recomputed(model, scheme, budget, options, say)
+        yield _rematerialised(model, scheme, budget, options, say)
 
 
-def _recomputed(model: Model, scheme: str, budget: int, options: PlanOptions, say: Progress) -> Alternative:
+def _rematerialised(model: Model, scheme: str, budget: int, options: PlanOptions, say: Progress) -> Alternative:
     say("looking for what fits: --recompute")
     try:
         found = planned_step(model, scheme, budget, replace(options, recompute=True))

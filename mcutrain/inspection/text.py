@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mcutrain.frontends import FORMATS
-from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.report.spelling import printable_in
+from mcutrain.results import FIRMWARE_BYTES
 from mcutrain.schema.inspection import Inspection, LayerRow
 
 WIDEST = 1000  # cells; no table is as wide

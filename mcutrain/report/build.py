@@ -43,11 +43,12 @@ def plan_report(
     infer: Placement,
     budget: int,
     seconds: float | None,
-    again: Sequence[Rematerialisation] = (),
+    rematerialised: Sequence[Rematerialisation] = (),
     board: str | None = None,
 ) -> Report:
     """Make the report of a planned step, with None where only a built and run firmware knows. infer: where an
-    inference's tensors lie, and its calls in order. budget: bytes of SRAM. again: the ops that are computed again."""
+    inference's tensors lie, and its calls in order. budget: bytes of SRAM. rematerialised: the ops that are
+    computed twice."""
     step = lowered.train_step or lowered.infer
     calls = {c.op.name: c for c in step.calls}
     runs = _runs(plan)
@@ -71,7 +72,7 @@ def plan_report(
         ops=tuple(_op(calls[name], step, held) for run in runs for name in run),
         infer_ops=tuple(InferenceOp(name=call.layer, op=call.kind, macs=call.macs) for call in infer.calls),
         streams=streams,
-        recomputed=tuple(_recomputed(one, calls, step) for one in again),
+        recomputed=tuple(_rematerialised(one, calls, step) for one in rematerialised),
         instructions=None,
         trained=_trained(lowered),
         losses=None,
@@ -146,8 +147,8 @@ def _stream(stream: PlannedStream, step: Step, first: int) -> Stream:
     return Stream(axis=stream.axis, first=first, ops=tuple(stream.ops), rings=tuple(rings))
 
 
-def _recomputed(one: Rematerialisation, calls: Mapping[str, Call], step: Step) -> Recomputed:
-    """Describe an op that is computed again. Saved is what need not be kept for it."""
+def _rematerialised(one: Rematerialisation, calls: Mapping[str, Call], step: Step) -> Recomputed:
+    """Describe a rematerialised op. Saved is what need not be kept for it."""
     read = {name for call in calls.values() if call.phase != "recompute" for name in call.op.inputs}
     saved = sum(step.values[first].tensor.nbytes for first, second in one.outputs if second in read)
     return Recomputed(op=one.op, again=one.name, macs=calls[one.op].macs, saved_bytes=saved)

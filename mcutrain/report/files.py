@@ -8,8 +8,7 @@ from mcutrain.artifact.folder import REPORT_JSON, read_json
 from mcutrain.planner.errors import McutrainError
 from mcutrain.schema.reading import SchemaError, typed
 from mcutrain.schema.report import Report
-
-SCHEMA = 1
+from mcutrain.schema.words import SCHEMA
 
 
 class ReportError(McutrainError):

@@ -48,7 +48,7 @@ def render_html(report: Report) -> str:
             given=streams.given(report),
             runs=streams.runs(report),
             not_the_arena=streams.NOT_THE_ARENA,
-            again=streams.recomputed_macs(report),
+            rematerialised_macs=streams.rematerialised_macs(report),
             drawn=drawn(report),
             not_cycles=figures.NOT_CYCLES,
         )

@@ -1,4 +1,4 @@
-"""Derives what both reports say of streamed runs, of how low the arena could be, and of recomputed ops."""
+"""Derives what both reports say of streamed runs, of how low the arena could be, and of rematerialised ops."""
 
 from __future__ import annotations
 
@@ -83,17 +83,17 @@ def bounds(report: Report) -> list[Bound]:
 
 
 def given(report: Report) -> str:
-    """Say what the bounds take as given: they are not over every choice of streams or of ops to compute again."""
-    streams, again = len(report.streams), len(report.recomputed or ())
+    """Say what the bounds take as given: they are not over every choice of streams or of ops to rematerialise."""
+    streams, rematerialised = len(report.streams), len(report.recomputed or ())
     chosen = [counted(streams, "streamed run")] if streams else []
-    chosen += [counted(again, "op") + " computed again"] if again else []
+    chosen += [counted(rematerialised, "op") + " computed again"] if rematerialised else []
     if not chosen:
         return "Bounds for whole tensors, each computed once."
     return f"Bounds for these {' and '.join(chosen)}; over other such choices none is known."
 
 
-def recomputed_macs(report: Report) -> tuple[int, float | None]:
-    """Return (MACs of all ops that are computed again, their percent of the MACs of the step; None where it has
+def rematerialised_macs(report: Report) -> tuple[int, float | None]:
+    """Return (MACs of all rematerialised ops, their percent of the MACs of the step; None where it has
     none)."""
     macs = sum(entry.macs for entry in report.recomputed or ())
     step = sum(op.macs for op in report.ops if op.phase != "recompute")

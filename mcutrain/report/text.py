@@ -25,7 +25,7 @@ def render_text(report: Report, console: Console) -> None:
     if report.streams:
         _print_streams(report, console)
     if report.recomputed:
-        _print_recomputed(report, report.recomputed, console)
+        _print_rematerialised(report, report.recomputed, console)
     _print_ops(report, console)
     if report.trained:
         with_bias = sum(layer.bias for layer in report.trained)
@@ -85,12 +85,12 @@ def _print_streams(report: Report, console: Console) -> None:
     console.print(Text(streams.NOT_THE_ARENA, style="dim"))
 
 
-def _print_recomputed(report: Report, recomputed: tuple[Recomputed, ...], console: Console) -> None:
+def _print_rematerialised(report: Report, rematerialised: tuple[Recomputed, ...], console: Console) -> None:
     """Print what is computed again instead of kept."""
-    macs, percent = streams.recomputed_macs(report)
-    title_line(console, f"Computed again instead of kept: {streams.counted(len(recomputed), 'op')}")
+    macs, percent = streams.rematerialised_macs(report)
+    title_line(console, f"Computed again instead of kept: {streams.counted(len(rematerialised), 'op')}")
     table = table_of("op", "again as", ">MACs", ">bytes saved")
-    for entry in recomputed:
+    for entry in rematerialised:
         table.add_row(short(entry.op, 25), short(entry.again, 25), f"{entry.macs:,}", f"{entry.saved_bytes:,}")
     table.add_section()
     share = "" if percent is None else f"{percent:.1f}% of the step's MACs"

@@ -13,6 +13,7 @@ Unit = Literal["rows", "channels", "filters"]
 Status = Literal["OPTIMAL", "FEASIBLE", "INFEASIBLE", "UNKNOWN"]
 Loss = Literal["cross_entropy", "binary_cross_entropy", "mse", "autoencoder"]
 Dtype = Literal["int8", "int32", "uint8", "uint32", "float32"]
+SCHEMA = 1  # of every file: its value of Version
 Version = Annotated[Literal[1], Meta(description="version of the format")]
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import mcutrain
 from mcutrain import BudgetError, planner
-from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.planner.check import check
 from mcutrain.planner.stream.check import check_streams
+from mcutrain.results import FIRMWARE_BYTES
 
 REST = 2048  # bytes for stack, data and bss, of which MCUNet's firmware needs about 600
 ARENAS = {  # floor and ceiling in bytes: a plan that is suddenly smaller forgets a tensor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mcutrain
-from mcutrain.pipeline import FIRMWARE_BYTES
+from mcutrain.results import FIRMWARE_BYTES
 from tests.tiny_network import CLASSES, SIZE, random_image
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits_int8.pkl"

@@ -14,9 +14,9 @@ import pytest
 
 import mcutrain
 from mcutrain import BudgetError, McutrainError, ModelError, OutputError, PolicyError, planner
-from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.planner.check import check
 from mcutrain.planner.policy import Policy, Update
+from mcutrain.results import FIRMWARE_BYTES
 from mcutrain.targets import board as boards
 from tests import tiny_network as network
 from tests.mcutrain import tiny

@@ -12,8 +12,8 @@ from mcutrain import planner
 from mcutrain.inspection import costs as inspection_costs
 from mcutrain.inspection.costs import training_part
 from mcutrain.inspection.model import inspect_model
-from mcutrain.pipeline import FIRMWARE_BYTES
 from mcutrain.planner.policy import Policy, Update
+from mcutrain.results import FIRMWARE_BYTES
 from mcutrain.schema.inspection import Inspection
 from mcutrain.tvm_ext.lower.graph import Lowered, lower
 from mcutrain.tvm_ext.model import Model

@@ -11,7 +11,7 @@ import pytest
 import mcutrain
 from mcutrain.planner.stream.rewrite import members
 from mcutrain.report.files import ReportError
-from mcutrain.report.streams import bounds, given, recomputed_macs, runs
+from mcutrain.report.streams import bounds, given, rematerialised_macs, runs
 from mcutrain.schema.report import Report, Ring
 from tests.mcutrain import tiny
 from tests.mcutrain.report.report_samples import html_of, make_report, recomputed, text_of, typed, without_streams
@@ -161,7 +161,7 @@ def test_bounds_are_for_what_was_chosen(report: dict) -> None:
 def test_what_is_computed_again_is_shown_with_its_part_of_the_step(report: dict) -> None:
     again = recomputed(report)
     percent = 100 * 8_000_000 / sum(op["macs"] for op in report["ops"])
-    assert recomputed_macs(typed(again)) == (8_000_000, pytest.approx(percent))
+    assert rematerialised_macs(typed(again)) == (8_000_000, pytest.approx(percent))
     text, page = text_of(again), Page(html_of(again))
     assert re.search(rf"^in all +{percent:.1f}% of the step's MACs +8,000,000 ", text, re.MULTILINE)
     assert f"8,000,000 MACs more: {percent:.1f} % of the step's." in page.text

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tvm
 
-from mcutrain import pipeline
+from mcutrain import frontends
 from mcutrain.firmware.toolchain import KERNEL_SOURCES, build_host
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.model import Graph, Plan, Stream
@@ -268,7 +268,7 @@ def test_one_comment_one_identifier(name: str) -> None:
 def test_a_hostile_file_name_becomes_an_identifier(tiny_path: Path, tmp_path: Path) -> None:
     path = tmp_path / '9*l\u00fcft"; x\n.pkl'
     path.write_bytes(tiny_path.read_bytes())
-    name = c_name(pipeline.load(path, SIZE, CLASSES).name)
+    name = c_name(frontends.load(path, SIZE, CLASSES).name)
     assert re.fullmatch(r"[A-Za-z_]\w*", name, flags=re.ASCII)
 
 

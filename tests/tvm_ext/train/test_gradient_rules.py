@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from mcutrain import pipeline
+from mcutrain import frontends
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import Policy, Update, named
 from mcutrain.tvm_ext.dialect import OPS, call
@@ -52,14 +52,14 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     is_float = request.param.startswith("float")
     given = {"x": random_image(4)[None], LABEL: np.array([LABEL_VALUE], np.int32)}
     if is_float:
-        model = pipeline.load(path, SIZE, CLASSES)
+        model = frontends.load(path, SIZE, CLASSES)
         rng = np.random.default_rng(0)
         head = rng.normal(0, 0.3, (CLASSES, 12)).astype(np.float32), rng.normal(0, 0.1, CLASSES).astype(np.float32)
         given |= {"classifier.weight": head[0], "classifier.bias": head[1]}
         lowered = lower(train(model, named("full", model.layers)))
     else:
         head = CLASSES
-        lowered = lower(train(pipeline.load(path, SIZE, CLASSES, "int8-slice", "dequantized"), SLICES))
+        lowered = lower(train(frontends.load(path, SIZE, CLASSES, "int8-slice", "dequantized"), SLICES))
     step = lowered.train_step
     tensors = execute(lowered, step, given)
     names = [c.gradient_of for c in step.calls if c.gradient_of]

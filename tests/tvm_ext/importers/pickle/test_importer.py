@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import pipeline
+from mcutrain import frontends
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.dialect import attrs_of, op_name, shape_of
 from mcutrain.tvm_ext.function import calls_of
@@ -19,7 +19,7 @@ from tests.tvm_ext.support import reference
 
 @pytest.mark.parametrize("head", ["float", "int8-slice"])
 def test_the_tiny_network(tiny_path: Path, head: str) -> None:
-    network, model = tiny_network(), pipeline.load(tiny_path, SIZE, CLASSES, head)
+    network, model = tiny_network(), frontends.load(tiny_path, SIZE, CLASSES, head)
     assert [layer.name for layer in model.layers] == [*LAYERS, "classifier"]
     assert [layer.is_head for layer in model.layers] == [False] * len(LAYERS) + [True]
     assert model.input_shape == (1, SIZE, SIZE, 3) and model.classes == CLASSES
@@ -44,14 +44,14 @@ def test_the_tiny_network(tiny_path: Path, head: str) -> None:
 
 def test_heads(tiny_path: Path) -> None:
     network = tiny_network()
-    sliced = pipeline.load(tiny_path, SIZE, 3, "int8-slice")
+    sliced = frontends.load(tiny_path, SIZE, 3, "int8-slice")
     weight = network["classifier"]["params"]["weight"]
     np.testing.assert_array_equal(sliced.params["classifier.weight"][:, 0, 0], weight[:3, :, 0, 0])
     assert not sliced.params["classifier.bias"].any() and (sliced.logits_scale, sliced.logits_zero) == (1.0, 0)
     p = network["classifier"]["params"]
-    scaled = pipeline.load(tiny_path, SIZE, 3, "int8-slice", "dequantized")
+    scaled = frontends.load(tiny_path, SIZE, 3, "int8-slice", "dequantized")
     assert (scaled.logits_scale, scaled.logits_zero) == (p["y_scale"], p["y_zero"])
-    fresh = pipeline.load(tiny_path, SIZE, 200, "float")
+    fresh = frontends.load(tiny_path, SIZE, 200, "float")
     assert fresh.params["classifier.weight"].shape == (200, 12) and not fresh.params["classifier.weight"].any()
 
 
@@ -67,7 +67,7 @@ def test_minus_128_stays_as_it_is(tmp_path: Path) -> None:
     """Weights are symmetric by rule, but a file that breaks it computes what it says."""
     network = tiny_network()
     network["first_conv"]["params"]["weight"][0, 0, 0, 0] = -128
-    model = pipeline.load(write_network(network, tmp_path / "x.pkl"), SIZE, CLASSES)
+    model = frontends.load(write_network(network, tmp_path / "x.pkl"), SIZE, CLASSES)
     assert model.params["first_conv.weight"].min() == -128
 
 
@@ -103,4 +103,4 @@ def test_a_living_channel_whose_bias_wraps_is_refused(tmp_path: Path) -> None:
     params["bias"][2] = 2**31 - 1
     params["w_scales"][2] = 200.5 / 2**31 * params["y_scale"] / params["x_scale"]
     with pytest.raises(ModelError, match="first_conv: channel 2: bias 2147483647 leaves int32"):
-        pipeline.load(write_network(network, tmp_path / "x.pkl"), SIZE, CLASSES)
+        frontends.load(write_network(network, tmp_path / "x.pkl"), SIZE, CLASSES)

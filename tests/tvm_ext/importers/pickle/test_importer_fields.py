@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import pipeline
+from mcutrain import frontends
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import read_conv
 from tests.tiny_network import CLASSES, SIZE, tiny_network, write_network
@@ -29,7 +29,7 @@ def refusal(network: object, folder: Path, *words: str, **options: object) -> st
     """The network is refused in one line with the file and every one of `words`."""
     path = write_network(network, folder / "bad.pkl")
     with pytest.raises(ModelError) as refused:
-        pipeline.load(path, **{"input_size": SIZE, "classes": CLASSES, "head": "int8-slice", **options})
+        frontends.load(path, **{"input_size": SIZE, "classes": CLASSES, "head": "int8-slice", **options})
     message = str(refused.value)
     assert "\n" not in message and len(message) < 400 and str(path) in message, message
     assert all(word in message for word in words), (words, message)
@@ -219,7 +219,7 @@ def test_a_network_that_holds_itself(tmp_path: Path) -> None:
 )
 def test_bad_options(options: dict, words: list[str], tiny_path: Path) -> None:
     with pytest.raises(ModelError) as refused:
-        pipeline.load(tiny_path, **options)
+        frontends.load(tiny_path, **options)
     message = str(refused.value)
     assert all(word in message for word in words) and "\n" not in message
 

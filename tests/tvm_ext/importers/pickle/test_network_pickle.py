@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcutrain import pipeline
+from mcutrain import frontends
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.pickle import unpickle as network_pickle
 from tests.tiny_network import CLASSES, SIZE, tiny_network, write_network, write_zip
@@ -19,7 +19,7 @@ from tests.tiny_network import CLASSES, SIZE, tiny_network, write_network, write
 def refusal(path: Path) -> str:
     """The one line with which the file is refused."""
     with pytest.raises(ModelError) as refused:
-        pipeline.load(path, SIZE, CLASSES)
+        frontends.load(path, SIZE, CLASSES)
     message = str(refused.value)
     assert str(path) in message and "\n" not in message and len(message) < 600, message
     return message
