@@ -14,7 +14,21 @@ class McutrainError(Exception):
 
 
 class ModelError(McutrainError):
-    """Says that a model file or graph cannot be read or expressed."""
+    """Says that a model file or graph cannot be read or expressed. why: what cannot be. way_out: what a person does
+    about it, "" where nothing is known. layer: the layer it is about, "" where it is about none. The message is made of
+    the three."""
+
+    def __init__(self, why: str, way_out: str = "", layer: str = "") -> None:
+        text = f"{layer}: {why}" if layer else why
+        super().__init__(f"{text}; {way_out}" if way_out else text)
+        self.why, self.way_out, self.layer = why, way_out, layer
+
+
+class LayerError(ModelError):
+    """Says that one layer cannot be expressed; the fields are those of ModelError, the layer first."""
+
+    def __init__(self, layer: str, why: str, way_out: str = "") -> None:
+        super().__init__(why, way_out, layer)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def multiplier(real: float) -> tuple[int, int]:
     if mantissa == 2**31:
         mantissa, shift = mantissa // 2, shift + 1
     if shift > LARGEST_SHIFT:
-        raise ModelError(f"a requantisation by {real:.3g} leaves int32; the scales do not fit")
+        raise ModelError(f"a requantisation by {real:.3g} leaves int32", "the scales do not fit")
     return (mantissa, shift) if shift >= -31 else (0, 0)
 
 
@@ -40,6 +40,6 @@ def require_int32(real: float, largest: int, layer: str) -> None:
     naming the layer."""
     if real * largest >= LIMIT:
         raise ModelError(
-            f"layer {layer}: a requantisation by {real:.3g} of numbers up to {largest} leaves int32; "
-            "check its scales, or choose a board with an FPU"
+            f"layer {layer}: a requantisation by {real:.3g} of numbers up to {largest} leaves int32",
+            "check its scales, or choose a board with an FPU",
         )

@@ -130,7 +130,7 @@ def _hard_swish(x: Steps, out: Steps) -> Ints:
         _multiplier_16(float(fine / np.float32(unit))) for unit in (out[0], 3 / 2**15)
     )
     if not -16 < out_shift <= 0 or unit_shift > 16:  # TFLite refuses the first; 16 bits hold nothing of the others
-        raise ModelError(f"the scales {x[0]:.3g} and {out[0]:.3g} do not fit a HARD_SWISH; convert the model anew")
+        raise ModelError(f"the scales {x[0]:.3g} and {out[0]:.3g} do not fit a HARD_SWISH", "convert the model anew")
     values = (INPUTS - x[1]) * 128
     factor = _doubled_high_half(_saturated(values << max(unit_shift - 1, 0)), to_unit, 15)
     factor = _saturated(factor << 1) if unit_shift > 0 else _shifted_right(factor, -unit_shift)

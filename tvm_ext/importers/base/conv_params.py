@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.fields import Fields, array, integer, scale, take
 
 INT32_MAX = 2**31 - 1
@@ -67,21 +67,21 @@ def read_conv(entry: Fields, where: str) -> ConvParams:
     groups = integer(entry, "groups", 1, 1 << 16, where)
     depthwise = groups > 1
     if depthwise and (groups != out_channels or weight.shape[1] != 1):
-        raise ModelError(
-            f"{where}: {groups} groups of a weight {weight.shape}; only groups == channels (depthwise) or 1"
+        raise LayerError(
+            where, f"{groups} groups of a weight {weight.shape}", "only groups == channels (depthwise) or 1"
         )
     if len(bias) != out_channels or len(w_scales) != out_channels:
-        raise ModelError(f"{where}: {len(bias)} biases and {len(w_scales)} w_scales for {out_channels} filters")
+        raise LayerError(where, f"{len(bias)} biases and {len(w_scales)} w_scales for {out_channels} filters")
     if not np.all(np.isfinite(w_scales)) or np.any(w_scales <= 0):
-        raise ModelError(f"{where}: 'w_scales' holds a value that is not positive and finite")
+        raise LayerError(where, "'w_scales' holds a value that is not positive and finite")
     kernel_size = take(entry, "kernel_size", tuple, where)
     if not all(isinstance(n, int | np.integer) for n in kernel_size) or kernel_size != weight.shape[2:]:
-        raise ModelError(f"{where}: kernel_size does not fit the weight {weight.shape}")
+        raise LayerError(where, f"kernel_size does not fit the weight {weight.shape}")
     if weight.shape[2] % 2 == 0 or weight.shape[3] % 2 == 0:
-        raise ModelError(f"{where}: kernel {weight.shape[2:]}: only odd sizes have the symmetric padding (k - 1) / 2")
+        raise LayerError(where, f"kernel {weight.shape[2:]}: only odd sizes have the symmetric padding (k - 1) / 2")
     for key, expected in (("out_channel", out_channels), ("in_channel", weight.shape[1] * groups)):
         if integer(entry, key, 1, 1 << 20, where) != expected:
-            raise ModelError(f"{where}: {key} is {entry[key]}, the weight {weight.shape} says {expected}")
+            raise LayerError(where, f"{key} is {entry[key]}, the weight {weight.shape} says {expected}")
     conv = ConvParams(
         weight=weight,
         bias=bias,
@@ -95,7 +95,7 @@ def read_conv(entry: Fields, where: str) -> ConvParams:
         depthwise=depthwise,
     )
     if not np.all(np.isfinite(conv.requantise)):
-        raise ModelError(f"{where}: 'w_scales' times x_scale over y_scale leaves float32; the scales do not fit")
+        raise LayerError(where, "'w_scales' times x_scale over y_scale leaves float32", "the scales do not fit")
     return conv
 
 
@@ -109,7 +109,7 @@ def safe_bias(conv: ConvParams, lo: int, hi: int, where: str) -> np.ndarray:
     # largest |acc| whatever the weights become in training
     reach = np.full(len(conv.bias), 128 * taps * max(127 - conv.x_zero, conv.x_zero + 128), np.int64)
     if reach[0] >= BIAS_LIMIT:
-        raise ModelError(f"{where}: {taps} products of int8 numbers can leave int32 together with a bias")
+        raise LayerError(where, f"{taps} products of int8 numbers can leave int32 together with a bias")
     bias = conv.bias.astype(np.int64)
     limit = INT32_MAX - reach
     pulled = np.clip(bias, -limit, limit)
@@ -120,7 +120,5 @@ def safe_bias(conv: ConvParams, lo: int, hi: int, where: str) -> np.ndarray:
         ours = np.rint((ends + np.float64(pulled[channel])).astype(np.float32) * eff)
         outputs = np.clip(np.concatenate([true, ours]) + conv.y_zero, lo, hi)
         if np.any(outputs != outputs[0]):
-            raise ModelError(
-                f"{where}: channel {channel}: bias {bias[channel]} leaves int32 when added to the products"
-            )
+            raise LayerError(where, f"channel {channel}: bias {bias[channel]} leaves int32 when added to the products")
     return pulled.astype(np.int32)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 
 SMALLEST_SCALE, LARGEST_SCALE = 1e-18, 1e18
 NUMBERS = (int, float, np.integer, np.floating)
@@ -18,10 +18,10 @@ T = TypeVar("T")
 def take(mapping: Fields, key: str, kind: type[T], where: str) -> T:
     """mapping[key], which must be a `kind`. Raises ModelError."""
     if key not in mapping:
-        raise ModelError(f"{where}: key '{key}' is missing")
+        raise LayerError(where, f"key '{key}' is missing")
     value = mapping[key]
     if not isinstance(value, kind):
-        raise ModelError(f"{where}: '{key}' is a {type(value).__name__}, expected a {kind.__name__}")
+        raise LayerError(where, f"'{key}' is a {type(value).__name__}, expected a {kind.__name__}")
     return value
 
 
@@ -29,7 +29,7 @@ def integer(mapping: Fields, key: str, low: int, high: int, where: str) -> int:
     """mapping[key], which must be an integer in [low, high]. Raises ModelError."""
     value = mapping.get(key)
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ModelError(f"{where}: '{key}' is {_show(mapping, key)}, expected an integer from {low} to {high}")
+        raise LayerError(where, f"'{key}' is {_show(mapping, key)}, expected an integer from {low} to {high}")
     return int(value)
 
 
@@ -41,9 +41,10 @@ def scale(mapping: Fields, key: str, where: str) -> float:
         value = value.item()
     if isinstance(value, NUMBERS) and not isinstance(value, bool) and SMALLEST_SCALE <= value <= LARGEST_SCALE:
         return float(value)
-    raise ModelError(
-        f"{where}: '{key}' is {_show(mapping, key)}, "
-        f"expected a positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+    raise LayerError(
+        where,
+        f"'{key}' is {_show(mapping, key)}, "
+        f"expected a positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})",
     )
 
 
@@ -53,7 +54,7 @@ def array(mapping: Fields, key: str, dtype: str, ndim: int, where: str) -> np.nd
     value = mapping.get(key)
     if not isinstance(value, np.ndarray) or value.dtype != np.dtype(dtype) or value.ndim != ndim or value.size == 0:
         found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else _show(mapping, key)
-        raise ModelError(f"{where}: '{key}' is {found}, expected a {ndim}-dimensional {dtype} array")
+        raise LayerError(where, f"'{key}' is {found}, expected a {ndim}-dimensional {dtype} array")
     return np.asarray(value)
 
 

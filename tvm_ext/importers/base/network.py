@@ -15,7 +15,7 @@ from itertools import count
 import numpy as np
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.planner.policy import Layer
 from mcutrain.tvm_ext.dialect import call, window_output_shape
 from mcutrain.tvm_ext.fixed_point import multipliers
@@ -81,13 +81,13 @@ class NetworkBuilder:
         _, height, width, channels = x.shape
         weight = layer.weight
         if weight.ndim != 2 or weight.shape[1] != x.features:
-            raise ModelError(f"{name}: the weight {weight.shape} does not fit the {x.features} features that reach it")
+            raise LayerError(name, f"the weight {weight.shape} does not fit the {x.features} features that reach it")
         if x.order == "HWC":
             weight = weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
         elif x.order == "CHW" or height * width == 1:
             weight = weight.reshape(-1, channels, height, width)
         else:
-            raise ModelError(f"{name}: acts on the last axis of {x.shape}; flatten its input first")
+            raise LayerError(name, f"acts on the last axis of {x.shape}", "flatten its input first")
         layer = replace(layer, weight=np.ascontiguousarray(weight), stride=(1, 1), padding=(0, 0, 0, 0))
         x = replace(x, order=None)
         return self.conv2d(name, x, layer) if isinstance(layer, ConvParams) else self.float_conv2d(name, x, layer)
@@ -97,7 +97,7 @@ class NetworkBuilder:
             hi: int = 127) -> Value:  # fmt: skip
         """Sum of two activations of one shape; int8 or (out None) float32."""
         if a.shape != b.shape:
-            raise ModelError(f"{name}: adds {a.shape} and {b.shape}; the shapes must be equal")
+            raise LayerError(name, f"adds {a.shape} and {b.shape}", "the shapes must be equal")
         if out is None:
             return self._emit("fadd", [real(a, name), real(b, name)], None, name, {})
         qa, qb = steps_of(a, name), steps_of(b, name)
@@ -123,7 +123,7 @@ class NetworkBuilder:
     def max_pool(self, name: str, x: Value, window: Window) -> Value:
         """Largest of a window; padding never wins."""
         if window.kernel[0] * window.kernel[1] > LARGEST_INDEXED_WINDOW:
-            raise ModelError(f"{name}: a maximum over {window.kernel}; at most {LARGEST_INDEXED_WINDOW} positions")
+            raise LayerError(name, f"a maximum over {window.kernel}", f"at most {LARGEST_INDEXED_WINDOW} positions")
         return self._emit("max_pool", [x], x.quantisation, name, self._window(name, x, window) | dtype_attr(x))
 
     def concat(self, name: str, values: Sequence[Value]) -> Value:
@@ -131,7 +131,7 @@ class NetworkBuilder:
         if len({(tuple(v.shape[:3]), v.order) for v in values}) != 1 or not all(
             are_alike(values[0], v) for v in values
         ):
-            raise ModelError(f"{name}: joins values that differ in more than their channels; requantise or resize them")
+            raise LayerError(name, "joins values that differ in more than their channels", "requantise or resize them")
         return self._emit("concat", list(values), values[0].quantisation, name, dtype_attr(values[0]))
 
     def pad(self, name: str, x: Value, padding: tuple[int, int, int, int]) -> Value:
@@ -158,7 +158,7 @@ class NetworkBuilder:
         name = self.unique(name)
         steps_of(x, name)
         if [str(table.dtype), str(slope.dtype)] != ["int8", "float32"] or not table.shape == slope.shape == (256,):
-            raise ModelError(f"{name}: a table is int8 [256] and its slope float32 [256]")
+            raise LayerError(name, "a table is int8 [256] and its slope float32 [256]")
         params = [self.param(f"{name}.table", table), self.param(f"{name}.slope", slope)]
         return self._call("lookup", [x], params, out, name, {})
 
@@ -167,7 +167,7 @@ class NetworkBuilder:
         known = FUNCTIONS[function].defaults if function in FUNCTIONS else {}
         if function not in FUNCTIONS or not set(parameters) <= set(known):
             asked = ", ".join([function, *parameters])
-            raise ModelError(f"{name}: no function {asked}; there are {', '.join(FUNCTIONS)}")
+            raise LayerError(name, f"no function {asked}", f"there are {', '.join(FUNCTIONS)}")
         attrs = {"function": function, **{k: float(v) for k, v in {**known, **parameters}.items()}}
         return self._emit("factivation", [real(x, name)], None, name, attrs)
 
@@ -180,14 +180,14 @@ class NetworkBuilder:
         their own (rounding "tflite", the arithmetic of TFLite's reference). float32: out None, slopes float32."""
         name = self.unique(name)
         if slopes.shape not in ((1,), (x.shape[3],)):
-            raise ModelError(f"{name}: has {slopes.shape} slopes; one, or one for each of the {x.shape[3]} channels")
+            raise LayerError(name, f"has {slopes.shape} slopes", f"one, or one for each of the {x.shape[3]} channels")
         slopes = np.broadcast_to(slopes, x.shape[3:])
         if out is None:
             params = [self.param(f"{name}.slopes", slopes.astype(np.float32))]
             return self._call("fprelu", [real(x, name)], params, None, name, {})
         own, steps = steps_of(x, name), None
         if (rounding == "tflite") != (slope_quantisation is not None):
-            raise ModelError(f"{name}: slopes have a quantisation of their own for rounding tflite, and only for it")
+            raise LayerError(name, "slopes have a quantisation of their own for rounding tflite, and only for it")
         if slope_quantisation is not None:  # in float32, as TFLite forms its factors
             x_scale, y_scale, a_scale = map(np.float32, (own.scale, out.scale, slope_quantisation.scale))
             steps = slopes.astype(np.int16) - np.int16(slope_quantisation.zero)
@@ -216,7 +216,7 @@ class NetworkBuilder:
     # ------------------------------------------------------------------ shared
     def param(self, name: str, value: np.ndarray) -> relax.Var:
         if name in self.params:
-            raise ModelError(f"{name}: two layers have this name; rename one of them")
+            raise LayerError(name, "two layers have this name", "rename one of them")
         self.params[name] = np.ascontiguousarray(value)
         return self.builder.param(name, value.shape, str(value.dtype))
 
@@ -245,9 +245,9 @@ class NetworkBuilder:
         else:
             taken = window.weight.shape[0] if window.depthwise else window.weight.shape[1]
             if x.shape[3] != taken:
-                raise ModelError(f"{name}: takes {taken} channels, but {x.shape[3]} reach it")
+                raise LayerError(name, f"takes {taken} channels, but {x.shape[3]} reach it")
             attrs = Window(window.weight.shape[2:], window.stride, window.padding).attrs
             attrs |= {"depthwise": window.depthwise, "trained_channels": [], "slots": ""}
         if min(window_output_shape(x.shape, 1, attrs)) < 1:
-            raise ModelError(f"{name}: an input of {x.shape[1:3]} is too small; choose a larger input size")
+            raise LayerError(name, f"an input of {x.shape[1:3]} is too small", "choose a larger input size")
         return attrs

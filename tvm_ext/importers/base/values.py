@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.dialect import shape_of
 
 Order = Literal["HWC", "CHW"]
@@ -43,7 +43,7 @@ class Value:
     def steps(self) -> Quantisation:
         """The quantisation of what is known to be int8. Raises ModelError for float32."""
         if self.quantisation is None:
-            raise ModelError("an int8 layer reads float32; quantise what comes before it, too")
+            raise ModelError("an int8 layer reads float32", "quantise what comes before it, too")
         return self.quantisation
 
 
@@ -63,21 +63,22 @@ class Window:
 def expect(its_scale: float, its_zero: int, scale_before: float, zero_before: int, where: str) -> None:
     """A layer's input must be quantised as the layer before wrote it."""
     if its_zero != zero_before or abs(its_scale - scale_before) > 1e-6 * scale_before:
-        raise ModelError(
-            f"{where}: reads scale {its_scale:.6g}, zero point {its_zero}; "
-            f"the layer before writes {scale_before:.6g}, {zero_before}"
+        raise LayerError(
+            where,
+            f"reads scale {its_scale:.6g}, zero point {its_zero}",
+            f"the layer before writes {scale_before:.6g}, {zero_before}",
         )
 
 
 def steps_of(x: Value, name: str) -> Quantisation:
     if x.quantisation is None:
-        raise ModelError(f"{name}: an int8 layer reads float32; quantise what comes before it, too")
+        raise LayerError(name, "an int8 layer reads float32", "quantise what comes before it, too")
     return x.quantisation
 
 
 def real(x: Value, name: str) -> Value:
     if x.quantisation is not None:
-        raise ModelError(f"{name}: a float32 layer reads int8; quantise it, too, or nothing at all")
+        raise LayerError(name, "a float32 layer reads int8", "quantise it, too, or nothing at all")
     return x
 
 

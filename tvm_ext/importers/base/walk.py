@@ -59,10 +59,10 @@ def walk(
             if node.op not in handlers:
                 is_any_unsupported = True
                 way_out = (ways_out or {}).get(node.op, "build the model without it")
-                raise ModelError(f"the operator is not supported; {way_out}")
+                raise ModelError("the operator is not supported", way_out)
             values.update(zip(node.outputs, handlers[node.op](node), strict=False))
         except ModelError as error:
-            problems.append(_problem(node, str(error)))
+            problems.append(_problem(node, error))
             values.update(zip(node.outputs, _standing_in(node, stand_in), strict=False))
             unknown.update(key for key in node.outputs if key not in values)
     if problems:
@@ -78,10 +78,10 @@ def _standing_in(node: N, stand_in: Callable[[N], Sequence[V]] | None) -> Sequen
         return ()
 
 
-def _problem(node: Node, message: str) -> Unsupported:
-    """The parts of a message `layer: what; what to do`; one from deeper down may lack the layer."""
-    why, _, way_out = message.removeprefix(f"{node.name}: ").partition("; ")
-    return Unsupported(node.op, node.name, why, way_out)
+def _problem(node: Node, error: ModelError) -> Unsupported:
+    """The problem of a node; an error that names another layer, or none, is still about this one."""
+    why = error.why if error.layer in ("", node.name) else f"{error.layer}: {error.why}"
+    return Unsupported(node.op, node.name, why, error.way_out)
 
 
 def _message(problems: list[Unsupported], where: object, supported: Sequence[str]) -> str:

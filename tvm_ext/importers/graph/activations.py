@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel, whole
 from mcutrain.tvm_ext.importers.graph.graph import Node
@@ -40,10 +40,10 @@ def _clip(state: Import, node: Node) -> Real:
         operand = state.optional(node, index, key)
         end = number(node, key, default) if operand is None or operand.size != 1 else float(operand.reshape(-1)[0])
         if math.isnan(end):
-            raise ModelError(f"{node.name}: {key} is no number; export the model anew")
+            raise LayerError(node.name, f"{key} is no number", "export the model anew")
         ends.append(min(max(end, -INF), INF) if abs(end) < 3e38 else math.copysign(INF, end))
     if ends[0] > ends[1]:
-        raise ModelError(f"{node.name}: clips to [{ends[0]:g}, {ends[1]:g}], which is empty; export the model anew")
+        raise LayerError(node.name, f"clips to [{ends[0]:g}, {ends[1]:g}], which is empty", "export the model anew")
     return _clamped(state.real(node), *ends)
 
 
@@ -117,7 +117,7 @@ def _prelu(state: Import, node: Node) -> Real:
     x = state.real(node)
     slopes = per_channel(node, x, state.constant(node, 1, "slope")).astype(np.float32)
     if not np.all(np.isfinite(slopes)):
-        raise ModelError(f"{node.name}: a slope that is not finite; train the model anew")
+        raise LayerError(node.name, "a slope that is not finite", "train the model anew")
     if not x.is_quantised:
         value = state.network.prelu(node.name, x.make(None, -INF, INF, node.name), slopes)
         return state.stored(value, x.layout, node.name)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.importers.graph.context import Arrays, GraphOperator, Import, axis_of, integers, number
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.reals import Known, Weight, as_array
@@ -37,9 +37,9 @@ def folded(state: Import, node: Node, record: GraphOperator) -> Known | None:
     except ModelError:
         raise
     except (ValueError, TypeError, IndexError, OverflowError, MemoryError, AttributeError, KeyError):
-        raise ModelError(f"{node.name}: does not fit its constant operands; export the model anew") from None
+        raise LayerError(node.name, "does not fit its constant operands", "export the model anew") from None
     if result.size > limit:
-        raise ModelError(f"{node.name}: makes a constant of {result.size} numbers; export the model anew")
+        raise LayerError(node.name, f"makes a constant of {result.size} numbers", "export the model anew")
     return result
 
 
@@ -47,15 +47,15 @@ def dequantised(state: Import, node: Node, ints: np.ndarray) -> Weight:
     """DequantizeLinear of a constant."""
     scale, zero = state.constant(node, 1, "scale"), state.optional(node, 2, "zero point")
     if ints.dtype.name not in ("int8", "uint8", "int32"):
-        raise ModelError(f"{node.name}: a constant in {ints.dtype}; quantise weights to int8 and biases to int32")
+        raise LayerError(node.name, f"a constant in {ints.dtype}", "quantise weights to int8 and biases to int32")
     if number(node, "block_size", 0):
-        raise ModelError(f"{node.name}: quantised in blocks; quantise per channel or per tensor")
+        raise LayerError(node.name, "quantised in blocks", "quantise per channel or per tensor")
     zero = np.zeros(scale.shape, np.int32) if zero is None else zero
     axis = axis_of(node, int(number(node, "axis", 1)), ints.ndim) if scale.size > 1 else 0
     if scale.size > 1 and (scale.size != ints.shape[axis] or zero.size not in (1, scale.size)):
-        raise ModelError(f"{node.name}: {scale.size} scales for a constant of {ints.shape}; quantise the model anew")
+        raise LayerError(node.name, f"{scale.size} scales for a constant of {ints.shape}", "quantise the model anew")
     if zero.size not in (1, scale.size):
-        raise ModelError(f"{node.name}: {zero.size} zero points for {scale.size} scales; quantise the model anew")
+        raise LayerError(node.name, f"{zero.size} zero points for {scale.size} scales", "quantise the model anew")
     return Weight(ints, scale.reshape(-1).astype(np.float32), zero.reshape(-1).astype(np.int32), axis)
 
 
@@ -65,13 +65,13 @@ def quantised(state: Import, node: Node, real: np.ndarray) -> np.ndarray:
     if zero is None:
         zero = np.zeros(scale.shape, np.int8 if node.attrs.get("output_dtype") == 3 else np.uint8)
     if zero.dtype.name not in ("int8", "uint8") or zero.size not in (1, scale.size):
-        raise ModelError(f"{node.name}: quantises a constant to {zero.dtype}; quantise to int8")
+        raise LayerError(node.name, f"quantises a constant to {zero.dtype}", "quantise to int8")
     shape = [1] * real.ndim
     if scale.size > 1:
         axis = axis_of(node, int(number(node, "axis", 1)), real.ndim)
         shape[axis] = scale.size
         if real.shape[axis] != scale.size:
-            raise ModelError(f"{node.name}: {scale.size} scales for a constant of {real.shape}; quantise anew")
+            raise LayerError(node.name, f"{scale.size} scales for a constant of {real.shape}", "quantise anew")
     with np.errstate(all="ignore"):
         steps = np.rint(real.astype(np.float32) / scale.astype(np.float32).reshape(shape))
         limits = np.iinfo(zero.dtype)
@@ -87,7 +87,7 @@ def carried(node: Node, weight: Weight, arrays: Arrays) -> Weight:
 def transposed(node: Node, weight: Weight, arrays: Arrays) -> Weight:
     perm = integers(node, "perm") if "perm" in node.attrs else list(range(weight.ints.ndim))[::-1]
     if sorted(perm) != list(range(weight.ints.ndim)):
-        raise ModelError(f"{node.name}: permutes a constant of {weight.ints.shape} by {perm}")
+        raise LayerError(node.name, f"permutes a constant of {weight.ints.shape} by {perm}")
     return replace(weight, ints=weight.ints.transpose(perm), axis=perm.index(weight.axis) if perm else 0)
 
 
@@ -97,7 +97,7 @@ def reshaped(fold: Callable[..., np.ndarray]) -> Callable[[Node, Weight, Arrays]
     def carry(node: Node, weight: Weight, arrays: Arrays) -> Weight:
         shape = fold(node, np.empty(weight.ints.shape, np.bool_), *arrays[1:]).shape
         if weight.scale.size > 1 and (weight.axis != 0 or shape[:1] != weight.ints.shape[:1]):
-            raise ModelError(f"{node.name}: reshapes a weight that is quantised per channel; quantise it per tensor")
+            raise LayerError(node.name, "reshapes a weight that is quantised per channel", "quantise it per tensor")
         return replace(weight, ints=weight.ints.reshape(shape))
 
     return carry
@@ -113,7 +113,7 @@ def broadcast(f: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[...
 
     def fold(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if math.prod(np.broadcast_shapes(a.shape, b.shape)) > max(SMALL, a.size, b.size):
-            raise ModelError(f"{node.name}: makes a constant larger than its operands; export the model anew")
+            raise LayerError(node.name, "makes a constant larger than its operands", "export the model anew")
         return f(a, b)
 
     return fold
@@ -127,7 +127,7 @@ def cast(node: Node, x: np.ndarray) -> np.ndarray:
     to = number(node, "to", 0)
     dtype = "float32" if to in (FLOAT16, BFLOAT16) else DTYPES.get(int(to))
     if dtype is None:
-        raise ModelError(f"{node.name}: casts a constant to a type that is not supported; use float32 or int64")
+        raise LayerError(node.name, "casts a constant to a type that is not supported", "use float32 or int64")
     return x.astype(dtype)
 
 
@@ -139,7 +139,7 @@ def target(node: Node, dims: Sequence[int], wanted: Sequence[int]) -> tuple[int,
     if out.count(-1) == 1 and rest > 0 and math.prod(dims) % rest == 0:
         out[out.index(-1)] = math.prod(dims) // rest
     if not out or min(out) < 1 or math.prod(out) != math.prod(dims):
-        raise ModelError(f"{node.name}: reshapes {tuple(dims)} to {list(wanted)}; export with a batch size of 1")
+        raise LayerError(node.name, f"reshapes {tuple(dims)} to {list(wanted)}", "export with a batch size of 1")
     return tuple(out)
 
 
@@ -189,14 +189,14 @@ def _slice(node: Node, x: np.ndarray, *operands: np.ndarray | None) -> np.ndarra
 
 def _gather(node: Node, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     if indices.size > 64:
-        raise ModelError(f"{node.name}: gathers {indices.size} constants; export the model anew")
+        raise LayerError(node.name, f"gathers {indices.size} constants", "export the model anew")
     return np.take(x, indices.astype(np.int64), axis=int(number(node, "axis", 0)))
 
 
 def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
     dims = [int(n) for n in shape.reshape(-1)]
     if len(dims) > 8 or min(dims, default=1) < 0 or math.prod(dims) > SMALL:
-        raise ModelError(f"{node.name}: fills a constant of {dims[:8]}; export the model anew")
+        raise LayerError(node.name, f"fills a constant of {dims[:8]}", "export the model anew")
     value = np.asarray(node.attrs.get("value", np.zeros(1, np.float32))).reshape(-1)
     return np.full(dims, value[0])
 
@@ -204,13 +204,13 @@ def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
 def _expanded(node: Node, x: np.ndarray, shape: np.ndarray) -> np.ndarray:
     dims = np.broadcast_shapes(x.shape, tuple(int(n) for n in shape.reshape(-1)[:8]))
     if math.prod(dims) > max(SMALL, x.size):
-        raise ModelError(f"{node.name}: makes a constant of {dims}; export the model anew")
+        raise LayerError(node.name, f"makes a constant of {dims}", "export the model anew")
     return np.broadcast_to(x, dims)
 
 
 def constants_alone(state: Import, node: Node) -> Known:
     """The reader of what is computed from constants, and only from them."""
-    raise ModelError(f"{node.name}: is computed from activations; only from constants")
+    raise LayerError(node.name, "is computed from activations", "only from constants")
 
 
 OPERATORS = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
 from mcutrain.tvm_ext.importers.base.operators import Operator
 from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
@@ -35,7 +35,7 @@ class Import:
         if not name:
             return None
         if name not in self.values:
-            raise ModelError(f"{node.name}: reads '{name[-60:]}', which nothing before it writes")
+            raise LayerError(node.name, f"reads '{name[-60:]}', which nothing before it writes")
         return self.values[name]
 
     def real(self, node: Node, index: int = 0) -> Real:
@@ -44,24 +44,25 @@ class Import:
         if isinstance(known, Real):
             return known
         if isinstance(known, Stored):
-            raise ModelError(f"{node.name}: reads int8; put a DequantizeLinear before and a QuantizeLinear behind it")
+            raise LayerError(node.name, "reads int8", "put a DequantizeLinear before and a QuantizeLinear behind it")
         what = "is missing" if known is None else "is a constant, and must be an activation"
-        raise ModelError(f"{node.name}: operand {index} {what}; export the model anew")
+        raise LayerError(node.name, f"operand {index} {what}", "export the model anew")
 
     def image(self, node: Node, index: int = 0) -> Real:
         """An activation with its channels in front of its one or two spatial axes."""
         x = self.real(node, index)
         if len(x.layout) not in (3, 4) or not x.layout.startswith("NC"):
-            raise ModelError(
-                f"{node.name}: its input has the axes {x.layout}, must be (1, C, H, W) or (1, C, L); "
-                "put reshapes and transposes at the ends of the network alone"
+            raise LayerError(
+                node.name,
+                f"its input has the axes {x.layout}, must be (1, C, H, W) or (1, C, L)",
+                "put reshapes and transposes at the ends of the network alone",
             )
         return x
 
     def constant(self, node: Node, index: int, what: str) -> np.ndarray:
         array = self.optional(node, index, what)
         if array is None:
-            raise ModelError(f"{node.name}: its {what} is missing; export the model anew")
+            raise LayerError(node.name, f"its {what} is missing", "export the model anew")
         return array
 
     def optional(self, node: Node, index: int, what: str) -> np.ndarray | None:
@@ -69,7 +70,7 @@ class Import:
         known = self.known(node, index)
         array = None if known is None else as_array(known)
         if known is not None and array is None:
-            raise ModelError(f"{node.name}: its {what} is computed, no constant; export with fixed shapes and weights")
+            raise LayerError(node.name, f"its {what} is computed, no constant", "export with fixed shapes and weights")
         return array
 
     def ints(self, node: Node, key: str, index: int, what: str) -> list[int] | None:
@@ -125,7 +126,7 @@ class GraphOperator(Operator[Reader]):
 
 def check_size(count: int, name: str) -> None:
     if count > LARGEST_ACTIVATION:
-        raise ModelError(f"{name}: makes {count} numbers; more than {LARGEST_ACTIVATION} fit no microcontroller")
+        raise LayerError(name, f"makes {count} numbers", f"more than {LARGEST_ACTIVATION} fit no microcontroller")
 
 
 def integers(node: Node, key: str) -> list[int]:
@@ -134,14 +135,14 @@ def integers(node: Node, key: str) -> list[int]:
     values: Sequence[object] = value if isinstance(value, list | tuple) else [value]
     found = [int(n) for n in values if isinstance(n, int | np.integer)]
     if len(found) < len(values):
-        raise ModelError(f"{node.name}: {key} holds something else than integers; export the model anew")
+        raise LayerError(node.name, f"{key} holds something else than integers", "export the model anew")
     return found
 
 
 def whole(array: np.ndarray, node: Node, what: str) -> list[int]:
     """A short integer operand, as a list."""
     if array.size > 16 or not np.all(np.isfinite(array)) or np.any(array != np.rint(array)):
-        raise ModelError(f"{node.name}: its {what} is no short list of integers; export the model anew")
+        raise LayerError(node.name, f"its {what} is no short list of integers", "export the model anew")
     return [int(n) for n in array.reshape(-1)]
 
 
@@ -149,14 +150,14 @@ def number(node: Node, key: str, default: float) -> float:
     """The attribute `key`, or the default where the node has none."""
     value = node.attrs.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer) or math.isnan(value):
-        raise ModelError(f"{node.name}: {key} is no number; export the model anew")
+        raise LayerError(node.name, f"{key} is no number", "export the model anew")
     return float(value)
 
 
 def bounded(node: Node, key: str, values: Sequence[int], low: int) -> Sequence[int]:
     """The values of the attribute `key`, each of which must lie between `low` and a bound."""
     if not all(low <= n <= LARGEST_ATTRIBUTE for n in values):
-        raise ModelError(f"{node.name}: {key} {list(values)}: from {low} to {LARGEST_ATTRIBUTE}")
+        raise LayerError(node.name, f"{key} {list(values)}: from {low} to {LARGEST_ATTRIBUTE}")
     return values
 
 
@@ -169,12 +170,12 @@ def per_channel(node: Node, x: Real, constant: np.ndarray) -> np.ndarray:
     where = x.layout.find("C")
     is_vector = rank <= 2 and x.dims[-1] != channels
     if is_vector or len(shape) != rank or shape != tuple(channels if i == where else 1 for i in range(rank)):
-        raise ModelError(f"{node.name}: a constant of {constant.shape} on {x.dims}; only one number a channel")
+        raise LayerError(node.name, f"a constant of {constant.shape} on {x.dims}", "only one number a channel")
     return constant.astype(np.float64).reshape(-1)
 
 
 def axis_of(node: Node, axis: int, rank: int) -> int:
     """An axis from the front."""
     if not -rank <= axis < rank:
-        raise ModelError(f"{node.name}: axis {axis} of a tensor with {rank} axes; export the model anew")
+        raise LayerError(node.name, f"axis {axis} of a tensor with {rank} axes", "export the model anew")
     return axis % rank

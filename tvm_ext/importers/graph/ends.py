@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation
 from mcutrain.tvm_ext.importers.graph.constants import target
 from mcutrain.tvm_ext.importers.graph.context import Import, integers
@@ -19,7 +19,7 @@ TO_CHANNELS_FIRST = {(0, 3, 1, 2): "NHWC", (0, 2, 1): "NWC"}  # of a tensor with
 def without_final(graph: OpGraph) -> tuple[OpGraph, Node | None]:
     """The graph that ends with the logits, and the Softmax or Sigmoid that stood behind them."""
     if len(graph.outputs) != 1:
-        raise ModelError(f"has {len(graph.outputs)} outputs, must have 1; export the one that is trained")
+        raise ModelError(f"has {len(graph.outputs)} outputs, must have 1", "export the one that is trained")
     made = {name: node for node in graph.nodes for name in node.outputs}
     name, passed = graph.outputs[0], 0
     while name in made and passed <= len(graph.nodes):
@@ -50,7 +50,7 @@ class _Entry:
 def begin(graph: OpGraph) -> tuple[Import, list[Node]]:
     """The import with its input and its constants, and the nodes that are left."""
     if len(graph.inputs) != 1:
-        raise ModelError(f"has {len(graph.inputs)} inputs, must have 1; export one network of one input")
+        raise ModelError(f"has {len(graph.inputs)} inputs, must have 1", "export one network of one input")
     (given,) = graph.inputs
     chain = _chain(graph, given.name)
     quantisation = _quantisation(graph, given, chain)
@@ -58,7 +58,7 @@ def begin(graph: OpGraph) -> tuple[Import, list[Node]]:
     inner = dict(zip(entry.layout, entry.dims, strict=True))
     shape = [1, *(inner.get(letter, 1) for letter in "HWC")]
     if inner.get("N", 1) != 1 or min(shape) < 1 or math.prod(shape) > LARGEST_ACTIVATION:
-        raise ModelError(f"an input of {list(given.dims)}; export with a batch size of 1, as (1, C, H, W) or (1, n)")
+        raise ModelError(f"an input of {list(given.dims)}", "export with a batch size of 1, as (1, C, H, W) or (1, n)")
     network = NetworkBuilder(shape, quantisation)
     skipped = chain[: entry.passed]
     values: dict[str, Known] = dict(graph.constants)
@@ -97,9 +97,9 @@ def _quantisation(graph: OpGraph, given: Tensor, chain: list[Node]) -> Quantisat
     if is_int and not found and all(node.op == "Cast" for node in readers):
         return Quantisation(1.0, 0 if given.dtype == "int8" else -128)
     if is_int and len(found) != len(readers):
-        raise ModelError(f"an input in {given.dtype} that is not dequantised; quantise the model in QDQ form")
+        raise ModelError(f"an input in {given.dtype} that is not dequantised", "quantise the model in QDQ form")
     if found and (len(found) != len(readers) or not all(alike(q, found[0]) for q in found)):
-        raise ModelError("its input is quantised in two ways, or not by all that read it; quantise it once")
+        raise ModelError("its input is quantised in two ways, or not by all that read it", "quantise it once")
     return found[0] if found else None
 
 
@@ -107,9 +107,9 @@ def _parameters(graph: OpGraph, node: Node, given: Tensor) -> Quantisation:
     scale, zero = (graph.constants.get(node.inputs[i]) if i < len(node.inputs) else None for i in (1, 2))
     q, dtype = quantisation_of(scale, zero, node.name)
     if given.dtype in ("int8", "uint8") and dtype != given.dtype:
-        raise ModelError(f"{node.name}: reads {given.dtype} with a zero point in {dtype}; quantise the model anew")
+        raise LayerError(node.name, f"reads {given.dtype} with a zero point in {dtype}", "quantise the model anew")
     if not -128 <= q.zero <= 127:
-        raise ModelError(f"{node.name}: the zero point {q.zero} is outside int8; quantise the model anew")
+        raise LayerError(node.name, f"the zero point {q.zero} is outside int8", "quantise the model anew")
     return q
 
 
@@ -128,7 +128,7 @@ def _entry(graph: OpGraph, given: Tensor, chain: list[Node]) -> _Entry:
         elif node.op not in ("QuantizeLinear", "DequantizeLinear", "Identity", "Dropout"):
             break
     if len(entered) not in (2, 3, 4):
-        raise ModelError(f"an input of {list(entered)}; export it as (1, C, H, W), (1, C, L) or (1, n)")
+        raise ModelError(f"an input of {list(entered)}", "export it as (1, C, H, W), (1, C, L) or (1, n)")
     for node in chain[passed:]:
         if node.op == "Transpose":
             layout = TO_CHANNELS_FIRST.get(tuple(integers(node, "perm")) if "perm" in node.attrs else ())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.conv_params import BIAS_LIMIT, ConvParams, FloatConv
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, number
@@ -61,7 +61,7 @@ class Linear:
     def quantised(self, state: Import, out: Quantisation, lo: int, hi: int) -> Value:
         x = self.x.ints(self.name)
         if self.w_scales is None:
-            raise ModelError(f"{self.name}: float32 weights on int8 activations; quantise the weights, too")
+            raise LayerError(self.name, "float32 weights on int8 activations", "quantise the weights, too")
         own = x.steps
         check_ratio(own.scale * float(self.w_scales.max()), out, self.name)
         weight, bias, w_scales = self.integers(self.w_scales, own.scale)
@@ -91,7 +91,7 @@ class Linear:
         bias = self.bias.astype(np.float32)
         conv = FloatConv(weight.astype(np.float32), bias, self.stride, self.padding, self.depthwise, lo, hi)
         if not np.all(np.isfinite(conv.weight)) or not np.all(np.isfinite(bias)):
-            raise ModelError(f"{self.name}: a weight or bias is not finite; train the model anew")
+            raise LayerError(self.name, "a weight or bias is not finite", "train the model anew")
         if self.weight.ndim == 2:
             return state.network.dense(self.name, x, conv)
         return state.network.float_conv2d(self.name, x, conv)
@@ -109,7 +109,7 @@ def linear_real(state: Import, layer: Linear, layout: str, shape: Shape) -> Real
 
     def make_float(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if q is not None:
-            raise ModelError(f"{reader}: quantises what was computed in float32; quantise all operators, or none")
+            raise LayerError(reader, "quantises what was computed in float32", "quantise all operators, or none")
         return layer.floating(state, lo, hi)
 
     return Real(layout, shape, make_float, False, None, rescaled)
@@ -121,19 +121,20 @@ def _conv(state: Import, node: Node) -> Real:
     spatial = x.layout[2:]
     weight, w_scales = _weight(state, node, 0)
     if weight.ndim != 2 + len(spatial) or weight.size == 0:
-        raise ModelError(f"{node.name}: a weight of {weight.shape} for an input of {x.dims}; export the model anew")
+        raise LayerError(node.name, f"a weight of {weight.shape} for an input of {x.dims}", "export the model anew")
     group, channels, (out, taken) = int(number(node, "group", 1)), x.size("C"), weight.shape[:2]
     depthwise = group > 1
     if depthwise and not (group == channels == out and taken == 1):
-        raise ModelError(
-            f"{node.name}: {group} groups of {channels} channels and {out} filters; "
-            "only groups == channels == filters (depthwise) or 1"
+        raise LayerError(
+            node.name,
+            f"{group} groups of {channels} channels and {out} filters",
+            "only groups == channels == filters (depthwise) or 1",
         )
     if not depthwise and taken != channels:
-        raise ModelError(f"{node.name}: takes {taken} channels, but {channels} reach it; export the model anew")
+        raise LayerError(node.name, f"takes {taken} channels, but {channels} reach it", "export the model anew")
     kernel = list(weight.shape[2:])
     if node.attrs.get("kernel_shape", kernel) not in (kernel, [], tuple(kernel)):
-        raise ModelError(f"{node.name}: kernel_shape {node.attrs['kernel_shape']} for a weight of {weight.shape}")
+        raise LayerError(node.name, f"kernel_shape {node.attrs['kernel_shape']} for a weight of {weight.shape}")
     window = window_of(node, x, kernel)
     if spatial == "WH":
         weight = weight.swapaxes(2, 3)
@@ -147,18 +148,18 @@ def _dense(state: Import, node: Node) -> Real:
     """Gemm, or MatMul with a constant: a fully connected layer."""
     x = state.real(node)
     if x.layout != "NC":
-        raise ModelError(f"{node.name}: acts on the last axis of a tensor {x.dims}; flatten it to (1, n) first")
+        raise LayerError(node.name, f"acts on the last axis of a tensor {x.dims}", "flatten it to (1, n) first")
     if node.attrs.get("transA", 0):
-        raise ModelError(f"{node.name}: transA; export the layer as x W + b")
+        raise LayerError(node.name, "transA", "export the layer as x W + b")
     if number(node, "alpha", 1.0) != 1 or number(node, "beta", 1.0) != 1:
-        raise ModelError(f"{node.name}: alpha and beta other than 1; fold them into the weight")
+        raise LayerError(node.name, "alpha and beta other than 1", "fold them into the weight")
     axis = 0 if node.op == "Gemm" and node.attrs.get("transB", 0) else 1  # of the outputs
     weight, w_scales = _weight(state, node, axis)
     if weight.ndim != 2 or weight.size == 0:
-        raise ModelError(f"{node.name}: a weight of {weight.shape}, must be a matrix; export the model anew")
+        raise LayerError(node.name, f"a weight of {weight.shape}, must be a matrix", "export the model anew")
     weight = np.ascontiguousarray(weight if axis == 0 else weight.T)
     if weight.shape[1] != x.dims[1]:
-        raise ModelError(f"{node.name}: takes {weight.shape[1]} features, but {x.dims[1]} reach it")
+        raise LayerError(node.name, f"takes {weight.shape[1]} features, but {x.dims[1]} reach it")
     bias, bias_ints = _bias(state, node, 2, len(weight), x, w_scales)
     return linear_real(state, Linear(node.name, x, weight, w_scales, bias, bias_ints), "NC", (1, 1, 1, len(weight)))
 
@@ -167,7 +168,7 @@ def affine(state: Import, node: Node, x: Real, index: int, factor: np.ndarray, s
     """x * factor + shift, float64 [C] each: folded into the layer that makes x if nobody else reads that, else a
     depthwise 1 x 1 convolution. index: x among the node's operands."""
     if not np.all(np.isfinite(factor)) or not np.all(np.isfinite(shift)):
-        raise ModelError(f"{node.name}: a factor or shift that is not finite; train the model anew")
+        raise LayerError(node.name, "a factor or shift that is not finite", "train the model anew")
     if x.rescaled is not None and state.is_only_reader(node, index):
         return x.rescaled(x, factor, shift)
     weight, w_scales = factor.reshape(-1, 1, 1, 1), None
@@ -189,14 +190,14 @@ def _weight(state: Import, node: Node, axis: int) -> tuple[np.ndarray, np.ndarra
         ints = known.ints
     else:
         zeros = sorted({int(z) for z in known.zero.reshape(-1)})[:4]
-        raise ModelError(f"{node.name}: {known.ints.dtype} weights with zero point {zeros}; {SYMMETRIC}")
+        raise LayerError(node.name, f"{known.ints.dtype} weights with zero point {zeros}", SYMMETRIC)
     if known.scale.size > 1 and known.axis != axis:
-        raise ModelError(f"{node.name}: weights quantised along axis {known.axis}; per channel is axis {axis}")
+        raise LayerError(node.name, f"weights quantised along axis {known.axis}", f"per channel is axis {axis}")
     if ints.ndim <= axis:
-        raise ModelError(f"{node.name}: a weight of {ints.shape}; export the model anew")
+        raise LayerError(node.name, f"a weight of {ints.shape}", "export the model anew")
     scales = np.broadcast_to(known.scale.astype(np.float32).reshape(-1), ints.shape[axis]).copy()
     if not np.all(np.isfinite(scales)) or np.any(scales <= 0):
-        raise ModelError(f"{node.name}: a scale of its weights is not positive and finite; quantise the model anew")
+        raise LayerError(node.name, "a scale of its weights is not positive and finite", "quantise the model anew")
     return ints, scales
 
 
@@ -208,11 +209,11 @@ def _bias(state: Import, node: Node, index: int, count: int, x: Real,
         return np.zeros(count), None
     array = as_array(known)
     if array is None or array.size not in (1, count) or array.ndim > 2:
-        raise ModelError(f"{node.name}: its bias must be a constant of {count} numbers; export the model anew")
+        raise LayerError(node.name, f"its bias must be a constant of {count} numbers", "export the model anew")
     with np.errstate(invalid="ignore"):
         real = np.broadcast_to(array.astype(np.float64).reshape(-1), count).copy()
     if not np.all(np.isfinite(real)):
-        raise ModelError(f"{node.name}: its bias is not finite; train the model anew")
+        raise LayerError(node.name, "its bias is not finite", "train the model anew")
     if not isinstance(known, Weight) or known.ints.dtype != np.int32 or w_scales is None or x.own is None:
         return real, None
     if np.any(known.zero != 0) or known.ints.size != count:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph import constants
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel
@@ -54,7 +54,7 @@ def _arithmetic(
     def read(state: Import, node: Node) -> Real:
         a, b = (state.known(node, i) for i in (0, 1))
         if a is None or b is None:
-            raise ModelError(f"{node.name}: an operand is missing; export the model anew")
+            raise LayerError(node.name, "an operand is missing", "export the model anew")
         index = 0 if as_array(a) is None else 1
         constant = as_array(a if index else b)
         if constant is None:
@@ -62,7 +62,7 @@ def _arithmetic(
         x = state.real(node, index)
         found = rescaling(per_channel(node, x, constant), index == 1)
         if found is None:
-            raise ModelError(f"{node.name}: divides by an activation or by 0; train the model without it")
+            raise LayerError(node.name, "divides by an activation or by 0", "train the model without it")
         return _rescaled(state, node, x, index, *found)
 
     return read
@@ -84,7 +84,7 @@ def _of_two(state: Import, node: Node, joined: Callable[[Curve, Curve], Curve] |
     x, y = state.real(node, 0), state.real(node, 1)
     shared = pairs(x.curves, y.curves) if x.layout == y.layout else []
     if joined is None or not shared:
-        raise ModelError(f"{node.name}: {node.op} of two activations; only with a constant a channel (Add: or two)")
+        raise LayerError(node.name, f"{node.op} of two activations", "only with a constant a channel (Add: or two)")
     return curved(state.network, node.name, x, tuple(joined(a, b) for a, b in shared), None)
 
 
@@ -98,9 +98,9 @@ def _add(state: Import, node: Node) -> Known:
         return _add_constant(state, node)
     x, y = state.real(node, 0), state.real(node, 1)
     if x.dims != y.dims or x.layout != y.layout or x.shape != y.shape:
-        raise ModelError(f"{node.name}: adds {x.dims} and {y.dims}; the shapes must be equal")
+        raise LayerError(node.name, f"adds {x.dims} and {y.dims}", "the shapes must be equal")
     if x.is_quantised != y.is_quantised:
-        raise ModelError(f"{node.name}: adds int8 and float32; quantise both")
+        raise LayerError(node.name, "adds int8 and float32", "quantise both")
     curves = tuple(c.plus(d) for c, d in pairs(x.curves, y.curves))
     if not curves:
         return _sum(state, node, x, y)
@@ -126,7 +126,7 @@ def _sum(state: Import, node: Node, x: Real, y: Real) -> Real:
 def _batch_norm(state: Import, node: Node) -> Real:
     """BatchNormalization with fixed statistics."""
     if node.attrs.get("training_mode", 0):
-        raise ModelError(f"{node.name}: in training mode; export the model for inference")
+        raise LayerError(node.name, "in training mode", "export the model for inference")
     x = state.real(node)
     names = ("scale", "bias", "mean", "variance")
     gamma, beta, mean, variance = (
@@ -135,11 +135,11 @@ def _batch_norm(state: Import, node: Node) -> Real:
     channels = x.size("C") if len(x.layout) > 2 else x.dims[-1]
     is_image = len(x.layout) <= 2 and x.shape[3] != channels
     if is_image or any(a.size != channels for a in (gamma, beta, mean, variance)):
-        raise ModelError(f"{node.name}: {gamma.size} scales for {channels} channels; export the model anew")
+        raise LayerError(node.name, f"{gamma.size} scales for {channels} channels", "export the model anew")
     if len(x.layout) > 2 and x.layout[1] != "C":
-        raise ModelError(f"{node.name}: normalises the axis {x.layout[1]}; must be the channels, (1, C, H, W)")
+        raise LayerError(node.name, f"normalises the axis {x.layout[1]}", "must be the channels, (1, C, H, W)")
     if np.any(variance < 0):
-        raise ModelError(f"{node.name}: a variance below 0; train the model anew")
+        raise LayerError(node.name, "a variance below 0", "train the model anew")
     with np.errstate(all="ignore"):  # affine refuses what is not finite
         factor = gamma / np.sqrt(variance + number(node, "epsilon", 1e-5))
         return affine(state, node, x, 0, factor, beta - mean * factor)
@@ -150,10 +150,10 @@ def _cast(state: Import, node: Node) -> Known:
     known = state.known(node, 0)
     if isinstance(known, Stored):
         if known.value is not state.network.input or known.value.steps.scale != 1:
-            raise ModelError(f"{node.name}: casts int8 in the middle of the network; use DequantizeLinear")
+            raise LayerError(node.name, "casts int8 in the middle of the network", "use DequantizeLinear")
         return stored_real(state.network, known.value, known.layout)
     if node.attrs.get("to", 1) != 1:
-        raise ModelError(f"{node.name}: casts activations; use float32 throughout")
+        raise LayerError(node.name, "casts activations", "use float32 throughout")
     return state.real(node)
 
 

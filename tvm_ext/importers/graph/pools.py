@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value, Window
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, axis_of, integers
 from mcutrain.tvm_ext.importers.graph.graph import Node
@@ -24,16 +24,16 @@ def _reduce_mean(state: Import, node: Node) -> Real:
     x = state.real(node)
     axes = state.ints(node, "axes", 1, "axes")
     if not axes:
-        raise ModelError(f"{node.name}: a mean over all axes; name the axes of the image")
+        raise LayerError(node.name, "a mean over all axes", "name the axes of the image")
     letters = {x.layout[axis_of(node, a, len(x.dims))] for a in axes}
     if any(x.size(letter) > 1 for letter in letters & {"C"}) or len(x.layout) <= 2:
-        raise ModelError(f"{node.name}: a mean over the channels of {x.dims}; only over the image")
+        raise LayerError(node.name, f"a mean over the channels of {x.dims}", "only over the image")
     kernel = (x.shape[1] if "H" in letters else 1, x.shape[2] if "W" in letters else 1)
     layout = x.layout if node.attrs.get("keepdims", 1) else "".join(a for a in x.layout if a not in letters)
     if kernel == (1, 1):
         return replace(x.bare, layout=layout)
     if len(layout) <= 2 and layout != "NC":
-        raise ModelError(f"{node.name}: leaves the axes {layout} of {x.dims}; keep the batch and the channels")
+        raise LayerError(node.name, f"leaves the axes {layout} of {x.dims}", "keep the batch and the channels")
     return _averaged(state, node, x, Window(kernel, kernel), layout)
 
 
@@ -42,14 +42,14 @@ def _average_pool(state: Import, node: Node) -> Real:
     kernel = _kernel(node)
     counts_padding = bool(node.attrs.get("count_include_pad", 0))
     if counts_padding and has_ceiled(node, x, kernel):
-        raise ModelError(f"{node.name}: ceil_mode with count_include_pad; set one of them to 0")
+        raise LayerError(node.name, "ceil_mode with count_include_pad", "set one of them to 0")
     return _averaged(state, node, x, window_of(node, x, kernel), x.layout, counts_padding)
 
 
 def _max_pool(state: Import, node: Node) -> Real:
     x = state.image(node)
     if len(node.outputs) > 1 and node.outputs[1] and state.readers[node.outputs[1]]:
-        raise ModelError(f"{node.name}: its indices are read; only its maxima can be")
+        raise LayerError(node.name, "its indices are read", "only its maxima can be")
     window = window_of(node, x, _kernel(node))
 
     def pooled(value: Value) -> Value:
@@ -62,7 +62,7 @@ def _max_pool(state: Import, node: Node) -> Real:
 
 def _kernel(node: Node) -> Sequence[int]:
     if "kernel_shape" not in node.attrs:
-        raise ModelError(f"{node.name}: kernel_shape is missing; export the model anew")
+        raise LayerError(node.name, "kernel_shape is missing", "export the model anew")
     return integers(node, "kernel_shape")
 
 

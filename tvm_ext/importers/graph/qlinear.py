@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Quantisation
 from mcutrain.tvm_ext.importers.graph.constants import dequantised, quantised
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import
@@ -105,12 +105,13 @@ def _dequantize_linear(state: Import, node: Node) -> Known:
     if isinstance(known, np.ndarray):
         return dequantised(state, node, known)
     if not isinstance(known, Stored):
-        raise ModelError(f"{node.name}: dequantises what is float32; export the model anew")
+        raise LayerError(node.name, "dequantises what is float32", "export the model anew")
     q, own = quantisation_at(state, node), known.value.steps
     if not alike(q, own):
-        raise ModelError(
-            f"{node.name}: reads scale {q.scale:.6g}, zero point {q.zero}; "
-            f"what it reads was written with {own.scale:.6g}, {own.zero}; quantise the model anew"
+        raise LayerError(
+            node.name,
+            f"reads scale {q.scale:.6g}, zero point {q.zero}",
+            f"what it reads was written with {own.scale:.6g}, {own.zero}; quantise the model anew",
         )
     return stored_real(state.network, known.value, known.layout, known.curves)
 

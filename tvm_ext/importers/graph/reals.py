@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
@@ -89,7 +89,7 @@ class Real:
     def ints(self, name: str) -> Value:
         """The activation as int8, in the quantisation in which it stands."""
         if self.own is None and self.is_quantised:
-            raise ModelError(f"{name}: its input is not quantised; put a QuantizeLinear and a DequantizeLinear there")
+            raise LayerError(name, "its input is not quantised", "put a QuantizeLinear and a DequantizeLinear there")
         return self.make(self.own, -INF, INF, name)
 
 
@@ -119,7 +119,7 @@ def alike(a: Quantisation, b: Quantisation) -> bool:
 def check_ratio(numerator: float, out: Quantisation, name: str) -> None:
     """Raises ModelError for scales so far apart that numbers say nothing, and that their products leave int32."""
     if not numerator < LARGEST_RATIO * out.scale:
-        raise ModelError(f"{name}: the scales {numerator:.3g} and {out.scale:.3g} do not fit each other; quantise anew")
+        raise LayerError(name, f"the scales {numerator:.3g} and {out.scale:.3g} do not fit each other", "quantise anew")
 
 
 def narrowed(lo: float, hi: float, outer_lo: float, outer_hi: float) -> tuple[float, float]:
@@ -135,12 +135,12 @@ def stored_real(network: NetworkBuilder, value: Value, layout: str, curves: tupl
         own = value.quantisation
         if own is None:
             if q is not None:
-                raise ModelError(f"{name}: quantises what was computed in float32; quantise all operators, or none")
+                raise LayerError(name, "quantises what was computed in float32", "quantise all operators, or none")
             if (lo, hi) != (-INF, INF) and (lo, hi) not in made:
                 made[lo, hi] = network.clip(name, value, lo, hi)
             return made.get((lo, hi), value)
         if q is None:
-            raise ModelError(f"{name}: computes in float32 on int8 activations; quantise it, too, or nothing at all")
+            raise LayerError(name, "computes in float32 on int8 activations", "quantise it, too, or nothing at all")
         limits = int_range(q, lo, hi)
         if alike(own, q) and limits == (-128, 127):
             return value
@@ -170,7 +170,7 @@ def curved(network: NetworkBuilder, name: str, x: Real, curves: tuple[Curve, ...
             return otherwise(q, lo, hi, reader)
         if named is None:
             known = ", ".join(sorted(FUNCTIONS))
-            raise ModelError(f"{name}: no function that is known in float32; use one of {known}")
+            raise LayerError(name, "no function that is known in float32", f"use one of {known}")
         value = network.activation(name, named.of, named.function, **named.parameters)
         return stored_real(network, value, x.layout).make(q, lo, hi, reader)
 
@@ -183,10 +183,10 @@ def once(name: str, emit: Callable[[Quantisation, int, int], Value]) -> Make:
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if q is None:
-            raise ModelError(f"{reader}: the result of {name} is not quantised; put a QuantizeLinear behind {name}")
+            raise LayerError(reader, f"the result of {name} is not quantised", f"put a QuantizeLinear behind {name}")
         limits = int_range(q, lo, hi)
         if made and (q, limits) not in made:
-            raise ModelError(f"{reader}: the result of {name} is quantised in two ways; quantise it once, behind it")
+            raise LayerError(reader, f"the result of {name} is quantised in two ways", "quantise it once, behind it")
         if not made:
             made[q, limits] = emit(q, *limits)
         return made[q, limits]
@@ -211,14 +211,14 @@ def commuting(x: Real, shape: Shape, layout: str, move: Callable[[Value], Value]
 def quantisation_of(scale: np.ndarray | None, zero: np.ndarray | None, name: str) -> tuple[Quantisation, str]:
     """(per-tensor quantisation in int8 terms, dtype in the file); uint8 is int8 with the zero point 128 lower."""
     if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
-        raise ModelError(f"{name}: an activation needs one constant scale and zero point; quantise it per tensor")
+        raise LayerError(name, "an activation needs one constant scale and zero point", "quantise it per tensor")
     dtype = "uint8" if zero is None else str(zero.dtype)
     if dtype not in ("int8", "uint8"):
-        raise ModelError(f"{name}: activations in {dtype}; quantise to int8 or uint8")
+        raise LayerError(name, f"activations in {dtype}", "quantise to int8 or uint8")
     value = float(np.asarray(scale, np.float32).reshape(-1)[0])
     if not SMALLEST_SCALE <= value <= LARGEST_SCALE:  # NaN, too
-        raise ModelError(
-            f"{name}: the scale {value:.3g} is no positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+        raise LayerError(
+            name, f"the scale {value:.3g} is no positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
         )
     number = 0 if zero is None else int(zero.reshape(-1)[0])
     return Quantisation(value, number - 128 if dtype == "uint8" else number), dtype

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Order, Quantisation, Value
 from mcutrain.tvm_ext.importers.graph import constants
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, axis_of, bounded, integers, number
@@ -40,7 +40,7 @@ def _reshape(state: Import, node: Node, x: Real) -> Real:
 def _flatten(state: Import, node: Node, x: Real) -> Real:
     axis = int(number(node, "axis", 1))
     if axis_of(node, axis, len(x.dims) + 1) != 1:
-        raise ModelError(f"{node.name}: flattens from axis {axis}; only from 1, behind the batch")
+        raise LayerError(node.name, f"flattens from axis {axis}", "only from 1, behind the batch")
     return _reshaped(state, node, x, (1, math.prod(x.dims)))
 
 
@@ -49,7 +49,7 @@ def _squeeze(state: Import, node: Node, x: Real) -> Real:
     rank = len(x.dims)
     gone = {axis_of(node, a, rank) for a in axes} if axes else {i for i, n in enumerate(x.dims) if n == 1 and i > 0}
     if any(x.dims[i] != 1 for i in gone):
-        raise ModelError(f"{node.name}: removes axes of {x.dims} that are longer than 1; export the model anew")
+        raise LayerError(node.name, f"removes axes of {x.dims} that are longer than 1", "export the model anew")
     return _reshaped(state, node, x, tuple(n for i, n in enumerate(x.dims) if i not in gone))
 
 
@@ -58,7 +58,7 @@ def _unsqueeze(state: Import, node: Node, x: Real) -> Real:
     rank = len(x.dims) + len(axes)
     new, dims = {axis_of(node, a, rank) for a in axes}, iter(x.dims)
     if len(new) != len(axes) or rank > 6:
-        raise ModelError(f"{node.name}: axes {axes} for a tensor {x.dims}; export the model anew")
+        raise LayerError(node.name, f"axes {axes} for a tensor {x.dims}", "export the model anew")
     return _reshaped(state, node, x, tuple(1 if i in new else next(dims) for i in range(rank)))
 
 
@@ -74,9 +74,9 @@ def _reshaped(state: Import, node: Node, x: Real, dims: tuple[int, ...]) -> Real
             return replace(x, layout=layout, parts=())
         return _renamed(state, x, layout, _order(node, long))
     if len(dims) > 4 or [n for n in dims if n > 1] != [n for n in x.dims if n > 1]:
-        raise ModelError(f"{node.name}: reshapes {x.dims} to {dims}; only to (1, n), or by axes of size 1; {ENDS}")
+        raise LayerError(node.name, f"reshapes {x.dims} to {dims}", f"only to (1, n), or by axes of size 1; {ENDS}")
     if is_vector and x.shape[1] * x.shape[2] > 1:
-        raise ModelError(f"{node.name}: a vector made of an image gets axes again; {ENDS}")
+        raise LayerError(node.name, "a vector made of an image gets axes again", ENDS)
     spare = [letter for letter in "NCHW" if letter not in long]
     letters = "".join(long.pop(0) if n > 1 else spare.pop(0) for n in dims)
     return replace(x, layout=letters, parts=())
@@ -86,7 +86,7 @@ def _order(node: Node, long: Sequence[str]) -> Order:
     for order in ("CHW", "HWC"):
         if [letter for letter in order if letter in long] == list(long):
             return order
-    raise ModelError(f"{node.name}: flattens the axes in the order {''.join(long)}; only CHW and HWC; {ENDS}")
+    raise LayerError(node.name, f"flattens the axes in the order {''.join(long)}", f"only CHW and HWC; {ENDS}")
 
 
 def _renamed(state: Import, x: Real, layout: str, order: Order) -> Real:
@@ -99,11 +99,11 @@ def _renamed(state: Import, x: Real, layout: str, order: Order) -> Real:
 def _transpose(state: Import, node: Node, x: Real) -> Real:
     perm = integers(node, "perm") if "perm" in node.attrs else list(range(len(x.dims)))[::-1]
     if sorted(perm) != list(range(len(x.dims))):
-        raise ModelError(f"{node.name}: permutes a tensor {x.dims} by {perm}; export the model anew")
+        raise LayerError(node.name, f"permutes a tensor {x.dims} by {perm}", "export the model anew")
     if len(x.layout) <= 2 and perm == sorted(perm):
         return x
     if len(x.layout) <= 2:
-        raise ModelError(f"{node.name}: transposes a vector; {ENDS}")
+        raise LayerError(node.name, "transposes a vector", ENDS)
     return replace(x.bare, layout="".join(x.layout[i] for i in perm), curves=x.curves)
 
 
@@ -112,24 +112,24 @@ def _same(state: Import, node: Node, x: Real) -> Real:
     if node.op == "Dropout" and len(node.inputs) > 2 and node.inputs[2]:
         mode = state.optional(node, 2, "training_mode")
         if mode is not None and mode.any():
-            raise ModelError(f"{node.name}: Dropout in training mode; export the model for inference")
+            raise LayerError(node.name, "Dropout in training mode", "export the model for inference")
     return x
 
 
 def _concat(state: Import, node: Node) -> Real:
     values = [state.real(node, i) for i in range(len(node.inputs))]
     if not values:
-        raise ModelError(f"{node.name}: joins nothing; export the model anew")
+        raise LayerError(node.name, "joins nothing", "export the model anew")
     first = values[0]
     axis = axis_of(node, int(number(node, "axis", 1)), len(first.dims))
     image = first.shape[:3]
     if first.layout[axis] != "C" or any(v.layout != first.layout or v.shape[:3] != image for v in values):
         shapes = ", ".join(str(v.dims) for v in values)
-        raise ModelError(f"{node.name}: joins {shapes} along axis {axis}; only equal images along the channels")
+        raise LayerError(node.name, f"joins {shapes} along axis {axis}", "only equal images along the channels")
     if len(first.layout) <= 2 and image != (1, 1, 1):
-        raise ModelError(f"{node.name}: joins flattened images; flatten behind the concatenation")
+        raise LayerError(node.name, "joins flattened images", "flatten behind the concatenation")
     if len({v.is_quantised for v in values}) != 1:
-        raise ModelError(f"{node.name}: joins int8 and float32; quantise both")
+        raise LayerError(node.name, "joins int8 and float32", "quantise both")
     return joined(state, node, values, first.layout, (*image, sum(v.shape[3] for v in values)))
 
 
@@ -162,16 +162,16 @@ def _pad(state: Import, node: Node) -> Real:
     value = state.optional(node, 2, "value")
     real = number(node, "value", 0.0) if value is None or value.size == 0 else float(value.reshape(-1)[0])
     if mode != "constant" or real != 0:
-        raise ModelError(f"{node.name}: pads by {mode} {real:g}; only by constant 0")
+        raise LayerError(node.name, f"pads by {mode} {real:g}", "only by constant 0")
     pads = state.ints(node, "pads", 1, "pads") or []
     axes = state.ints(node, "axes", 3, "axes")
     where = list(range(len(x.dims))) if axes is None else [axis_of(node, a, len(x.dims)) for a in axes]
     if len(pads) != 2 * len(where):
-        raise ModelError(f"{node.name}: {len(pads)} pads for {len(where)} axes; export the model anew")
+        raise LayerError(node.name, f"{len(pads)} pads for {len(where)} axes", "export the model anew")
     bounded(node, "pads", pads, 0)
     border = {(x.layout[a], end): pads[i + end * len(where)] for i, a in enumerate(where) for end in (0, 1)}
     if any(n for (letter, _), n in border.items() if letter not in "HW") or (len(x.layout) <= 2 and any(pads)):
-        raise ModelError(f"{node.name}: pads the batch or the channels; only the image")
+        raise LayerError(node.name, "pads the batch or the channels", "only the image")
     if not any(pads):
         return x
     top, left, bottom, right = (border.get((letter, end), 0) for end in (0, 1) for letter in "HW")
@@ -186,7 +186,7 @@ def _pad(state: Import, node: Node) -> Real:
 
     def make(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
         if not lo <= 0 <= hi:
-            raise ModelError(f"{reader}: clamps to [{lo:g}, {hi:g}] behind padding by 0; clamp before it")
+            raise LayerError(reader, f"clamps to [{lo:g}, {hi:g}] behind padding by 0", "clamp before it")
         return whole.make(q, lo, hi, reader)
 
     return replace(whole.bare, make=make)

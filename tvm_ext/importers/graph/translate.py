@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.importers.base.heads import Head, check_output, finish
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.base.operators import handlers, ways_out
@@ -77,7 +77,9 @@ def _stand_in(state: Import, shapes: Callable[[], Mapping[str, tuple[int, ...]]]
 
 def _foreign(state: Import, node: Node) -> Known:
     """The reader of what whoever made the graph had no operator for; `problem` says why, and a way out."""
-    raise ModelError(f"{node.name}: {node.attrs['problem']}")
+    problem = node.attrs["problem"]
+    assert isinstance(problem, ModelError)
+    raise LayerError(node.name, problem.why, problem.way_out)
 
 
 def _check_final(final: Node | None, head: Head, loss: str) -> None:

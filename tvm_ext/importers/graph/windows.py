@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Window
 from mcutrain.tvm_ext.importers.graph.context import bounded, integers
 from mcutrain.tvm_ext.importers.graph.graph import Node
@@ -17,12 +17,12 @@ def window_of(node: Node, x: Real, kernel: Sequence[int]) -> Window:
     ceil_mode asks for it: windows that begin inside count."""
     spatial = x.layout[2:]
     if len(kernel) != len(spatial):
-        raise ModelError(f"{node.name}: a window of {len(kernel)} axes over an image of {len(spatial)}")
+        raise LayerError(node.name, f"a window of {len(kernel)} axes over an image of {len(spatial)}")
     bounded(node, "kernel_shape", kernel, 1)
     strides = bounded(node, "strides", _listed(node, "strides", len(kernel), 1), 1)
     dilations = _listed(node, "dilations", len(kernel), 1)
     if any(d != 1 and k != 1 for d, k in zip(dilations, kernel, strict=True)):
-        raise ModelError(f"{node.name}: dilation {dilations}; train it without dilation")
+        raise LayerError(node.name, f"dilation {dilations}", "train it without dilation")
     sizes = [x.size(letter) for letter in spatial]
     begin, end = _padding(node, sizes, kernel, strides)
     if node.attrs.get("ceil_mode", 0):
@@ -44,7 +44,7 @@ def has_ceiled(node: Node, x: Real, kernel: Sequence[int]) -> bool:
 def check_room(node: Node, x: Real, window: Window) -> None:
     (kh, kw), (top, left, bottom, right) = window.kernel, window.padding
     if x.shape[1] + top + bottom < kh or x.shape[2] + left + right < kw:
-        raise ModelError(f"{node.name}: an input of {list(x.shape[1:3])} is too small for a window of {kh} x {kw}")
+        raise LayerError(node.name, f"an input of {list(x.shape[1:3])} is too small for a window of {kh} x {kw}")
 
 
 def output_shape(x: Real, window: Window, channels: int) -> tuple[int, int, int, int]:
@@ -59,7 +59,7 @@ def _listed(node: Node, key: str, count: int, default: int) -> list[int]:
     if not values:
         return [default] * count
     if len(values) != count:
-        raise ModelError(f"{node.name}: {key} {values} for {count} axes; export the model anew")
+        raise LayerError(node.name, f"{key} {values} for {count} axes", "export the model anew")
     return values
 
 
@@ -71,7 +71,7 @@ def _padding(node: Node, sizes: list[int], kernel: Sequence[int], strides: Seque
     if auto == "VALID":
         return [0] * len(kernel), [0] * len(kernel)
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
-        raise ModelError(f"{node.name}: auto_pad {auto!r}; use explicit pads")
+        raise LayerError(node.name, f"auto_pad {auto!r}", "use explicit pads")
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, kernel, strides, strict=True)]
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return (small, large) if auto == "SAME_UPPER" else (large, small)

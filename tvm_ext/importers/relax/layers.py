@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.dialect import shape_of
 from mcutrain.tvm_ext.importers.relax.nodes import Given, Nodes, RelaxOperator, Rule, ints
 
@@ -23,12 +23,12 @@ def _conv(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given
     x, weight = args
     attrs, (one_d, order) = call.attrs, (len(call.attrs.strides) == 1, str(call.attrs.kernel_layout))
     if weight.value is None:
-        raise ModelError(f"{name}: the weight is no constant; bind the parameters")
+        raise LayerError(name, "the weight is no constant", "bind the parameters")
     if one_d:
         if order != "OIW" or nodes.is_nhwc:
-            raise ModelError(f"{name}: a one-dimensional convolution in {order}; use NCW and OIW")
+            raise LayerError(name, f"a one-dimensional convolution in {order}", "use NCW and OIW")
     elif order not in TO_OIHW:
-        raise ModelError(f"{name}: kernel layout {order}; use OIHW, HWIO, OHWI or HWOI")
+        raise LayerError(name, f"kernel layout {order}", "use OIHW, HWIO, OHWI or HWOI")
     else:
         weight = weight.transposed(TO_OIHW[order])
     pads = ints(attrs.padding)
@@ -55,7 +55,7 @@ def _batch_norm(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) ->
     rank, attrs = len(shape_of(call.args[0])), call.attrs
     channels = 3 if nodes.is_nhwc and rank == 4 else 1
     if int(attrs.axis) % rank != channels or not (attrs.center and attrs.scale):
-        raise ModelError(f"{name}: normalises axis {int(attrs.axis)}; only the channels, with scale and centre")
+        raise LayerError(name, f"normalises axis {int(attrs.axis)}", "only the channels, with scale and centre")
     inputs = [nodes.operand(a, f"{name}.{i}") for i, a in enumerate(args)]
     return nodes.add("BatchNormalization", name, inputs, {"epsilon": float(call.attrs.epsilon)})
 
@@ -77,7 +77,7 @@ def _pool(op: str) -> Rule:
 
 def _adaptive_average(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
     if call.attrs.output_size is not None and set(ints(call.attrs.output_size)) != {1}:
-        raise ModelError(f"{name}: adaptive pooling to {ints(call.attrs.output_size)}; use a fixed window, or 1 x 1")
+        raise LayerError(name, f"adaptive pooling to {ints(call.attrs.output_size)}", "use a fixed window, or 1 x 1")
     return nodes.add("GlobalAveragePool", name, [nodes.operand(args[0], name)])
 
 

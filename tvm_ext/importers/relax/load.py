@@ -15,7 +15,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.function import bindings_of, flatten
 from mcutrain.tvm_ext.importers.base.heads import Head, Kind
 from mcutrain.tvm_ext.importers.base.walk import walk
@@ -38,22 +38,23 @@ def load(
     loss: str | None = None,
     params: Mapping[str, np.ndarray] | None = None,
     name: str | None = None,
+    where: str | None = None,
     remedy: str = "give the others' values (relax.transform.BindParams)",
 ) -> Model:
-    """A Relax module of one function, or its only public one, with one input. params: values of its other parameters by
-    name, where they are not constants in it; remedy: what to do where values are missing. Raises ModelError naming the
-    variable."""
+    """Read a Relax module of one function, or its only public one, with one input. params: values of its other
+    parameters by name, where they are not constants in it; remedy: what to do where values are missing. where: the
+    source, for messages. Raises ModelError naming the variable."""
     wanted = Head(cast(Kind, head), classes, raw_logits=logits == "raw")
     is_text = not isinstance(source, tvm.IRModule)
     module = read_text(Path(source)) if is_text else source
     name = name or (Path(source).stem if is_text else "relax_model")
-    where = source if is_text else name
+    told = where or (source if is_text else name)
     try:
         reader = _Reader(entry(module), params or {}, remedy)
     except ModelError as error:
-        raise ModelError(f"{where}: {error}") from None
-    graph, own_loss = reader.graph(where)
-    return build(graph, name, where, wanted, loss or own_loss)
+        raise ModelError(f"{told}: {error}") from None
+    graph, own_loss = reader.graph(told)
+    return build(graph, name, told, wanted, loss or own_loss)
 
 
 def entry(module: tvm.IRModule) -> relax.Function:
@@ -63,7 +64,7 @@ def entry(module: tvm.IRModule) -> relax.Function:
         return functions["main"]
     if len(functions) != 1:
         raise ModelError(
-            f"the module has the functions {', '.join(sorted(functions)) or 'none'}; call one of them main"
+            f"the module has the functions {', '.join(sorted(functions)) or 'none'}", "call one of them main"
         )
     return next(iter(functions.values()))
 
@@ -113,7 +114,7 @@ class _Reader:
         inputs = [p for p in free if p not in labels]
         if len(inputs) != 1:
             found = ", ".join(p.name for p in inputs) or "none"
-            raise ModelError(f"a network has one input; this one's free parameters are {found}: {remedy}")
+            raise ModelError("a network has one input", f"this one's free parameters are {found}: {remedy}")
         self.known[inputs[0]] = Given(inputs[0].name)
         for label in labels:
             self.known[label] = Given("")
@@ -154,7 +155,7 @@ class _Reader:
             return [] if record.read is None else [record.read(self.made, step.name, step.value, args)]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             what = " ".join(str(error).split())[:100]
-            raise ModelError(f"{step.name}: {step.op} with operands that no network has ({what})") from None
+            raise LayerError(step.name, f"{step.op} with operands that no network has ({what})") from None
 
     def _given(self, expr: relax.Expr) -> Given:
         if isinstance(expr, tvm.ir.Constant):
@@ -185,7 +186,7 @@ def _has(expr: relax.Expr, attr: str) -> bool:
 def _shape(var: relax.Var) -> tuple[int, ...]:
     shape = getattr(var.ty, "shape", None)
     if shape is None or not all(isinstance(v, tvm.tirx.IntImm) for v in shape.values):
-        raise ModelError(f"{var.name}: its shape is not known; give every dimension a number")
+        raise LayerError(var.name, "its shape is not known", "give every dimension a number")
     return tuple(int(v) for v in shape.values)
 
 

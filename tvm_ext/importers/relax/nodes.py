@@ -31,7 +31,7 @@ class Given:
     def array(self) -> np.ndarray:
         """The value of what is known to be a constant. Raises ModelError for an activation."""
         if self.value is None:
-            raise ModelError("an operand is no constant; bind the parameters")
+            raise ModelError("an operand is no constant", "bind the parameters")
         return self.value
 
     def transposed(self, axes: Sequence[int]) -> Given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.dialect import shape_of
 from mcutrain.tvm_ext.importers.relax.nodes import Given, Nodes, RelaxOperator, Rule, plain, same
 
@@ -56,7 +56,7 @@ def _quantise(op: str) -> Rule:
 
 def _astype(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
     if args[0].value is None:
-        raise ModelError(f"{name}: casts an activation; quantise it with R.quantize instead")
+        raise LayerError(name, "casts an activation", "quantise it with R.quantize instead")
     return Given(args[0].name, args[0].value.astype(str(call.attrs.dtype)))
 
 
@@ -77,7 +77,7 @@ def _silu(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given
 def _prelu(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Given:
     rank, (x, slopes) = len(shape_of(call)), args
     if int(call.attrs.axis) % rank != (3 if nodes.is_nhwc and rank == 4 else 1):
-        raise ModelError(f"{name}: slopes along axis {int(call.attrs.axis)}; only along the channels")
+        raise LayerError(name, f"slopes along axis {int(call.attrs.axis)}", "only along the channels")
     slopes = Given(slopes.name, slopes.array.reshape(-1, *[1] * (rank - 2)))
     return nodes.add("PRelu", name, [nodes.operand(x, name), nodes.operand(slopes, f"{name}.slopes")])
 

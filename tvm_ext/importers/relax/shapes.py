@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.dialect import shape_of
 from mcutrain.tvm_ext.importers.relax.nodes import Given, Nodes, RelaxOperator, ints, same
 
@@ -16,7 +16,7 @@ def _reshape(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Gi
     shape = shape_of(call)
     if args[0].value is not None:
         if args[0].scale is not None and args[0].scale.size > 1:
-            raise ModelError(f"{name}: reshapes a weight that is quantised channel by channel; reshape it before")
+            raise LayerError(name, "reshapes a weight that is quantised channel by channel", "reshape it before")
         return replace(args[0], value=args[0].value.reshape(shape), axis=0)
     source = nodes.operand(args[0], name)
     before = shape_of(call.args[0])
@@ -33,7 +33,7 @@ def _permute(nodes: Nodes, name: str, call: relax.Call, args: list[Given]) -> Gi
     if args[0].value is not None:
         return args[0].transposed(axes)
     if nodes.is_nhwc and rank == 4:
-        raise ModelError(f"{name}: transposes inside a network of NHWC layout; keep one layout throughout")
+        raise LayerError(name, "transposes inside a network of NHWC layout", "keep one layout throughout")
     return nodes.add("Transpose", name, [nodes.operand(args[0], name)], {"perm": axes})
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError, UnsupportedError
 from mcutrain.tvm_ext.importers.relax import load as relax_module
 from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Module, Var, postorder, substitute
 from mcutrain.tvm_ext.importers.relay.integer.network import build
@@ -33,20 +32,13 @@ def load(
     name = _name(Path(path))
     if _is_quantised(module):
         return build(module, name, path, classes, head, logits, loss)
-    try:
-        module, values = _with_parameters(module)
-        relax = to_relax(module)
-        known = {str(new): str(old) for new, old in relax["main"].attrs["relay_names"].items()}
-        named = {new: values[old] for new, old in known.items() if old in values}
-        return relax_module.load(relax, classes, head, logits, loss, named, name, REMEDY)
-    except ModelError as error:
-        text = str(error)
-        text = text.removeprefix(f"{path}: ").removeprefix(f"{name}: ")
-        at = module.functions["main"].at if "main" in module.functions else ""
-        told = text if str(path) in text else f"{path}, {at}, @main: {text}" if at else f"{path}: {text}"
-        if isinstance(error, UnsupportedError):
-            raise UnsupportedError(told, error.problems) from None
-        raise ModelError(told) from None
+    main = module.functions.get("main")
+    where = f"{path}, {main.at}, @main" if main is not None and main.at else str(path)
+    module, values = _with_parameters(module)
+    relax = to_relax(module, where)
+    known = {str(new): str(old) for new, old in relax["main"].attrs["relay_names"].items()}
+    named = {new: values[old] for new, old in known.items() if old in values}
+    return relax_module.load(relax, classes, head, logits, loss, named, name, where, REMEDY)
 
 
 def _with_parameters(module: Module) -> tuple[Module, dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.activations import table
 from mcutrain.tvm_ext.importers.base.network import Value
 from mcutrain.tvm_ext.importers.tflite.context import (
@@ -53,8 +53,8 @@ def _prelu(state: Import, step: Step) -> Value:
     x, slopes = state.value(step), state.constant(step, 1, ("int8",))
     out, own = quantisation(state.output(step), step.name), quantisation(state.tensor(step, 1), step.name)
     if slopes.size != max(slopes.shape[-1:], default=1) or slopes.size not in (1, x.shape[3]):
-        raise ModelError(
-            f"{step.name}: slopes of shape {list(slopes.shape)} for {x.shape[3]} channels; share them over the image"
+        raise LayerError(
+            step.name, f"slopes of shape {list(slopes.shape)} for {x.shape[3]} channels", "share them over the image"
         )
     for scale in (x.steps.scale, x.steps.scale * own.scale):
         check_ratio(scale, out.scale, step.name)

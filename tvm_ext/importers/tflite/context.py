@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tflite
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
 from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
 from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, Graph, Operator, Tensor
@@ -64,7 +64,7 @@ class Import:
     def tensor(self, step: Step, index: int) -> Tensor:
         """The tensor of an operand that must be there."""
         if index >= len(step.inputs) or step.inputs[index] < 0:
-            raise ModelError(f"{step.name}: operand {index} is missing; convert the model anew")
+            raise LayerError(step.name, f"operand {index} is missing", "convert the model anew")
         return self.graph.tensors[step.inputs[index]]
 
     def output(self, step: Step) -> Tensor:
@@ -74,9 +74,9 @@ class Import:
         """The activation that reaches operand `index`."""
         tensor = self.tensor(step, index)
         if tensor.is_constant:
-            raise ModelError(f"{step.name}: reads the constant '{tensor.label}' as an activation; fold it into a layer")
+            raise LayerError(step.name, f"reads the constant '{tensor.label}' as an activation", "fold it into a layer")
         if step.inputs[index] not in self.values:
-            raise ModelError(f"{step.name}: reads '{tensor.label}', which nothing before it writes")
+            raise LayerError(step.name, f"reads '{tensor.label}', which nothing before it writes")
         return self.values[step.inputs[index]]
 
     def image(self, step: Step, index: int = 0) -> Value:
@@ -84,18 +84,19 @@ class Import:
         stands."""
         x = self.value(step, index)
         if x.order is not None:
-            raise ModelError(f"{step.name}: works on a flattened image; put it before the flatten")
+            raise LayerError(step.name, "works on a flattened image", "put it before the flatten")
         return x
 
     def constant(self, step: Step, index: int, dtypes: Sequence[str] = ("int32", "int64")) -> np.ndarray:
         """The value of operand `index`, which must be a constant of one of these dtypes."""
         tensor = self.tensor(step, index)
         if not tensor.is_constant:
-            raise ModelError(f"{step.name}: '{tensor.label}' must be a constant of the file; export with fixed shapes")
+            raise LayerError(step.name, f"'{tensor.label}' must be a constant of the file", "export with fixed shapes")
         if tensor.dtype not in dtypes:
-            raise ModelError(
-                f"{step.name}: '{tensor.label}' is {tensor.dtype}, not {' or '.join(dtypes)}; "
-                "convert with full-integer quantisation"
+            raise LayerError(
+                step.name,
+                f"'{tensor.label}' is {tensor.dtype}, not {' or '.join(dtypes)}",
+                "convert with full-integer quantisation",
             )
         return tensor.array()
 
@@ -116,26 +117,27 @@ def option(step: Step, key: str) -> int:
 
 def real_option(step: Step, key: str) -> float:
     if key not in step.operator.options:
-        raise ModelError(f"{step.name}: its options are missing in the file; convert the model anew")
+        raise LayerError(step.name, "its options are missing in the file", "convert the model anew")
     return step.operator.options[key]
 
 
 def quantisation(tensor: Tensor, name: str) -> Quantisation:
     """The quantisation of an int8 activation: one scale and one zero point."""
     if tensor.dtype != "int8":
-        raise ModelError(
-            f"{name}: '{tensor.label}' is {tensor.dtype}, activations are int8; convert with full-integer "
-            "quantisation (a representative dataset, int8 operators)"
+        raise LayerError(
+            name,
+            f"'{tensor.label}' is {tensor.dtype}, activations are int8",
+            "convert with full-integer quantisation (a representative dataset, int8 operators)",
         )
     if len(tensor.scales) != 1 or len(tensor.zeros) > 1:
-        raise ModelError(f"{name}: an activation has one scale and one zero point, this has {len(tensor.scales)}")
+        raise LayerError(name, f"an activation has one scale and one zero point, this has {len(tensor.scales)}")
     return Quantisation(checked_scale(tensor.scales[0], name), _zero(tensor.zeros, name))
 
 
 def checked_scale(scale: float, name: str) -> float:
     if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # NaN, too
-        raise ModelError(
-            f"{name}: the scale {scale:.3g} is no positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
+        raise LayerError(
+            name, f"the scale {scale:.3g} is no positive finite number ({SMALLEST_SCALE:g} to {LARGEST_SCALE:g})"
         )
     return float(scale)
 
@@ -143,29 +145,31 @@ def checked_scale(scale: float, name: str) -> float:
 def _zero(zeros: np.ndarray, name: str) -> int:
     zero = int(zeros[0]) if len(zeros) else 0
     if not -128 <= zero <= 127:
-        raise ModelError(f"{name}: the zero point {zero} is outside int8; convert the model anew")
+        raise LayerError(name, f"the zero point {zero} is outside int8", "convert the model anew")
     return zero
 
 
 def check_ratio(numerator: float, denominator: float, name: str) -> None:
     """Raises ModelError for two scales between which an integer product of a requantisation can leave int32."""
     if numerator / denominator >= LARGEST_RATIO:
-        raise ModelError(f"{name}: the scales {numerator:.3g} and {denominator:.3g} do not fit each other")
+        raise LayerError(name, f"the scales {numerator:.3g} and {denominator:.3g} do not fit each other")
 
 
 def same(a: Quantisation, b: Quantisation, name: str) -> None:
     """Raises ModelError where an operator that passes integers through would have to requantise them."""
     if a != b:
-        raise ModelError(
-            f"{name}: reads scale {a.scale:.6g}, zero point {a.zero} and writes {b.scale:.6g}, {b.zero}, "
-            "but does not requantise; convert the model anew"
+        raise LayerError(
+            name,
+            f"reads scale {a.scale:.6g}, zero point {a.zero} and writes {b.scale:.6g}, {b.zero}, "
+            "but does not requantise",
+            "convert the model anew",
         )
 
 
 def clamp(activation: str, out: Quantisation, name: str) -> tuple[int, int]:
     """(lo, hi) of the int8 output under an activation; rounded in float32, halves away from zero, as TFLite does."""
     if activation not in BOUNDS:
-        raise ModelError(f"{name}: the activation {activation} is not supported; use RELU or RELU6")
+        raise LayerError(name, f"the activation {activation} is not supported", "use RELU or RELU6")
     ends = []
     for real, end in zip(BOUNDS[activation], (-128, 127), strict=True):
         if real is None:
@@ -189,17 +193,17 @@ def strides(step: Step) -> tuple[int, int]:
     """(vertical, horizontal)."""
     stride = (option(step, "StrideH"), option(step, "StrideW"))
     if not all(1 <= n <= LARGEST_STRIDE for n in stride):
-        raise ModelError(f"{step.name}: stride {list(stride)}; from 1 to {LARGEST_STRIDE}")
+        raise LayerError(step.name, f"stride {list(stride)}", f"from 1 to {LARGEST_STRIDE}")
     return stride
 
 
 def window_padding(state: Import, step: Step, x: Value, kernel: Sequence[int], stride: Sequence[int]) -> Padding:
     """(top, left, bottom, right): none, or SAME, whose odd one comes last; around that of a PAD that was taken over."""
     if not all(1 <= k <= LARGEST_WINDOW for k in kernel):
-        raise ModelError(f"{step.name}: a window of {list(kernel)}; from 1 to {LARGEST_WINDOW}")
+        raise LayerError(step.name, f"a window of {list(kernel)}", f"from 1 to {LARGEST_WINDOW}")
     kind = option(step, "Padding")
     if kind not in (tflite.Padding.SAME, tflite.Padding.VALID):
-        raise ModelError(f"{step.name}: padding of kind {kind}; SAME and VALID are known")
+        raise LayerError(step.name, f"padding of kind {kind}", "SAME and VALID are known")
     top, left, bottom, right = state.padding.get(step.inputs[0], (0, 0, 0, 0))
     if kind == tflite.Padding.VALID:
         return top, left, bottom, right
@@ -213,10 +217,11 @@ def check_shape(value: Value, tensor: Tensor, name: str) -> None:
     """Holds what an operator made against what the file says it makes. Raises ModelError."""
     size = math.prod(value.shape)
     if size > LARGEST_ACTIVATION:
-        raise ModelError(f"{name}: makes {size} numbers; more than {LARGEST_ACTIVATION} fit no microcontroller")
+        raise LayerError(name, f"makes {size} numbers", f"more than {LARGEST_ACTIVATION} fit no microcontroller")
     is_equal = list(tensor.shape) == value.shape if len(tensor.shape) == 4 and not value.order else tensor.size == size
     if not is_equal:
-        raise ModelError(
-            f"{name}: makes {value.shape}, the file says {list(tensor.shape)}; "
-            "export with fixed shapes and a batch size of 1"
+        raise LayerError(
+            name,
+            f"makes {value.shape}, the file says {list(tensor.shape)}",
+            "export with fixed shapes and a batch size of 1",
         )

@@ -56,12 +56,13 @@ class Tensor:
         """The value of a constant. Raises ModelError where bytes and shape disagree."""
         if self.dtype not in READABLE or self.is_sparse:
             kind = "sparse" if self.is_sparse else self.dtype
-            raise ModelError(f"the constant '{self.label}' is {kind}; convert to dense int8 weights")
+            raise ModelError(f"the constant '{self.label}' is {kind}", "convert to dense int8 weights")
         dtype = np.dtype(self.dtype).newbyteorder("<")
         if self.content.size != self.size * dtype.itemsize:
             raise ModelError(
                 f"the constant '{self.label}' of shape {list(self.shape)} holds {self.content.size} B, not "
-                f"{self.size * dtype.itemsize}; convert the model anew"
+                f"{self.size * dtype.itemsize}",
+                "convert the model anew",
             )
         return self.content.view(dtype).reshape(self.shape)
 
@@ -112,7 +113,7 @@ def read(path: str | Path, known: Table[R]) -> Graph:
 def _graph(data: bytes, known: Table[R]) -> Graph:
     model = tflite.Model.GetRootAs(data, 0)
     if model.SubgraphsLength() < 1:
-        raise ModelError("holds no graph; convert it anew")
+        raise ModelError("holds no graph", "convert it anew")
     graph = model.Subgraphs(0)
     codes = [_code(model.OperatorCodes(i)) for i in range(_count(model.OperatorCodesLength(), "operator codes"))]
     buffers = [model.Buffers(i) for i in range(_count(model.BuffersLength(), "buffers"))]
@@ -127,13 +128,13 @@ def _graph(data: bytes, known: Table[R]) -> Graph:
     )
     written = [n for op in operators for n in op.outputs] + list(read.inputs)
     if len(set(written)) != len(written) or any(tensors[n].is_constant for n in written):
-        raise ModelError("a tensor is written twice; convert the model anew")
+        raise ModelError("a tensor is written twice", "convert the model anew")
     return read
 
 
 def _count(length: int, what: str, limit: int = MAX_ITEMS) -> int:
     if length > limit:
-        raise ModelError(f"holds {length} {what}, more than {limit}; convert a smaller model, or this one anew")
+        raise ModelError(f"holds {length} {what}, more than {limit}", "convert a smaller model, or this one anew")
     return length
 
 
@@ -150,13 +151,13 @@ def _code(code: tflite.OperatorCode) -> str:
 def _numbers(item: Callable[[int], int], length: int, low: int, high: int) -> tuple[int, ...]:
     numbers = tuple(item(i) for i in range(_count(length, "operands", MAX_OPERANDS)))
     if not all(low <= n < high for n in numbers):
-        raise ModelError("a tensor number lies outside the file; convert the model anew")
+        raise ModelError("a tensor number lies outside the file", "convert the model anew")
     return numbers
 
 
 def _operator(operator: tflite.Operator, codes: list[str], tensors: int, known: Table[R]) -> Operator:
     if operator.OpcodeIndex() >= len(codes):
-        raise ModelError("an operator code lies outside the file; convert the model anew")
+        raise ModelError("an operator code lies outside the file", "convert the model anew")
     op = codes[operator.OpcodeIndex()]
     inputs = _numbers(operator.Inputs, operator.InputsLength(), -1, tensors)
     outputs = _numbers(operator.Outputs, operator.OutputsLength(), 0, tensors)
@@ -175,13 +176,13 @@ def _options(operator: tflite.Operator, kind: str, fields: tuple[str, ...]) -> d
 
 def _tensor(tensor: tflite.Tensor, buffers: list[tflite.Buffer]) -> Tensor:
     if tensor.Buffer() >= len(buffers):
-        raise ModelError("a buffer number lies outside the file; convert the model anew")
+        raise ModelError("a buffer number lies outside the file", "convert the model anew")
     buffer, quantised = buffers[tensor.Buffer()], tensor.Quantization()
     none = np.zeros(0)
     name = (tensor.Name() or b"").decode("utf-8", "replace")
     shape = tuple(tensor.Shape(i) for i in range(_count(tensor.ShapeLength(), "dimensions of a tensor", MAX_RANK)))
     if min(shape, default=0) < 0:
-        raise ModelError(f"a tensor of shape {list(shape)}; convert the model anew")
+        raise ModelError(f"a tensor of shape {list(shape)}", "convert the model anew")
     return Tensor(
         name="".join(c if c.isprintable() else "?" for c in name[:2000]),
         shape=shape,

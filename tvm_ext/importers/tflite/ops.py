@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import tflite
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, Rounding
 from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.tflite.context import (
@@ -38,9 +38,10 @@ LIFT = 1 << 20  # of both operands of a sum, before they are scaled
 def _conv2d(state: Import, step: Step) -> Value:
     x, weight = state.image(step), _weight(state, step, 4)
     if weight.shape[3] != x.shape[3]:
-        raise ModelError(
-            f"{step.name}: filters of {weight.shape[3]} channels over {x.shape[3]}: a grouped convolution; "
-            "use a dense or a depthwise one"
+        raise LayerError(
+            step.name,
+            f"filters of {weight.shape[3]} channels over {x.shape[3]}: a grouped convolution",
+            "use a dense or a depthwise one",
         )
     return _convolution(state, step, x, weight.transpose(0, 3, 1, 2), False, axis=0)
 
@@ -50,8 +51,8 @@ def _depthwise(state: Import, step: Step) -> Value:
     x, weight = state.image(step), _weight(state, step, 4)
     _, _, _, filters = weight.shape
     if weight.shape[0] != 1 or (filters != x.shape[3] and x.shape[3] != 1):
-        raise ModelError(
-            f"{step.name}: {filters} filters over {x.shape[3]} channels: a depth multiplier; use 1, or a dense layer"
+        raise LayerError(
+            step.name, f"{filters} filters over {x.shape[3]} channels: a depth multiplier", "use 1, or a dense layer"
         )
     return _convolution(state, step, x, weight.transpose(3, 0, 1, 2), x.shape[3] > 1, axis=3)
 
@@ -59,7 +60,7 @@ def _depthwise(state: Import, step: Step) -> Value:
 def _convolution(state: Import, step: Step, x: Value, weight: np.ndarray, is_depthwise: bool, axis: int) -> Value:
     """weight: OIHW, its scales along `axis` of the stored one."""
     if option(step, "DilationHFactor") != 1 or option(step, "DilationWFactor") != 1:
-        raise ModelError(f"{step.name}: a dilated convolution; use dilation 1")
+        raise LayerError(step.name, "a dilated convolution", "use dilation 1")
     kernel, stride = weight.shape[2:], strides(step)
     padding: Padding = window_padding(state, step, x, kernel, stride)
     if any(p >= kernel[i % 2] for i, p in enumerate(padding)):  # a PAD was taken over that is wider than the window
@@ -74,23 +75,23 @@ def _convolution(state: Import, step: Step, x: Value, weight: np.ndarray, is_dep
 def _fully_connected(state: Import, step: Step) -> Value:
     """A product over all features; or, where its weight fits the channels alone, at each position by itself."""
     if option(step, "WeightsFormat") != 0:
-        raise ModelError(f"{step.name}: shuffled weights; convert with the default weights format")
+        raise LayerError(step.name, "shuffled weights", "convert with the default weights format")
     if option(step, "FusedActivationFunction") == tflite.ActivationFunctionType.TANH:
-        raise ModelError(f"{step.name}: a fused TANH, which TFLite's kernel refuses, too; put a TANH behind it")
+        raise LayerError(step.name, "a fused TANH, which TFLite's kernel refuses, too", "put a TANH behind it")
     x, weight = state.value(step), _weight(state, step, 2)
     conv = replace(_params(state, step, x, weight, 0), rounding=DENSE_ROUNDING)
     if weight.shape[1] == x.features:
         return state.network.dense(step.name, flat(state, x), conv)
     if x.order is None and weight.shape[1] == x.shape[3]:
         return state.network.conv2d(step.name, x, replace(conv, weight=conv.weight[:, :, None, None]))
-    raise ModelError(f"{step.name}: a weight for {weight.shape[1]} features, but {x.features} reach it")
+    raise LayerError(step.name, f"a weight for {weight.shape[1]} features, but {x.features} reach it")
 
 
 def _weight(state: Import, step: Step, ndim: int) -> np.ndarray:
     """A copy, with no zero in its shape."""
     weight = state.constant(step, 1, ("int8",))
     if weight.ndim != ndim or weight.size == 0:
-        raise ModelError(f"{step.name}: a weight of shape {list(weight.shape)}; {ndim} dimensions are expected")
+        raise LayerError(step.name, f"a weight of shape {list(weight.shape)}", f"{ndim} dimensions are expected")
     return weight.copy()
 
 
@@ -98,12 +99,13 @@ def _params(state: Import, step: Step, x: Value, weight: np.ndarray, axis: int) 
     """weight: filters first."""
     tensor, filters = state.tensor(step, 1), weight.shape[0]
     if np.any(tensor.zeros != 0):
-        raise ModelError(f"{step.name}: weights with a zero point; quantise them symmetrically (int8, not uint8)")
+        raise LayerError(step.name, "weights with a zero point", "quantise them symmetrically (int8, not uint8)")
     per_channel = len(tensor.scales) > 1
     if len(tensor.scales) not in (1, filters) or (per_channel and tensor.axis != axis):
-        raise ModelError(
-            f"{step.name}: {len(tensor.scales)} scales along axis {tensor.axis} of a weight {list(tensor.shape)}; "
-            f"1 or {filters} along axis {axis} are expected"
+        raise LayerError(
+            step.name,
+            f"{len(tensor.scales)} scales along axis {tensor.axis} of a weight {list(tensor.shape)}",
+            f"1 or {filters} along axis {axis} are expected",
         )
     for scale in tensor.scales:
         checked_scale(scale, step.name)
@@ -128,7 +130,7 @@ def _bias(state: Import, step: Step, filters: int) -> np.ndarray:
         return np.zeros(filters, np.int32)
     bias = state.constant(step, 2, ("int32",))
     if bias.size != filters:
-        raise ModelError(f"{step.name}: {bias.size} biases for {filters} filters; convert the model anew")
+        raise LayerError(step.name, f"{bias.size} biases for {filters} filters", "convert the model anew")
     return bias.reshape(-1).astype(np.int32)
 
 
@@ -137,7 +139,7 @@ def _add(state: Import, step: Step) -> Value:
     out = quantisation(state.output(step), step.name)
     scales = a.steps.scale, b.steps.scale
     if 2 * max(scales) >= LIFT * out.scale:  # TFLite stops there, too
-        raise ModelError(f"{step.name}: the scales {max(scales):.3g} and {out.scale:.3g} do not fit each other")
+        raise LayerError(step.name, f"the scales {max(scales):.3g} and {out.scale:.3g} do not fit each other")
     lo, hi = fused_clamp(step, out)
     return state.network.add(step.name, a, b, out, ROUNDING, lo, hi)
 
@@ -161,17 +163,17 @@ def requantised(state: Import, step: Step, out: Quantisation, lo: int, hi: int, 
 def _concatenation(state: Import, step: Step) -> Value:
     axis, rank = option(step, "Axis"), len(state.output(step).shape)
     if rank < 2 or axis not in (-1, rank - 1):
-        raise ModelError(f"{step.name}: joins along axis {axis}; only the last one, the channels, is supported")
+        raise LayerError(step.name, f"joins along axis {axis}", "only the last one, the channels, is supported")
     if option(step, "FusedActivationFunction") != 0:
-        raise ModelError(f"{step.name}: a fused activation, which TFLite does not have here; convert the model anew")
+        raise LayerError(step.name, "a fused activation, which TFLite does not have here", "convert the model anew")
     values = [state.image(step, i) for i in range(len(step.inputs))]
     if not values:
-        raise ModelError(f"{step.name}: joins nothing; convert the model anew")
+        raise LayerError(step.name, "joins nothing", "convert the model anew")
     out = quantisation(state.output(step), step.name)
     for value in values:
         same(value.steps, out, step.name)
     if any(v.shape[1:3] != values[0].shape[1:3] for v in values):
-        raise ModelError(f"{step.name}: joins images of different sizes: {[v.shape[1:3] for v in values][:8]}")
+        raise LayerError(step.name, f"joins images of different sizes: {[v.shape[1:3] for v in values][:8]}")
     return state.network.concat(step.name, values)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.network import Value, Window
 from mcutrain.tvm_ext.importers.tflite.context import (
     WINDOW,
@@ -54,13 +54,13 @@ def _window(state: Import, step: Step, x: Value) -> Window:
     padding = window_padding(state, step, x, kernel, stride)
     _check_sum(step, kernel)
     if any(p >= kernel[i % 2] for i, p in enumerate(padding)):
-        raise ModelError(f"{step.name}: padding {list(padding)} around a window of {list(kernel)}: some see no pixel")
+        raise LayerError(step.name, f"padding {list(padding)} around a window of {list(kernel)}: some see no pixel")
     return Window(kernel, stride, padding)
 
 
 def _check_sum(step: Step, kernel: tuple[int, int]) -> None:
     if kernel[0] * kernel[1] > LARGEST_SUM:
-        raise ModelError(f"{step.name}: a window of {list(kernel)}: the sum of its int8 numbers can leave int32")
+        raise LayerError(step.name, f"a window of {list(kernel)}: the sum of its int8 numbers can leave int32")
 
 
 def _mean(state: Import, step: Step) -> Value:
@@ -68,7 +68,7 @@ def _mean(state: Import, step: Step) -> Value:
     x, rank = state.image(step), len(state.tensor(step, 0).shape)
     axes = {int(axis) + (rank if axis < 0 else 0) for axis in state.constant(step, 1, ("int32",)).reshape(-1)[:16]}
     if rank not in (3, 4) or not axes or not axes <= set(range(1, rank - 1)):
-        raise ModelError(f"{step.name}: a mean over the axes {sorted(axes)}; only height and width are supported")
+        raise LayerError(step.name, f"a mean over the axes {sorted(axes)}", "only height and width are supported")
     height, width = (x.shape[i] if rank == 3 or i in axes else 1 for i in (1, 2))
     kernel = height, width
     out = quantisation(state.output(step), step.name)
@@ -86,7 +86,7 @@ def _pad(state: Import, step: Step) -> Value:
     if step.op == "PADV2":
         values = state.constant(step, 2, ("int8",))
         if values.size != 1:
-            raise ModelError(f"{step.name}: pads with {values.size} values; one is expected")
+            raise LayerError(step.name, f"pads with {values.size} values", "one is expected")
         value = int(values.reshape(-1)[0])
     readers = state.readers.get(step.outputs[0], [])
     is_zero_read = value == out.zero and readers in (["CONV_2D"], ["DEPTHWISE_CONV_2D"])
@@ -94,7 +94,7 @@ def _pad(state: Import, step: Step) -> Value:
         state.padding[step.outputs[0]] = padding
         return x
     if value != out.zero:
-        raise ModelError(f"{step.name}: pads with {value}, which is not the zero point {out.zero}; pad with 0.0")
+        raise LayerError(step.name, f"pads with {value}, which is not the zero point {out.zero}", "pad with 0.0")
     return state.network.pad(step.name, x, padding)
 
 
@@ -102,9 +102,9 @@ def _paddings(state: Import, step: Step, x: Value) -> Padding:
     rank = len(state.tensor(step, 0).shape)
     table = state.constant(step, 1).astype(np.int64)
     if rank not in (3, 4) or table.shape != (rank, 2) or table.min() < 0 or table.max() > LARGEST_PADDING:
-        raise ModelError(f"{step.name}: a table of paddings that does not fit its {rank} dimensions; convert anew")
+        raise LayerError(step.name, f"a table of paddings that does not fit its {rank} dimensions", "convert anew")
     if table[0].any() or table[-1].any() or (rank == 3 and x.shape[1] != 1):
-        raise ModelError(f"{step.name}: pads the batch or the channels; only height and width can be padded")
+        raise LayerError(step.name, "pads the batch or the channels", "only height and width can be padded")
     (top, bottom), (left, right) = table[1:3].tolist() if rank == 4 else [[0, 0], table[1].tolist()]
     return top, left, bottom, right
 
@@ -115,15 +115,15 @@ def _reshape(state: Import, step: Step) -> Value:
     same(x.steps, quantisation(tensor, step.name), step.name)
     shape = list(tensor.shape)
     if tensor.size != x.features or min(shape, default=1) < 1:
-        raise ModelError(f"{step.name}: {x.features} elements as {shape}; export with a batch size of 1")
+        raise LayerError(step.name, f"{x.features} elements as {shape}", "export with a batch size of 1")
     if shape == x.shape or (len(shape) in (2, 3) and shape[-1] == x.shape[3]):
         return replace(x, order=None)
     is_vector = max(shape, default=1) == tensor.size
     is_end = not any(state.readers.get(step.outputs[0], [])) or len(shape) < 2
     if is_vector or is_end:
         return flat(state, x)
-    raise ModelError(
-        f"{step.name}: {x.shape} as {shape}; only a flatten, or a shape that keeps height, width and channels"
+    raise LayerError(
+        step.name, f"{x.shape} as {shape}", "only a flatten, or a shape that keeps height, width and channels"
     )
 
 

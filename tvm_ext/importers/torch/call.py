@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.operators import Operator
 from mcutrain.tvm_ext.importers.graph.graph import Node
 
@@ -65,7 +65,7 @@ def tensor(call: Call, key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, Ref):
-        raise ModelError(f"{call.name}: its {key} is no tensor; export the model anew")
+        raise LayerError(call.name, f"its {key} is no tensor", "export the model anew")
     return value.name
 
 
@@ -83,7 +83,7 @@ def ints(call: Call, key: str, count: int | None = None) -> list[int]:
     given: list[object] = list(value) if isinstance(value, list | tuple) else [value]
     values = [n for n in given if isinstance(n, int)]
     if len(values) < len(given):
-        raise ModelError(f"{call.name}: {key} is not known before it runs; export with a fixed input size")
+        raise LayerError(call.name, f"{key} is not known before it runs", "export with a fixed input size")
     return values * count if count is not None and len(values) == 1 else values
 
 
@@ -97,7 +97,7 @@ def real(call: Call, key: str) -> float:
     """One number."""
     value = call.args.get(key)
     if not isinstance(value, int | float):
-        raise ModelError(f"{call.name}: {key} is no number that is known before it runs; export the model anew")
+        raise LayerError(call.name, f"{key} is no number that is known before it runs", "export the model anew")
     return float(value)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, ints, real, spatial, tensor, whole
 
 
 def _convolution(rows: Rows, call: Call) -> None:
     if call.args.get("transposed"):
-        raise ModelError(f"{call.name}: a transposed convolution; only layers that keep or lower the resolution")
+        raise LayerError(call.name, "a transposed convolution", "only layers that keep or lower the resolution")
     count = spatial(call)
     attrs: dict[str, object] = {"strides": ints(call, "stride", count), "dilations": ints(call, "dilation", count)}
     attrs["group"] = whole(call, "groups")
@@ -35,7 +35,7 @@ def _matmul(rows: Rows, call: Call) -> None:
 
 def _batch_norm(rows: Rows, call: Call) -> None:
     if call.args.get("training"):
-        raise ModelError(f"{call.name}: batch normalisation in training mode; call model.eval() before the export")
+        raise LayerError(call.name, "batch normalisation in training mode", "call model.eval() before the export")
     channels, inputs = call.shape[1], [tensor(call, "input")]
     for key, value in (("weight", 1.0), ("bias", 0.0)):
         inputs.append(tensor(call, key) or rows.constant(call, key, [value] * channels, "float32"))

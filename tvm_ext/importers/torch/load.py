@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.importers.base.heads import requested
 from mcutrain.tvm_ext.importers.graph.graph import OpGraph, Tensor
 from mcutrain.tvm_ext.importers.graph.operators import named
@@ -46,7 +46,7 @@ def load(
     try:
         import torch
     except ImportError:
-        raise ModelError(f"{where}: PyTorch is not installed; pip install mcutrain[torch]") from None
+        raise ModelError(f"{where}: PyTorch is not installed", "pip install mcutrain[torch]") from None
     exported = program if isinstance(program, torch.export.ExportedProgram) else torch_archive.read(Path(program))
     try:
         graph = graph_of(exported)
@@ -101,10 +101,10 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, np.ndarray]:
 def _outputs(program: torch.export.ExportedProgram) -> list[str]:
     specs = program.graph_signature.output_specs
     if any(spec.kind.name == "BUFFER_MUTATION" for spec in specs):
-        raise ModelError("changes its own buffers when it runs; call model.eval() before the export")
+        raise ModelError("changes its own buffers when it runs", "call model.eval() before the export")
     outputs = [spec.arg.name for spec in specs if spec.kind.name == "USER_OUTPUT" and hasattr(spec.arg, "name")]
     if len(outputs) != 1 or len(specs) != 1:
-        raise ModelError(f"has {len(specs)} outputs, must have 1; export the one that is trained")
+        raise ModelError(f"has {len(specs)} outputs, must have 1", "export the one that is trained")
     return outputs
 
 
@@ -112,12 +112,12 @@ def _input(node: torch.fx.Node) -> Tensor:
     value = node.meta.get("val")
     dtype = str(getattr(value, "dtype", "no tensor")).removeprefix("torch.")
     if dtype not in DTYPES:
-        raise ModelError(f"the input '{node.name}' is {dtype}; must be float32, int8 or uint8")
+        raise ModelError(f"the input '{node.name}' is {dtype}", "must be float32, int8 or uint8")
     shape = tuple(getattr(value, "shape", ()))
     dims = tuple(n if isinstance(n, int) else 1 for i, n in enumerate(shape) if isinstance(n, int) or i == 0)
     if len(dims) < len(shape):
         shown = ", ".join(str(n) for n in shape)
-        raise ModelError(f"the input '{node.name}' is ({shown}); export it with a fixed input size")
+        raise ModelError(f"the input '{node.name}' is ({shown})", "export it with a fixed input size")
     return Tensor(node.name, dims, dtype)
 
 
@@ -127,7 +127,7 @@ def _called(rows: Rows, node: torch.fx.Node, refs: dict[str, object]) -> object:
     if "getitem" in target:
         (source,), index = node.all_input_nodes, node.args[1]
         if index != 0:
-            raise ModelError(f"{node.name}: the second result of {source.name} is read; only the first can be")
+            raise LayerError(node.name, f"the second result of {source.name} is read", "only the first can be")
         return refs[source.name]
     namespace, _, op = target.rpartition("::")[2].partition(".")
     op = op.split(".")[0]
@@ -140,10 +140,10 @@ def _called(rows: Rows, node: torch.fx.Node, refs: dict[str, object]) -> object:
     try:
         record = OPERATORS.get(op, TorchOperator(op))
         if namespace not in ("aten", "quantized_decomposed") or record.read is None:
-            raise ModelError(f"the operator is not supported; {record.way_out or 'build the model without it'}")
+            raise ModelError("the operator is not supported", record.way_out or "build the model without it")
         record.read(rows, call)
     except ModelError as error:  # refused with all others by the one walk over the graph
-        rows.add(call, target, [ref.name for ref in tensors], problem=str(error).removeprefix(f"{call.name}: "))
+        rows.add(call, target, [ref.name for ref in tensors], problem=error)
     return Ref(node.name, bool(tensors) and all(ref.is_constant for ref in tensors))
 
 
@@ -153,7 +153,7 @@ def _size(node: torch.fx.Node) -> int:
         return value
     if node.args[1] == 0:
         return 1
-    raise ModelError(f"{node.name}: a size that stays open; export with a fixed input size")
+    raise LayerError(node.name, "a size that stays open", "export with a fixed input size")
 
 
 def _arguments(node: torch.fx.Node, refs: dict[str, object]) -> dict[str, object]:
@@ -197,5 +197,5 @@ def _layer(node: torch.fx.Node, op: str, refs: dict[str, object]) -> str:
 def _name(refs: dict[str, object], name: str) -> str:
     ref = refs.get(name)
     if not isinstance(ref, Ref):
-        raise ModelError("nothing computes its output; export the model anew")
+        raise ModelError("nothing computes its output", "export the model anew")
     return ref.name

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, operand, plain, real, tensor
 
 
 def _arithmetic(op: str) -> Callable[[Rows, Call], None]:
     def make(rows: Rows, call: Call) -> None:
         if call.args.get("alpha", 1) != 1 or call.args.get("rounding_mode") is not None:
-            raise ModelError(f"{call.name}: alpha or a rounding mode; write it without")
+            raise LayerError(call.name, "alpha or a rounding mode", "write it without")
         rows.add(call, op, [operand(rows, call, "self"), operand(rows, call, "other")])
 
     return make
@@ -46,7 +46,7 @@ def _silu(rows: Rows, call: Call) -> None:
 
 def _elu(rows: Rows, call: Call) -> None:
     if call.args.get("scale", 1) != 1 or call.args.get("input_scale", 1) != 1:
-        raise ModelError(f"{call.name}: a scaled ELU; use ELU, or ReLU")
+        raise LayerError(call.name, "a scaled ELU", "use ELU, or ReLU")
     rows.add(call, "Elu", [tensor(call, "self")], alpha=real(call, "alpha"))
 
 

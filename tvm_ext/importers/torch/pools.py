@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, ints, spatial, tensor, whole
 
 
 def _average_pool(rows: Rows, call: Call) -> None:
     if call.args.get("divisor_override") is not None:
-        raise ModelError(f"{call.name}: divisor_override; leave it out")
+        raise LayerError(call.name, "divisor_override", "leave it out")
     attrs = {**_window(call), "count_include_pad": whole(call, "count_include_pad")}
     rows.add(call, "AveragePool", [tensor(call, "self")], **attrs)
 
@@ -37,7 +37,7 @@ def _adaptive_pool(rows: Rows, call: Call) -> None:
         rows.add(call, "GlobalAveragePool", [tensor(call, "self")])
         return
     if any(m % n for m, n in zip(image, sizes, strict=True)):
-        raise ModelError(f"{call.name}: an adaptive pool of {image} to {sizes}; only to sizes that divide it")
+        raise LayerError(call.name, f"an adaptive pool of {image} to {sizes}", "only to sizes that divide it")
     kernel = [m // n for m, n in zip(image, sizes, strict=True)]
     rows.add(call, "AveragePool", [tensor(call, "self")], kernel_shape=kernel, strides=kernel)
 

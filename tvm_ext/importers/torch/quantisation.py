@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows, TorchOperator, tensor, whole
 
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -33,13 +33,13 @@ def _steps(rows: Rows, call: Call) -> tuple[str, str, str]:
     """(the names of the scale and of the zero point, the dtype of the integers)."""
     dtype = str(call.args["dtype"]).removeprefix("torch.")
     if dtype not in (*LIMITS, "int32"):
-        raise ModelError(f"{call.name}: quantises to {dtype}; use int8 or uint8")
+        raise LayerError(call.name, f"quantises to {dtype}", "use int8 or uint8")
     names = []
     for keys, to in ((("scale", "scales"), "float32"), (("zero_point", "zero_points"), dtype)):
         value = next((call.args[k] for k in keys if call.args.get(k) is not None), None)
         if isinstance(value, Ref):  # a buffer, of float64 and int64
             if value.name not in rows.constants:
-                raise ModelError(f"{call.name}: its {keys[0]} is computed; only constants")
+                raise LayerError(call.name, f"its {keys[0]} is computed", "only constants")
             value = rows.constants[value.name]
         fill = 0 if value is None else value
         names.append(rows.constant(call, keys[0], np.asarray(fill).astype(to), to))

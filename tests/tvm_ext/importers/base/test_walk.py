@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError, ModelError, Unsupported, UnsupportedError
 from mcutrain.tvm_ext.importers.base.walk import SHOWN, walk
 
 
@@ -24,7 +24,7 @@ def run(nodes: list[Node], stand_in: Callable[[Node], list[int]] | None = None, 
 
     def double(node: Node) -> list[int]:
         if values[node.inputs[0]] >= 8:
-            raise ModelError("too much; use less")
+            raise ModelError("too much; far too much", "use less")
         return [2 * values[node.inputs[0]]] * 2
 
     walk(nodes, values, {"Double": double}, "a.model", ways_out, stand_in)
@@ -78,7 +78,19 @@ def test_a_stand_in_that_cannot_be_made_is_none() -> None:
 def test_a_message_without_the_layer_gets_it() -> None:
     with pytest.raises(ModelError) as refused:
         run(chain("Double", "Double", "Double", "Double"))
-    assert str(refused.value) == "a.model: 1 problem in the network\n  Double n3: too much; use less"
+    assert str(refused.value) == "a.model: 1 problem in the network\n  Double n3: too much; far too much; use less"
+    assert isinstance(refused.value, UnsupportedError)
+    assert refused.value.problems == (Unsupported("Double", "n3", "too much; far too much", "use less"),)
+
+
+def test_a_layer_is_named_once() -> None:
+    def refuse(node: Node) -> list[int]:
+        raise LayerError({"a": "a", "b": "another"}[node.name], "too much")
+
+    nodes = [Node("Double", "a", ("x",), ("v",)), Node("Double", "b", ("x",), ("w",))]
+    with pytest.raises(ModelError) as refused:
+        walk(nodes, {"x": 1}, {"Double": refuse}, "a.model")
+    assert str(refused.value).splitlines()[1:] == ["  Double a: too much", "  Double b: another: too much"]
 
 
 def test_a_list_without_end_is_cut() -> None:

@@ -64,7 +64,7 @@ def build(
         raise ModelError(f"{where}: {error}") from None
     except MISSHAPEN as error:
         raise ModelError(
-            f"{where}: no integer network that can be read ({_what(error)}); save the model anew"
+            f"{where}: no integer network that can be read ({_what(error)})", "save the model anew"
         ) from None
     walk(steps, reader.values, handlers(OPERATORS, partial(_bound, reader)), where, ways_out(OPERATORS))
     try:
@@ -94,12 +94,12 @@ def _input(function: Function, nodes: list[Expr], is_nhwc: bool) -> tuple[Var, N
     """The one free parameter is the input; the first operator behind it says how it is quantised."""
     if len(function.params) != 1:
         names = ", ".join(p.name for p in function.params) or "none"
-        raise ModelError(f"free parameters: {names}; a network has one input, give the others by --params")
+        raise ModelError(f"free parameters: {names}", "a network has one input, give the others by --params")
     (x,) = function.params
     dims = x.type.shape if isinstance(x.type, TensorType) else ()
     shape = [d for d in dims if d is not None]
     if len(dims) not in (2, 4) or len(shape) != len(dims):
-        raise ModelError(f"the input {x.name} is {x.type}; needs a known shape of 2 or 4 dimensions")
+        raise ModelError(f"the input {x.name} is {x.type}", "needs a known shape of 2 or 4 dimensions")
     first = next((n for n in nodes if isinstance(n, Call) and any(a is x for a in n.args)), None)
     operator = OPERATORS.get(first.op) if first is not None and isinstance(first.op, str) else None
     if first is None or operator is None or operator.input_quantisation is None:
@@ -108,7 +108,7 @@ def _input(function: Function, nodes: list[Expr], is_nhwc: bool) -> tuple[Var, N
     shape = [shape[i] for i in (0, 2, 3, 1)] if len(shape) == 4 and not is_nhwc else shape
     network = NetworkBuilder([1, 1, 1, shape[1]] if len(shape) == 2 else shape, own)
     if shape[0] != 1:
-        raise ModelError(f"the input {x.name} has a batch of {shape[0]}; training takes one sample at a time")
+        raise ModelError(f"the input {x.name} has a batch of {shape[0]}", "training takes one sample at a time")
     return x, network
 
 
@@ -136,7 +136,7 @@ def _bound(reader: Reader, rule: Rule) -> Callable[[_Step], list[Known]]:
             return [rule(reader, _name(step.call), step.call, **step.call.attrs)]
         except MISSHAPEN as error:
             what = f"operands or attributes that it cannot have ({_what(error)})"
-            raise ModelError(f"{what}; save the model anew") from None
+            raise ModelError(what, "save the model anew") from None
 
     return run
 
@@ -156,5 +156,5 @@ def _layout(nodes: list[Expr]) -> str:
     keys = ("data_layout", "layout")
     found = {str(n.attrs[k]) for n in nodes if isinstance(n, Call) for k in keys if n.attrs.get(k)}
     if len(found) > 1 or not found <= {"NCHW", "NHWC"}:
-        raise ModelError(f"layouts {', '.join(sorted(found))}; use NCHW or NHWC, and one of them throughout")
+        raise ModelError(f"layouts {', '.join(sorted(found))}", "use NCHW or NHWC, and one of them throughout")
     return found.pop() if found else "NCHW"

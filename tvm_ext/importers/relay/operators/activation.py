@@ -87,10 +87,10 @@ def prelu_int8(reader: Reader, name: str, call: Call, *, axis: int) -> Known:
         return leaky_relu_int8(reader, name, call, alpha=float(slopes[0]))
     x = curve.of
     if not np.array_equal(curve.y, as_float32(itself(x)).y):
-        raise ModelError("has slopes a channel behind another function; quantise between them")
+        raise ModelError("has slopes a channel behind another function", "quantise between them")
     is_image = x.shape[1] * x.shape[2] > 1
     if is_image and (x.order or axis not in ((3, -1) if reader.is_nhwc else (1,))):
-        raise ModelError(f"slopes along axis {axis} of an image; only along the channels")
+        raise ModelError(f"slopes along axis {axis} of an image", "only along the channels")
     return Reals(None, quantised=lambda layer, out: reader.network.prelu(layer, x, slopes, out))
 
 

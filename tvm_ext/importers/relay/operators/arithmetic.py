@@ -86,7 +86,7 @@ def add_bias(reader: Reader, name: str, call: Call, *, axis: int = 1) -> Known:
     sums = next((k for k in map(reader.known, call.args) if isinstance(k, Sums)), None)
     value = next((a.value for a in call.args if isinstance(a, Constant)), None)
     if sums is None or sums.is_requantised or value is None or not reader.is_only_user(call.args[0]):
-        raise ModelError("adds something else than a constant to the int32 sums of one layer; use qnn.add")
+        raise ModelError("adds something else than a constant to the int32 sums of one layer", "use qnn.add")
     if value.size not in (1, len(sums.layer.bias)):
         raise ModelError(f"a bias of {value.shape} for {len(sums.layer.bias)} filters")
     return replace(sums, layer=replace(sums.layer, bias=sums.layer.bias + value.astype(np.int32).reshape(-1)))
@@ -115,7 +115,7 @@ def joined(function: Callable[[Curve, Curve], Curve]) -> Rule:
         of = next((k.curve.of for k in map(reader.known, call.args) if isinstance(k, Reals) and k.curve), None)
         a, b = (_operand(reader, operand, of) for operand in call.args)
         if not a.of.var.same_as(b.of.var) or a.of.order != b.of.order:
-            raise ModelError("joins two activations in real numbers; use qnn.add")
+            raise ModelError("joins two activations in real numbers", "use qnn.add")
         with np.errstate(all="ignore"):
             return Reals(as_float32(function(a, b)))
 
@@ -128,7 +128,7 @@ def _operand(reader: Reader, expr: Expr, of: Value | None) -> Curve:
     if of is None or not isinstance(known, np.ndarray):
         return reader.curve(expr)
     if known.size != 1:
-        raise ModelError(f"a constant of shape {list(known.shape)} beside real numbers; only one number")
+        raise ModelError(f"a constant of shape {list(known.shape)} beside real numbers", "only one number")
     return Curve(of, np.full(256, known.item(), np.float64), np.zeros(256))
 
 
@@ -153,7 +153,7 @@ def add(reader: Reader, name: str, call: Call) -> Known:
 
 def cast_int8(reader: Reader, name: str, call: Call, *, dtype: str) -> Known:
     if dtype not in ("int8", "int32"):
-        raise ModelError(f"casts to {dtype}; only int32 around an average pool, and back")
+        raise ModelError(f"casts to {dtype}", "only int32 around an average pool, and back")
     value = reader.result(call.args[0])
     return value if dtype == "int8" else Wide(value)
 

@@ -125,7 +125,7 @@ def pad_int8(reader: Reader, name: str, call: Call, *, pad_width: list[list[int]
     if scalar(call, 1) != zero or pad_mode != "constant":
         raise ModelError(f"pads with something else than its zero point {zero}")
     if any(any(pad_width[i]) for i in ((0, 3) if reader.is_nhwc else (0, 1))):
-        raise ModelError("pads the batch or the channels; only the image")
+        raise ModelError("pads the batch or the channels", "only the image")
     rows, columns = (pad_width[1], pad_width[2]) if reader.is_nhwc else (pad_width[2], pad_width[3])
     return reader.network.pad(name, value, (rows[0], columns[0], rows[1], columns[1]))
 

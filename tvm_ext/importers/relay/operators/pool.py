@@ -139,7 +139,7 @@ def global_average(reader: Reader, name: str, call: Call, *, layout: str, out_la
 
 def _widened(reader: Reader, call: Call) -> Value:
     if not isinstance(reader.known(call.args[0]), Wide):
-        raise ModelError("averages int8 in int8; cast to int32 before it and back behind it")
+        raise ModelError("averages int8 in int8", "cast to int32 before it and back behind it")
     return reader.result(call.args[0])
 
 
@@ -149,7 +149,7 @@ def maximum(reader: Reader, name: str, call: Call, **a: Unpack[PoolAttributes]) 
 
 def _window_of(a: PoolAttributes) -> Window:
     if a["ceil_mode"] or any(d != 1 for d in a["dilation"]):
-        raise ModelError("ceil mode or dilation; only plain windows")
+        raise ModelError("ceil mode or dilation", "only plain windows")
     size, stride = ([int(n) for n in pair] * (2 // len(pair)) for pair in (a["pool_size"], a["strides"]))
     padding = [int(n) for n in a["padding"]]
     (height, width), (vertical, horizontal) = size, stride

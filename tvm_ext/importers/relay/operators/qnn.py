@@ -135,7 +135,7 @@ def quantize_int8(reader: Reader, name: str, call: Call, *, out_dtype: str, axis
     q = quantisation_at(call, 1, 2)
     known = reader.known(call.args[0])
     if isinstance(known, Reals) and out_dtype != "int8":
-        raise ModelError(f"quantises to {out_dtype}; only int8")
+        raise ModelError(f"quantises to {out_dtype}", "only int8")
     if isinstance(known, Reals):
         made = known.quantised
         return made(name, q) if made else _tabulated(reader, name, reader.curve(call.args[0]), q)
@@ -167,16 +167,16 @@ def requantize_int8(
 ) -> Known:
     """The int32 sums of a layer become its result; an int8 activation changes its quantisation."""
     if rounding not in ("None", "UPWARD"):
-        raise ModelError(f"rounding {rounding}; only UPWARD, TVM's default")
+        raise ModelError(f"rounding {rounding}", "only UPWARD, TVM's default")
     if out_dtype not in (None, "int8"):
-        raise ModelError(f"requantises to {out_dtype}; only int8")
+        raise ModelError(f"requantises to {out_dtype}", "only int8")
     known, out = reader.known(call.args[0]), quantisation_at(call, 3, 4)
     if not isinstance(known, Sums) or known.is_requantised:
         value = reader.result(call.args[0])
         expect_same(value, quantisation_at(call, 1, 2), name)
         return reader.network.requantise(name, value, out, ROUNDING)
     if np.any(array(call, 2, "input zero point")):
-        raise ModelError("the int32 sums have a zero point; only 0")
+        raise ModelError("the int32 sums have a zero point", "only 0")
     # the factor is what the operator says, in whose rounded scales the product of the layer's may differ a little
     scales = np.broadcast_to(array(call, 1, "input scale").astype(np.float64).reshape(-1), known.layer.bias.shape)
     layer = replace(known.layer, w_scales=scales / known.layer.x_scale, y_scale=out.scale, y_zero=out.zero,
@@ -198,7 +198,7 @@ def concatenate_int8(reader: Reader, name: str, call: Call, *, axis: int) -> Kno
     for value, scale, zero in zip(values, scales, zeros, strict=True):
         expect_same(value, quantisation_at(replace(call, args=(scale, zero)), 0, 1), name)
     if axis not in ((3, -1) if reader.is_nhwc else (1,)) and not all(v.order for v in values):
-        raise ModelError(f"joins along axis {axis}; only along the channels")
+        raise ModelError(f"joins along axis {axis}", "only along the channels")
     return reader.network.concat(name, [
         v if v.quantisation == out else reader.network.requantise(f"{name}.{i}", v, out, ROUNDING)
         for i, v in enumerate(values)

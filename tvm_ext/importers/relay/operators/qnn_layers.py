@@ -60,14 +60,14 @@ def _sums_dtype(c: Context, out_dtype: str | None) -> str:
 def conv2d_int8(reader: Reader, name: str, call: Call, **a: Unpack[conv.ConvAttributes]) -> Known:
     weight, order = array(call, 1, "weight"), a["kernel_layout"]
     if order not in TO_OIHW or weight.ndim != 4:
-        raise ModelError(f"kernel layout {order}; use {', '.join(TO_OIHW)}")
+        raise ModelError(f"kernel layout {order}", f"use {', '.join(TO_OIHW)}")
     if any(d != 1 for d in a["dilation"]):
-        raise ModelError(f"dilation {a['dilation']}; only 1")
+        raise ModelError(f"dilation {a['dilation']}", "only 1")
     weight, groups = np.ascontiguousarray(weight.transpose(TO_OIHW[order])), a["groups"]
     if groups > 1 and weight.shape[0] == 1:  # one filter a channel, its axes the other way round
         weight = np.ascontiguousarray(weight.transpose(1, 0, 2, 3))
     if groups > 1 and weight.shape[:2] != (groups, 1):
-        raise ModelError(f"{groups} groups of a weight {weight.shape}; only 1 or one for each channel")
+        raise ModelError(f"{groups} groups of a weight {weight.shape}", "only 1 or one for each channel")
     padding, strides = [int(n) for n in a["padding"]], [int(n) for n in a["strides"]]
     top, left, bottom, right = padding * (4 // len(padding))
     vertical, horizontal = strides * (2 // len(strides))
@@ -88,9 +88,9 @@ def _sums(
     depthwise: bool = False,
 ) -> Sums:
     if weight.dtype != np.int8:
-        raise ModelError(f"the weight is {weight.dtype}; only int8")
+        raise ModelError(f"the weight is {weight.dtype}", "only int8")
     if np.any(array(call, 3, "kernel zero point")):
-        raise ModelError("its weight has a zero point; quantise weights symmetrically")
+        raise ModelError("its weight has a zero point", "quantise weights symmetrically")
     q, x = quantisation_at(call, 4, 2), reader.result(call.args[0])
     outputs = len(weight)
     scales = np.broadcast_to(array(call, 5, "kernel scale").astype(np.float64).reshape(-1), (outputs,))

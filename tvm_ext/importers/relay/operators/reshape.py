@@ -99,7 +99,7 @@ def expand_dims(c: Context, x: Tensor, *, axis: int, num_newaxis: int) -> relax.
 def to_vector(reader: Reader, name: str, call: Call, *, newshape: list[int], allowzero: bool) -> Known:
     shape = call.type.shape if isinstance(call.type, TensorType) else [n for n in newshape if n != 1]
     if len([n for n in shape if n != 1]) > 1:
-        raise ModelError(f"reshapes to {list(shape)}; only to a vector")
+        raise ModelError(f"reshapes to {list(shape)}", "only to a vector")
     return flatten(reader, name, call)
 
 

@@ -15,21 +15,23 @@ from mcutrain.tvm_ext.importers.relay.operators.table import OPERATORS, way_out
 from mcutrain.tvm_ext.importers.relay.real.evaluate import Evaluator, reason
 
 
-def to_relax(module: Module) -> tvm.IRModule:
+def to_relax(module: Module, where: str | None = None) -> tvm.IRModule:
     """Make one Relax function, "main", that computes what @main of the module does; calls of others are inlined.
 
     Its parameters are those of @main, in order, and parameters of the file that no array was bound to stay; the
     attribute "relay_names" maps each Relax name to the name in the file. Values are called as the file calls them (let
     names, then the layer of the span), else by operator and number. Integers are computed exactly. Of an `if`,
-    both branches are computed and one is selected.
+    both branches are computed and one is selected. where: the file and function, for messages about the whole of it;
+    the module's source where it is None.
 
     Raises ModelError with the line: unsupported operators (all of them in one message), types that do not fit what the
     file says, and what Relax refuses."""
+    where = where or module.source
     main = module.functions.get("main")
     if main is None:
-        raise ModelError(f"{module.source}: no function @main; it has {', '.join('@' + n for n in module.functions)}")
+        raise ModelError(f"{where}: no function @main; it has {', '.join('@' + n for n in module.functions)}")
     nodes = [n for f in module.functions.values() for n in postorder(f)]
-    _refuse_unsupported(module.source, nodes)
+    _refuse_unsupported(where, nodes)
     names = _Names()
     params = {p: relax.Var(names.unique(p.name), _type(p, module.source)) for p in main.params}
     builder = relax.BlockBuilder()
@@ -43,12 +45,12 @@ def to_relax(module: Module) -> tvm.IRModule:
         builder._end_block()  # the builder warns of blocks that are left open
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{module.source}: Relax refuses the function: {reason(error)}") from None
+        raise ModelError(f"{where}: Relax refuses the function: {reason(error)}") from None
     renamed = {v.name: p.name for p, v in params.items()}
     return tvm.IRModule({"main": builder.get()["main"].with_attr("relay_names", renamed)})
 
 
-def _refuse_unsupported(source: str, nodes: list[Expr]) -> None:
+def _refuse_unsupported(where: str, nodes: list[Expr]) -> None:
     calls = [(n.op, n.at) for n in nodes if isinstance(n, Call) and isinstance(n.op, str) and n.op not in OPERATORS]
     if not calls:
         return
@@ -58,7 +60,7 @@ def _refuse_unsupported(source: str, nodes: list[Expr]) -> None:
     shown = {name: " ".join(name.split())[:80] for name in count}
     lines = [f"{shown[name]} ({first[name]}{more[name]}): {way_out(name)}" for name in count]
     what = "an operator that is" if len(lines) == 1 else f"{len(lines)} operators that are"
-    raise ModelError(f"{source}: uses {what} not supported: {'; '.join(lines)}")
+    raise ModelError(f"{where}: uses {what} not supported: {'; '.join(lines)}")
 
 
 def _type(param: Var, source: str) -> relax.Type:

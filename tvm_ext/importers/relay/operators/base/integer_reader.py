@@ -80,23 +80,23 @@ class Reader:
             known = known.value
         if isinstance(known, Reals):
             if expr is not self.body or known.logits is None:
-                raise ModelError("works on real numbers inside an integer network; quantise them again before it")
+                raise ModelError("works on real numbers inside an integer network", "quantise them again before it")
             known = known.logits
         if not isinstance(known, Value):
-            raise ModelError("an int32 result is used as int8; requantise it first")
+            raise ModelError("an int32 result is used as int8", "requantise it first")
         return known
 
     def reals(self, expr: Expr) -> Reals:
         known = self.known(expr)
         if not isinstance(known, Reals):
-            raise ModelError("works on integers; dequantize before it")
+            raise ModelError("works on integers", "dequantize before it")
         return known
 
     def curve(self, expr: Expr) -> Curve:
         """Return the function of an int8 activation that these real numbers are."""
         curve = self.reals(expr).curve
         if curve is None:
-            raise ModelError("works on what is no function of each number alone; build the model without it")
+            raise ModelError("works on what is no function of each number alone", "build the model without it")
         return curve
 
     def made(self, sums: Sums) -> Value:
@@ -130,7 +130,7 @@ def array(call: Call, index: int, what: str) -> np.ndarray:
 def scalar(call: Call, index: int) -> float:
     value = array(call, index, f"operand {index}")
     if value.size != 1:
-        raise ModelError(f"operand {index} of {call.op} has {value.size} values; must be one for the whole tensor")
+        raise ModelError(f"operand {index} of {call.op} has {value.size} values", "must be one for the whole tensor")
     return float(value.reshape(-1)[0])
 
 
@@ -138,7 +138,7 @@ def quantisation_at(call: Call, scale: int, zero: int) -> Quantisation:
     """Read a quantisation out of two operands of the call, by their numbers."""
     its_scale, its_zero = scalar(call, scale), scalar(call, zero)
     if not SMALLEST_SCALE <= its_scale <= LARGEST_SCALE:
-        raise ModelError(f"a scale of {its_scale:.6g}; must be positive and finite")
+        raise ModelError(f"a scale of {its_scale:.6g}", "must be positive and finite")
     if not -128 <= its_zero <= 127:
-        raise ModelError(f"a zero point of {its_zero:.6g}; must be an int8")
+        raise ModelError(f"a zero point of {its_zero:.6g}", "must be an int8")
     return Quantisation(its_scale, int(its_zero))

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tvm import relax
 
-from mcutrain.planner.errors import ModelError
+from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.operators import Operator
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import REQUIRED, Field
 from mcutrain.tvm_ext.importers.relay.operators.base.integer_reader import Known
@@ -51,12 +51,12 @@ class RelayOperator(Operator[Rule]):
         unknown = [k for k in given if k not in known]
         if unknown:
             has = f"its attributes are {', '.join(known)}" if known else "it has none"
-            raise ModelError(f"{where}: {self.name} has no attribute '{unknown[0]}'; {has}")
+            raise LayerError(where, f"{self.name} has no attribute '{unknown[0]}'", has)
         attrs = {}
         for name, kind in known.items():
             value = given.get(name, kind.default)
             if value is REQUIRED:
-                raise ModelError(f"{where}: {self.name} needs the attribute '{name}'")
+                raise LayerError(where, f"{self.name} needs the attribute '{name}'")
             attrs[name] = kind.convert(value, f"{where}: {self.name}: attribute '{name}'")
         return attrs
 
