@@ -26,7 +26,6 @@ from mcutrain.tvm_ext.importers.graph.reals import (
 from mcutrain.tvm_ext.ops.activation import Float64
 
 AT_THE_END = "it is supported as the network's last operator alone, where the loss takes it over"
-RELU = "use Relu or Relu6"
 
 
 def _relu(state: Import, node: Node) -> Real:
@@ -131,7 +130,14 @@ def _prelu(state: Import, node: Node) -> Real:
     return Real(x.layout, x.shape, once(node.name, emit), True)
 
 
-OPERATORS = (
+def _swish(state: Import, node: Node) -> Known:
+    alpha = number(node, "alpha", 1.0)
+    if alpha != 1:
+        raise LayerError(node.name, f"alpha {alpha:.3g}", "use 1, the SiLU")
+    return _function("silu")(state, node)
+
+
+_FUNCTIONS = (
     GraphOperator("Relu", _relu),
     GraphOperator("Clip", _clip),
     GraphOperator("HardSwish", _function("hard_swish")),
@@ -141,10 +147,15 @@ OPERATORS = (
     GraphOperator("Elu", _function("elu", alpha=1.0)),
     GraphOperator("Tanh", _function("tanh")),
     GraphOperator("Gelu", _gelu),
+    GraphOperator("Sigmoid", _function("sigmoid"), is_final=True),
+    GraphOperator("Swish", _swish),
+    GraphOperator("PRelu", _prelu),
+)
+KNOWN = f"use one of {', '.join(record.name for record in _FUNCTIONS if record.read is not None)}"
+OPERATORS = (
+    *_FUNCTIONS,
     GraphOperator("Erf", _erf),
     GraphOperator("Pow", _power),
-    GraphOperator("Sigmoid", _function("sigmoid"), is_final=True),
     *(GraphOperator(name, way_out=AT_THE_END, is_final=True) for name in ("Softmax", "LogSoftmax")),
-    GraphOperator("PRelu", _prelu),
-    *(GraphOperator(name, way_out=RELU) for name in ("Selu", "Swish", "Softplus", "Mish")),
+    *(GraphOperator(name, way_out=KNOWN) for name in ("Selu", "Softplus", "Mish")),
 )

@@ -169,7 +169,9 @@ def same(a: Quantisation, b: Quantisation, name: str) -> None:
 def clamp(activation: str, out: Quantisation, name: str) -> tuple[int, int]:
     """(lo, hi) of the int8 output under an activation; rounded in float32, halves away from zero, as TFLite does."""
     if activation not in BOUNDS:
-        raise LayerError(name, f"the activation {activation} is not supported", "use RELU or RELU6")
+        raise LayerError(
+            name, f"the activation {activation} is not supported", f"use {', '.join(n for n in BOUNDS if n != 'NONE')}"
+        )
     ends = []
     for real, end in zip(BOUNDS[activation], (-128, 127), strict=True):
         if real is None:

@@ -71,14 +71,9 @@ def _both(name: str, reader: Callable[[Rows, Call], object]) -> tuple[TorchOpera
     return TorchOperator(name, reader), TorchOperator(f"{name}_", reader)
 
 
-RELU = "use ReLU or ReLU6"
-OPERATORS = (
-    *(TorchOperator(name, plain("Relu")) for name in ("relu", "relu_")),
+_FUNCTIONS = (
+    *_both("relu", plain("Relu")),
     TorchOperator("relu6", _clamp_to(0, 6)),
-    *(TorchOperator(name, _clamp) for name in ("hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_max")),
-    *(TorchOperator(f"{op.lower()}{end}", _arithmetic(op)) for op in ("Add", "Sub", "Mul", "Div") for end in ("", "_")),
-    *(TorchOperator(name, plain("Softmax")) for name in ("softmax", "_softmax")),
-    *(TorchOperator(name, plain("LogSoftmax")) for name in ("log_softmax", "_log_softmax")),
     *_both("sigmoid", plain("Sigmoid")),
     *_both("tanh", plain("Tanh")),
     *_both("hardswish", plain("HardSwish")),
@@ -87,8 +82,16 @@ OPERATORS = (
     *_both("elu", _elu),
     *_both("silu", _silu),
     *_both("gelu", _gelu),
+    TorchOperator("prelu", _prelu),
+)
+KNOWN = f"use one of {', '.join(record.name for record in _FUNCTIONS if not record.name.endswith('_'))}"
+OPERATORS = (
+    *_FUNCTIONS,
+    *(TorchOperator(name, _clamp) for name in ("hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_max")),
+    *(TorchOperator(f"{op.lower()}{end}", _arithmetic(op)) for op in ("Add", "Sub", "Mul", "Div") for end in ("", "_")),
+    *(TorchOperator(name, plain("Softmax")) for name in ("softmax", "_softmax")),
+    *(TorchOperator(name, plain("LogSoftmax")) for name in ("log_softmax", "_log_softmax")),
     TorchOperator("erf", plain("Erf")),
     TorchOperator("pow", _power),
-    TorchOperator("prelu", _prelu),
-    *(TorchOperator(name, way_out=RELU) for name in ("mish", "selu", "softplus")),
+    *(TorchOperator(name, way_out=KNOWN) for name in ("mish", "selu", "softplus")),
 )

@@ -14,7 +14,7 @@ from mcutrain.tvm_ext.dialect import op_name
 from mcutrain.tvm_ext.function import bindings_of
 from mcutrain.tvm_ext.model import NETWORK, Model
 from tests.tvm_ext.importers.graph.qdq_cases import begin, hidden
-from tests.tvm_ext.importers.onnx.onnx_models import MIDDLE, Net, differences, imported
+from tests.tvm_ext.importers.onnx.onnx_models import MIDDLE, Net, differences, imported, unrun
 
 Between = Callable[[str, float], str]  # quantises a result that lies in [-range, range], or leaves it
 
@@ -227,3 +227,17 @@ def test_what_float32_has_no_function_for(tmp_path: Path) -> None:
     model = net.model(net.qdq(net.op("Tanh", net.conv(begin(net), 4, 4, (1, 1), quantise=False)), 1 / 128), "float32")
     with pytest.raises(ModelError, match="tanh: its input is not quantised; put a QuantizeLinear and"):
         imported(model, tmp_path, loss="mse")
+
+
+def test_swish(tmp_path: Path) -> None:
+    """An operator of opset 24; onnxruntime has none, and its chain with a Sigmoid is tested above."""
+    for alpha in (1.0, 0.5):
+        net = Net((1, 4, 8, 8), None)
+        model = unrun(net, net.conv(net.op("Swish", net.conv("x", 4, 4, (1, 1)), alpha=alpha), 4, 3, (1, 1)))
+        model.opset_import[0].version, model.ir_version = 24, 11
+        if alpha != 1:
+            with pytest.raises(ModelError, match=r"swish: alpha 0\.5; use 1, the SiLU"):
+                imported(model, tmp_path, loss="mse")
+            continue
+        calls = [c for _, c in bindings_of(imported(model, tmp_path, loss="mse").module[NETWORK])]
+        assert [c.attrs["function"] for c in calls if op_name(c) == "factivation"] == ["silu"]

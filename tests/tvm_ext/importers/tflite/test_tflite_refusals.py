@@ -72,7 +72,10 @@ CONV = {  # what is wrong with the layer `late`: the change, and what the refusa
     "dilation": (options(dilationWFactor=2), "a dilated convolution; use dilation 1"),
     "stride": (options(strideH=0), r"stride \[0, 1\]; from 1 to 4096"),
     "padding": (options(padding=7), "padding of kind 7; SAME and VALID are known"),
-    "activation": (options(fusedActivationFunction=5), "the activation SIGN_BIT is not supported; use RELU or RELU6"),
+    "activation": (
+        options(fusedActivationFunction=5),
+        "the activation SIGN_BIT is not supported; use RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1, TANH",
+    ),
     "no options": (lambda m: setattr(last(m), "builtinOptionsType", 0), "its options are missing in the file"),
     "groups": (shaped(1, 15, 3, 3, 2), "filters of 2 channels over 6: a grouped convolution; use a dense or"),
     "weight shape": (shaped(1, 5, 3, 3, 7), r"'model/late/Conv2D' of shape \[5, 3, 3, 7\] holds 270 B, not 315"),
