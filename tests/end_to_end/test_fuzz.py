@@ -1,4 +1,4 @@
-"""Damaged files at every front door: a clear error or a valid import, and nothing else happens. Fifty of each format
+"""Damaged files at every frontend: a clear error or a valid import, and nothing else happens. Fifty of each format
 here, ten times as many in the benchmark."""
 
 from __future__ import annotations
