@@ -11,7 +11,8 @@ import pytest
 
 from mcutrain.firmware import toolchain
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation
 from mcutrain.tvm_ext.ops.activation import FUNCTIONS, tabulate
 
 EXACT: dict[str, Callable[[np.ndarray], np.ndarray]] = {

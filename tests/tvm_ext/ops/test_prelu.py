@@ -7,7 +7,8 @@ import pytest
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.dialect import attrs_of
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation
 from mcutrain.tvm_ext.ops.table import build
 from tests.tvm_ext.support.run_kernel import run
 from tests.tvm_ext.support.tflite_op import Quantised, run_op

@@ -9,7 +9,8 @@ import numpy as np
 
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, FloatConv
 from mcutrain.tvm_ext.importers.base.heads import Head, finish
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value, Window
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value, Window
 from mcutrain.tvm_ext.model import Model
 
 SHAPE = (1, 6, 6, 4)

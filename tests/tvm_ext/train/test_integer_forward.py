@@ -19,7 +19,8 @@ from mcutrain.tvm_ext.dialect import attrs_of, op_name
 from mcutrain.tvm_ext.function import bindings_of, calls_of
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams
 from mcutrain.tvm_ext.importers.base.heads import finish
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Window
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Window
 from mcutrain.tvm_ext.model import NETWORK, Model
 from mcutrain.tvm_ext.train.integer_forward import integer_forward
 from mcutrain.tvm_ext.train.training import inference

@@ -13,7 +13,8 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import LOSSES, Layer
 from mcutrain.tvm_ext.dialect import attrs_of, call, op_name, shape_of
 from mcutrain.tvm_ext.function import live
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.model import NETWORK, Model
 
 Kind = Literal["model", "float"]

@@ -21,12 +21,17 @@ from mcutrain.tvm_ext.dialect import call, window_output_shape
 from mcutrain.tvm_ext.fixed_point import multipliers
 from mcutrain.tvm_ext.function import FunctionBuilder
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, FloatConv, safe_bias
-from mcutrain.tvm_ext.importers.base.values import Order as Order
-from mcutrain.tvm_ext.importers.base.values import Quantisation as Quantisation
-from mcutrain.tvm_ext.importers.base.values import Value as Value
-from mcutrain.tvm_ext.importers.base.values import Window as Window
-from mcutrain.tvm_ext.importers.base.values import are_alike, dtype_attr, real, steps_of
-from mcutrain.tvm_ext.importers.base.values import expect as expect
+from mcutrain.tvm_ext.importers.base.values import (
+    Order,
+    Quantisation,
+    Value,
+    Window,
+    are_alike,
+    dtype_attr,
+    expect,
+    real,
+    steps_of,
+)
 from mcutrain.tvm_ext.model import from_oihw
 from mcutrain.tvm_ext.ops.activation import FUNCTIONS
 

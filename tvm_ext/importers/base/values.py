@@ -83,7 +83,7 @@ def real(x: Value, name: str) -> Value:
 
 
 def are_alike(a: Value, b: Value) -> bool:
-    """Whether both have one quantisation, but for the rounding of a scale."""
+    """Tell whether both have one quantisation, but for the rounding of a scale."""
     if a.quantisation is None or b.quantisation is None:
         return a.quantisation is b.quantisation
     p, q = a.quantisation, b.quantisation

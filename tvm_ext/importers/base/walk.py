@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Node(Protocol):
+class WalkedNode(Protocol):
     """An operator in a file's order. name: what the user knows it by. inputs, outputs: keys of its values, of the type
     that the caller's mapping has; keys of constants, of absent inputs and of outputs that nobody reads may stand among
     them."""
@@ -29,7 +29,7 @@ class Node(Protocol):
     def outputs(self) -> Sequence[Any]: ...
 
 
-N = TypeVar("N", bound=Node)
+N = TypeVar("N", bound=WalkedNode)
 
 
 def walk(
@@ -78,7 +78,7 @@ def _standing_in(node: N, stand_in: Callable[[N], Sequence[V]] | None) -> Sequen
         return ()
 
 
-def _problem(node: Node, error: ModelError) -> Unsupported:
+def _problem(node: WalkedNode, error: ModelError) -> Unsupported:
     """The problem of a node; an error that names another layer, or none, is still about this one."""
     why = error.why if error.layer in ("", node.name) else f"{error.layer}: {error.why}"
     return Unsupported(node.op, node.name, why, error.way_out)

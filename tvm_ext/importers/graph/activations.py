@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel, whole
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.qlinear import elementwise
@@ -57,7 +57,7 @@ def _clamped(x: Real, lo: float, hi: float) -> Real:
 
 
 def _is_exact(q: Quantisation, lo: float, hi: float) -> bool:
-    """Whether the ends are numbers of this quantisation, or outside its range."""
+    """Tell whether the ends are numbers of this quantisation, or outside its range."""
     ints = int_range(q, lo, hi)
     for end, steps in zip((lo, hi), ints, strict=True):
         real = (steps - q.zero) * q.scale

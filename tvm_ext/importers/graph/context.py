@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
 from mcutrain.tvm_ext.importers.base.operators import Operator
+from mcutrain.tvm_ext.importers.base.values import Value
 from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
 from mcutrain.tvm_ext.importers.graph.graph import LARGEST_ACTIVATION, Node
 from mcutrain.tvm_ext.importers.graph.reals import INF, Known, Real, Stored, Weight, as_array, stored_real

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mcutrain.tvm_ext.importers.base.activations import Table, clamped
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.ops.activation import FUNCTIONS, Float64
 
 FAR = np.geomspace(12, 1e30, 200)  # a clamp anywhere makes another function

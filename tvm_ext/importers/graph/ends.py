@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 
 from mcutrain.planner.errors import LayerError, ModelError
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation
 from mcutrain.tvm_ext.importers.graph.constants import target
 from mcutrain.tvm_ext.importers.graph.context import Import, integers
 from mcutrain.tvm_ext.importers.graph.graph import LARGEST_ACTIVATION, Node, OpGraph, Tensor, needed

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.conv_params import BIAS_LIMIT, ConvParams, FloatConv
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, number
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.reals import INF, Real, Shape, Weight, as_array, check_ratio, once

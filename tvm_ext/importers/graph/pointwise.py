@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph import constants
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, number, per_channel
 from mcutrain.tvm_ext.importers.graph.curves import Curve, pairs

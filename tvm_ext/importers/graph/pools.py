@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value, Window
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value, Window
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, axis_of, integers
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.reals import INF, Real, alike, check_ratio, commuting, once

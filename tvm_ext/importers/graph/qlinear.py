@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Quantisation
+from mcutrain.tvm_ext.importers.base.values import Quantisation
 from mcutrain.tvm_ext.importers.graph.constants import dequantised, quantised
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import
 from mcutrain.tvm_ext.importers.graph.graph import Node

@@ -12,7 +12,8 @@ import numpy as np
 
 from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
 from mcutrain.tvm_ext.ops.activation import FUNCTIONS
 

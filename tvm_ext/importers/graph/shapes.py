@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Order, Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Order, Quantisation, Value
 from mcutrain.tvm_ext.importers.graph import constants
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader, axis_of, bounded, integers, number
 from mcutrain.tvm_ext.importers.graph.graph import Node

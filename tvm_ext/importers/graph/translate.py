@@ -13,8 +13,8 @@ from functools import cache, partial
 
 from mcutrain.planner.errors import LayerError, ModelError
 from mcutrain.tvm_ext.importers.base.heads import Head, check_output, finish
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
 from mcutrain.tvm_ext.importers.base.operators import handlers, ways_out
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.base.walk import walk
 from mcutrain.tvm_ext.importers.graph.constants import folded
 from mcutrain.tvm_ext.importers.graph.context import GraphOperator, Import, Reader

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Window
+from mcutrain.tvm_ext.importers.base.values import Window
 from mcutrain.tvm_ext.importers.graph.context import bounded, integers
 from mcutrain.tvm_ext.importers.graph.graph import Node
 from mcutrain.tvm_ext.importers.graph.reals import Real
@@ -34,7 +34,7 @@ def window_of(node: Node, x: Real, kernel: Sequence[int]) -> Window:
 
 
 def has_ceiled(node: Node, x: Real, kernel: Sequence[int]) -> bool:
-    """Whether ceil_mode adds windows."""
+    """Tell whether ceil_mode adds windows."""
     if not node.attrs.get("ceil_mode", 0):
         return False
     plain = replace(node, attrs={**node.attrs, "ceil_mode": 0})

@@ -12,7 +12,8 @@ from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import read_conv
 from mcutrain.tvm_ext.importers.base.fields import Fields, integer, scale, take
 from mcutrain.tvm_ext.importers.base.heads import CLASSIFIER, Head, finish
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value, expect
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value, expect
 from mcutrain.tvm_ext.importers.pickle import unpickle as network_pickle
 from mcutrain.tvm_ext.model import Model
 

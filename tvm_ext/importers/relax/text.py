@@ -79,6 +79,6 @@ def _chain(expression: ast.expr) -> str:
 
 
 def _is_allowed(chain: str, operators: frozenset[str]) -> bool:
-    """Whether a dotted name stands for an operator of Relax or for a part of the text's grammar, and nothing else: TVM
-    runs what it reads, and its modules lead on to Python's own."""
+    """Tell whether a dotted name stands for an operator of Relax or for a part of the text's grammar, and nothing else:
+    TVM runs what it reads, and its modules lead on to Python's own."""
     return chain in GRAMMAR or (chain.startswith("R.") and f"relax.{chain[2:]}" in operators)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.activations import table
-from mcutrain.tvm_ext.importers.base.network import Value
+from mcutrain.tvm_ext.importers.base.values import Value
 from mcutrain.tvm_ext.importers.tflite.context import (
     Import,
+    NamedOperator,
     Reader,
     Record,
-    Step,
     check_ratio,
     clamp,
     option,
@@ -26,17 +26,17 @@ AT_THE_END = "it is supported as the network's last operator alone, where the lo
 def _relu(activation: str) -> Reader:
     """The reader of a clamp that stands alone; of another quantisation than its input, perhaps."""
 
-    def read(state: Import, step: Step) -> Value:
+    def read(state: Import, step: NamedOperator) -> Value:
         out = quantisation(state.output(step), step.name)
         return requantised(state, step, out, *clamp(activation, out, step.name), is_float_ratio=True)
 
     return read
 
 
-def _lookup(function: str, parameters: Callable[[Step], dict[str, float]] = lambda _: {}) -> Reader:
+def _lookup(function: str, parameters: Callable[[NamedOperator], dict[str, float]] = lambda _: {}) -> Reader:
     """The reader of a function of each number; function and parameters are those of ops.activation.FUNCTIONS."""
 
-    def read(state: Import, step: Step) -> Value:
+    def read(state: Import, step: NamedOperator) -> Value:
         x, out = state.value(step), quantisation(state.output(step), step.name)
         steps, its_steps = (x.steps.scale, x.steps.zero), (out.scale, out.zero)
         return state.network.lookup(step.name, x, *table(function, steps, its_steps, "tflite", **parameters(step)), out)
@@ -44,11 +44,11 @@ def _lookup(function: str, parameters: Callable[[Step], dict[str, float]] = lamb
     return read
 
 
-def _gelu(state: Import, step: Step) -> Value:
+def _gelu(state: Import, step: NamedOperator) -> Value:
     return _lookup("gelu_tanh" if option(step, "Approximate") else "gelu")(state, step)
 
 
-def _prelu(state: Import, step: Step) -> Value:
+def _prelu(state: Import, step: NamedOperator) -> Value:
     """PReLU with int8 slopes: one for all numbers, or one a channel."""
     x, slopes = state.value(step), state.constant(step, 1, ("int8",))
     out, own = quantisation(state.output(step), step.name), quantisation(state.tensor(step, 1), step.name)

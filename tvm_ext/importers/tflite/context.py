@@ -11,8 +11,9 @@ import tflite
 
 from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
-from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, Graph, Operator, Tensor
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
+from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, FileOperator, FileTensor, TfliteGraph
 from mcutrain.tvm_ext.importers.tflite.record import TfliteOperator
 
 LARGEST_WINDOW, LARGEST_STRIDE = 1 << 12, 1 << 12
@@ -31,11 +32,11 @@ WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")  # options
 
 
 @dataclass(frozen=True)
-class Step:
+class NamedOperator:
     """An operator with its layer's name: what `walk` walks over."""
 
     name: str
-    operator: Operator
+    operator: FileOperator
 
     @property
     def op(self) -> str:
@@ -55,22 +56,22 @@ class Import:
     """An import under way. values: by tensor number. readers: the operators that read a tensor, by its number; the
     network's end counts as one without a name. padding: of tensors whose PAD their one reader takes over."""
 
-    graph: Graph
+    graph: TfliteGraph
     network: NetworkBuilder
     values: dict[int, Value]
     readers: dict[int, list[str]]
     padding: dict[int, Padding] = field(default_factory=dict)
 
-    def tensor(self, step: Step, index: int) -> Tensor:
+    def tensor(self, step: NamedOperator, index: int) -> FileTensor:
         """The tensor of an operand that must be there."""
         if index >= len(step.inputs) or step.inputs[index] < 0:
             raise LayerError(step.name, f"operand {index} is missing", "convert the model anew")
         return self.graph.tensors[step.inputs[index]]
 
-    def output(self, step: Step) -> Tensor:
+    def output(self, step: NamedOperator) -> FileTensor:
         return self.graph.tensors[step.outputs[0]]
 
-    def value(self, step: Step, index: int = 0) -> Value:
+    def value(self, step: NamedOperator, index: int = 0) -> Value:
         """The activation that reaches operand `index`."""
         tensor = self.tensor(step, index)
         if tensor.is_constant:
@@ -79,7 +80,7 @@ class Import:
             raise LayerError(step.name, f"reads '{tensor.label}', which nothing before it writes")
         return self.values[step.inputs[index]]
 
-    def image(self, step: Step, index: int = 0) -> Value:
+    def image(self, step: NamedOperator, index: int = 0) -> Value:
         """The activation that reaches operand `index` of an operator that needs to know where in the image an element
         stands."""
         x = self.value(step, index)
@@ -87,7 +88,7 @@ class Import:
             raise LayerError(step.name, "works on a flattened image", "put it before the flatten")
         return x
 
-    def constant(self, step: Step, index: int, dtypes: Sequence[str] = ("int32", "int64")) -> np.ndarray:
+    def constant(self, step: NamedOperator, index: int, dtypes: Sequence[str] = ("int32", "int64")) -> np.ndarray:
         """The value of operand `index`, which must be a constant of one of these dtypes."""
         tensor = self.tensor(step, index)
         if not tensor.is_constant:
@@ -101,7 +102,7 @@ class Import:
         return tensor.array()
 
 
-Reader = Callable[[Import, Step], Value]
+Reader = Callable[[Import, NamedOperator], Value]
 Record = TfliteOperator[Reader]
 
 
@@ -110,18 +111,18 @@ def flat(state: Import, x: Value) -> Value:
     return state.network.flatten(x, "HWC") if x.shape[1] * x.shape[2] > 1 else x
 
 
-def option(step: Step, key: str) -> int:
+def option(step: NamedOperator, key: str) -> int:
     """A whole option, a number of an enumeration or a flag, by its name in the schema."""
     return int(real_option(step, key))
 
 
-def real_option(step: Step, key: str) -> float:
+def real_option(step: NamedOperator, key: str) -> float:
     if key not in step.operator.options:
         raise LayerError(step.name, "its options are missing in the file", "convert the model anew")
     return step.operator.options[key]
 
 
-def quantisation(tensor: Tensor, name: str) -> Quantisation:
+def quantisation(tensor: FileTensor, name: str) -> Quantisation:
     """The quantisation of an int8 activation: one scale and one zero point."""
     if tensor.dtype != "int8":
         raise LayerError(
@@ -185,13 +186,13 @@ def clamp(activation: str, out: Quantisation, name: str) -> tuple[int, int]:
     return ends[0], ends[1]
 
 
-def fused_clamp(step: Step, out: Quantisation) -> tuple[int, int]:
+def fused_clamp(step: NamedOperator, out: Quantisation) -> tuple[int, int]:
     """(lo, hi) of the int8 output under the activation that the operator's options name."""
     number = option(step, "FusedActivationFunction")
     return clamp(ACTIVATIONS.get(number, f"number {number}"), out, step.name)
 
 
-def strides(step: Step) -> tuple[int, int]:
+def strides(step: NamedOperator) -> tuple[int, int]:
     """(vertical, horizontal)."""
     stride = (option(step, "StrideH"), option(step, "StrideW"))
     if not all(1 <= n <= LARGEST_STRIDE for n in stride):
@@ -199,7 +200,9 @@ def strides(step: Step) -> tuple[int, int]:
     return stride
 
 
-def window_padding(state: Import, step: Step, x: Value, kernel: Sequence[int], stride: Sequence[int]) -> Padding:
+def window_padding(
+    state: Import, step: NamedOperator, x: Value, kernel: Sequence[int], stride: Sequence[int]
+) -> Padding:
     """(top, left, bottom, right): none, or SAME, whose odd one comes last; around that of a PAD that was taken over."""
     if not all(1 <= k <= LARGEST_WINDOW for k in kernel):
         raise LayerError(step.name, f"a window of {list(kernel)}", f"from 1 to {LARGEST_WINDOW}")
@@ -215,7 +218,7 @@ def window_padding(state: Import, step: Step, x: Value, kernel: Sequence[int], s
     return top + before[0], left + before[1], bottom + totals[0] - before[0], right + totals[1] - before[1]
 
 
-def check_shape(value: Value, tensor: Tensor, name: str) -> None:
+def check_shape(value: Value, tensor: FileTensor, name: str) -> None:
     """Holds what an operator made against what the file says it makes. Raises ModelError."""
     size = math.prod(value.shape)
     if size > LARGEST_ACTIVATION:

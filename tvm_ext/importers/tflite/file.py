@@ -26,7 +26,7 @@ Table = Mapping[str, TfliteOperator[R]]
 
 
 @dataclass(frozen=True)
-class Tensor:
+class FileTensor:
     """scales float32 [n], zeros int64 [n]: empty without quantisation. axis: of several scales. content: the bytes of a
     constant, a view of the file; empty for what is computed."""
 
@@ -68,7 +68,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Operator:
+class FileOperator:
     """op: name in TFLite's schema. inputs, outputs: tensor numbers, -1 for an input that is left out. options: fields
     of the schema's options, by their names there."""
 
@@ -79,16 +79,16 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Graph:
+class TfliteGraph:
     """The first subgraph. Operators stand in the order in which they run; each tensor is written at most once."""
 
-    tensors: tuple[Tensor, ...]
-    operators: tuple[Operator, ...]
+    tensors: tuple[FileTensor, ...]
+    operators: tuple[FileOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
 
-def read(path: str | Path, known: Table[R]) -> Graph:
+def read(path: str | Path, known: Table[R]) -> TfliteGraph:
     """The graph of a file. known: the operators whose options are read.
 
     Raises ModelError for a file that is missing, too large, truncated, or none of TFLite's."""
@@ -110,7 +110,7 @@ def read(path: str | Path, known: Table[R]) -> Graph:
         raise ModelError(f"{path}: damaged or truncated ({text}); convert or download it anew") from None
 
 
-def _graph(data: bytes, known: Table[R]) -> Graph:
+def _graph(data: bytes, known: Table[R]) -> TfliteGraph:
     model = tflite.Model.GetRootAs(data, 0)
     if model.SubgraphsLength() < 1:
         raise ModelError("holds no graph", "convert it anew")
@@ -120,7 +120,7 @@ def _graph(data: bytes, known: Table[R]) -> Graph:
     tensors = tuple(_tensor(graph.Tensors(i), buffers) for i in range(_count(graph.TensorsLength(), "tensors")))
     count = _count(graph.OperatorsLength(), "operators")
     operators = tuple(_operator(graph.Operators(i), codes, len(tensors), known) for i in range(count))
-    read = Graph(
+    read = TfliteGraph(
         tensors,
         operators,
         _numbers(graph.Inputs, graph.InputsLength(), 0, len(tensors)),
@@ -155,14 +155,14 @@ def _numbers(item: Callable[[int], int], length: int, low: int, high: int) -> tu
     return numbers
 
 
-def _operator(operator: tflite.Operator, codes: list[str], tensors: int, known: Table[R]) -> Operator:
+def _operator(operator: tflite.Operator, codes: list[str], tensors: int, known: Table[R]) -> FileOperator:
     if operator.OpcodeIndex() >= len(codes):
         raise ModelError("an operator code lies outside the file", "convert the model anew")
     op = codes[operator.OpcodeIndex()]
     inputs = _numbers(operator.Inputs, operator.InputsLength(), -1, tensors)
     outputs = _numbers(operator.Outputs, operator.OutputsLength(), 0, tensors)
     record = known.get(op, TfliteOperator(op))
-    return Operator(op, inputs[: record.operands], outputs, _options(operator, *record.options))
+    return FileOperator(op, inputs[: record.operands], outputs, _options(operator, *record.options))
 
 
 def _options(operator: tflite.Operator, kind: str, fields: tuple[str, ...]) -> dict[str, int | float]:
@@ -174,7 +174,7 @@ def _options(operator: tflite.Operator, kind: str, fields: tuple[str, ...]) -> d
     return {field: getattr(options, field)() for field in fields}
 
 
-def _tensor(tensor: tflite.Tensor, buffers: list[tflite.Buffer]) -> Tensor:
+def _tensor(tensor: tflite.Tensor, buffers: list[tflite.Buffer]) -> FileTensor:
     if tensor.Buffer() >= len(buffers):
         raise ModelError("a buffer number lies outside the file", "convert the model anew")
     buffer, quantised = buffers[tensor.Buffer()], tensor.Quantization()
@@ -183,7 +183,7 @@ def _tensor(tensor: tflite.Tensor, buffers: list[tflite.Buffer]) -> Tensor:
     shape = tuple(tensor.Shape(i) for i in range(_count(tensor.ShapeLength(), "dimensions of a tensor", MAX_RANK)))
     if min(shape, default=0) < 0:
         raise ModelError(f"a tensor of shape {list(shape)}", "convert the model anew")
-    return Tensor(
+    return FileTensor(
         name="".join(c if c.isprintable() else "?" for c in name[:2000]),
         shape=shape,
         dtype=DTYPES.get(tensor.Type(), f"type {tensor.Type()}"),

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.heads import Head, check_output, finish, requested
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Value
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
 from mcutrain.tvm_ext.importers.base.operators import by_name, handlers, ways_out
+from mcutrain.tvm_ext.importers.base.values import Value
 from mcutrain.tvm_ext.importers.base.walk import walk
 from mcutrain.tvm_ext.importers.tflite import activations, ops, shapes
-from mcutrain.tvm_ext.importers.tflite.context import Import, Reader, Record, Step, check_shape, quantisation
-from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, Graph, Tensor, read
+from mcutrain.tvm_ext.importers.tflite.context import Import, NamedOperator, Reader, Record, check_shape, quantisation
+from mcutrain.tvm_ext.importers.tflite.file import LARGEST_ACTIVATION, FileTensor, TfliteGraph, read
 from mcutrain.tvm_ext.importers.tflite.names import layer_names
 from mcutrain.tvm_ext.model import Model
 
@@ -45,7 +46,9 @@ def load(
     wanted = requested(head, classes, logits, loss)
     graph = read(path, OPERATORS)
     try:
-        steps = [Step(name, op) for name, op in zip(layer_names(graph, OPERATORS), graph.operators, strict=True)]
+        steps = [
+            NamedOperator(name, op) for name, op in zip(layer_names(graph, OPERATORS), graph.operators, strict=True)
+        ]
         output, last = _logits(graph)
         state, rest = _begin(graph, steps, output)
     except ModelError as error:
@@ -65,8 +68,8 @@ def load(
         raise ModelError(f"{path}: {error}") from None
 
 
-def _bound(state: Import, reader: Reader) -> Callable[[Step], list[Value]]:
-    def run(step: Step) -> list[Value]:
+def _bound(state: Import, reader: Reader) -> Callable[[NamedOperator], list[Value]]:
+    def run(step: NamedOperator) -> list[Value]:
         value = reader(state, step)
         if step.outputs[0] not in state.padding:  # else the image is still without the padding
             check_shape(value, state.output(step), step.name)
@@ -75,7 +78,7 @@ def _bound(state: Import, reader: Reader) -> Callable[[Step], list[Value]]:
     return run
 
 
-def _stand_in(state: Import, step: Step) -> list[Value]:
+def _stand_in(state: Import, step: NamedOperator) -> list[Value]:
     """An activation as the file describes the output of a refused operator; none where it is no image or vector."""
     tensor = state.output(step)
     shape = list(tensor.shape)
@@ -84,7 +87,7 @@ def _stand_in(state: Import, step: Step) -> list[Value]:
     return [state.network.stand_in([1] * (4 - len(shape)) + shape, quantisation(tensor, step.name))]
 
 
-def _logits(graph: Graph) -> tuple[int, str]:
+def _logits(graph: TfliteGraph) -> tuple[int, str]:
     """The tensor that the loss works on, and which of SOFTMAX, LOGISTIC and so on was taken off behind it."""
     if len(graph.outputs) != 1:
         raise ModelError(f"has {len(graph.outputs)} outputs, must have 1; export the one that is trained")
@@ -104,7 +107,7 @@ def _logits(graph: Graph) -> tuple[int, str]:
     return output, last
 
 
-def _begin(graph: Graph, steps: list[Step], output: int) -> tuple[Import, list[Step]]:
+def _begin(graph: TfliteGraph, steps: list[NamedOperator], output: int) -> tuple[Import, list[NamedOperator]]:
     """The import with its input, and the steps that are left for the walk: those that the output needs."""
     needed, wanted = [], {output}
     for step in reversed(steps):
@@ -112,7 +115,7 @@ def _begin(graph: Graph, steps: list[Step], output: int) -> tuple[Import, list[S
             needed.append(step)
             wanted.update(step.inputs)
     needed.reverse()
-    readers: dict[int, list[Step]] = {}
+    readers: dict[int, list[NamedOperator]] = {}
     for step in needed:
         for number in step.inputs:
             readers.setdefault(number, []).append(step)
@@ -125,9 +128,11 @@ def _begin(graph: Graph, steps: list[Step], output: int) -> tuple[Import, list[S
     return Import(graph, network, {number: network.input}, names), [s for s in needed if s not in taken]
 
 
-def _input(graph: Graph, readers: dict[int, list[Step]], number: int) -> tuple[int, list[int], list[Step]]:
+def _input(
+    graph: TfliteGraph, readers: dict[int, list[NamedOperator]], number: int
+) -> tuple[int, list[int], list[NamedOperator]]:
     """(the first int8 tensor, its shape as (1, H, W, C), what was passed on the way)."""
-    taken: list[Step] = []
+    taken: list[NamedOperator] = []
     while len(readers.get(number, [])) == 1:
         (step,) = readers[number]
         tensor, ahead = graph.tensors[number], graph.tensors[step.outputs[0]]
@@ -146,7 +151,7 @@ def _input(graph: Graph, readers: dict[int, list[Step]], number: int) -> tuple[i
     return number, [1] * (4 - len(shape)) + shape, taken
 
 
-def _quantised_alike(a: Tensor, b: Tensor) -> bool:
+def _quantised_alike(a: FileTensor, b: FileTensor) -> bool:
     return a.dtype != "int8" or (list(a.scales), list(a.zeros)) == (list(b.scales), list(b.zeros))
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
-from mcutrain.tvm_ext.importers.tflite.file import Graph, Operator, R, Table
+from mcutrain.tvm_ext.importers.tflite.file import FileOperator, R, Table, TfliteGraph
 from mcutrain.tvm_ext.importers.tflite.record import TfliteOperator
 
 # The end of a path where it says what is computed, not which layer it is; layers have the lower-case ones as names, too
@@ -22,7 +22,7 @@ ANONYMOUS = re.compile(r"^$|^(?:Identity|PartitionedCall|StatefulPartitionedCall
 LONGEST = 40  # characters; what does not fit loses its front
 
 
-def layer_names(graph: Graph, table: Table[R]) -> list[str]:
+def layer_names(graph: TfliteGraph, table: Table[R]) -> list[str]:
     """A short name for each operator, no two alike: what people called the layer, else the kind of operator."""
     records = [table.get(operator.op, TfliteOperator(operator.op)) for operator in graph.operators]
     paths = [_path(graph, operator, record) for operator, record in zip(graph.operators, records, strict=True)]
@@ -38,7 +38,7 @@ def layer_names(graph: Graph, table: Table[R]) -> list[str]:
     return names
 
 
-def _path(graph: Graph, operator: Operator, record: TfliteOperator[R]) -> list[str]:
+def _path(graph: TfliteGraph, operator: FileOperator, record: TfliteOperator[R]) -> list[str]:
     """The parts of the layer's path, () where the tensors have no names of people."""
     tensors = [graph.tensors[n] for n in operator.outputs[:1]]
     texts = [part for t in tensors for part in t.name.split(";")]

@@ -10,13 +10,13 @@ import tflite
 
 from mcutrain.planner.errors import LayerError
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, Rounding
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.tflite.context import (
     WINDOW,
     Import,
+    NamedOperator,
     Padding,
     Record,
-    Step,
     check_ratio,
     checked_scale,
     flat,
@@ -35,7 +35,7 @@ DENSE_ROUNDING: Rounding = "upward"
 LIFT = 1 << 20  # of both operands of a sum, before they are scaled
 
 
-def _conv2d(state: Import, step: Step) -> Value:
+def _conv2d(state: Import, step: NamedOperator) -> Value:
     x, weight = state.image(step), _weight(state, step, 4)
     if weight.shape[3] != x.shape[3]:
         raise LayerError(
@@ -46,7 +46,7 @@ def _conv2d(state: Import, step: Step) -> Value:
     return _convolution(state, step, x, weight.transpose(0, 3, 1, 2), False, axis=0)
 
 
-def _depthwise(state: Import, step: Step) -> Value:
+def _depthwise(state: Import, step: NamedOperator) -> Value:
     """A depthwise convolution; over one input channel, whatever the number of filters, it is a dense one."""
     x, weight = state.image(step), _weight(state, step, 4)
     _, _, _, filters = weight.shape
@@ -57,7 +57,9 @@ def _depthwise(state: Import, step: Step) -> Value:
     return _convolution(state, step, x, weight.transpose(3, 0, 1, 2), x.shape[3] > 1, axis=3)
 
 
-def _convolution(state: Import, step: Step, x: Value, weight: np.ndarray, is_depthwise: bool, axis: int) -> Value:
+def _convolution(
+    state: Import, step: NamedOperator, x: Value, weight: np.ndarray, is_depthwise: bool, axis: int
+) -> Value:
     """weight: OIHW, its scales along `axis` of the stored one."""
     if option(step, "DilationHFactor") != 1 or option(step, "DilationWFactor") != 1:
         raise LayerError(step.name, "a dilated convolution", "use dilation 1")
@@ -72,7 +74,7 @@ def _convolution(state: Import, step: Step, x: Value, weight: np.ndarray, is_dep
     return state.network.conv2d(step.name, x, replace(conv, stride=stride, padding=padding, depthwise=is_depthwise))
 
 
-def _fully_connected(state: Import, step: Step) -> Value:
+def _fully_connected(state: Import, step: NamedOperator) -> Value:
     """A product over all features; or, where its weight fits the channels alone, at each position by itself."""
     if option(step, "WeightsFormat") != 0:
         raise LayerError(step.name, "shuffled weights", "convert with the default weights format")
@@ -87,7 +89,7 @@ def _fully_connected(state: Import, step: Step) -> Value:
     raise LayerError(step.name, f"a weight for {weight.shape[1]} features, but {x.features} reach it")
 
 
-def _weight(state: Import, step: Step, ndim: int) -> np.ndarray:
+def _weight(state: Import, step: NamedOperator, ndim: int) -> np.ndarray:
     """A copy, with no zero in its shape."""
     weight = state.constant(step, 1, ("int8",))
     if weight.ndim != ndim or weight.size == 0:
@@ -95,7 +97,7 @@ def _weight(state: Import, step: Step, ndim: int) -> np.ndarray:
     return weight.copy()
 
 
-def _params(state: Import, step: Step, x: Value, weight: np.ndarray, axis: int) -> ConvParams:
+def _params(state: Import, step: NamedOperator, x: Value, weight: np.ndarray, axis: int) -> ConvParams:
     """weight: filters first."""
     tensor, filters = state.tensor(step, 1), weight.shape[0]
     if np.any(tensor.zeros != 0):
@@ -125,7 +127,7 @@ def _params(state: Import, step: Step, x: Value, weight: np.ndarray, axis: int) 
     )
 
 
-def _bias(state: Import, step: Step, filters: int) -> np.ndarray:
+def _bias(state: Import, step: NamedOperator, filters: int) -> np.ndarray:
     if len(step.inputs) < 3 or step.inputs[2] < 0:
         return np.zeros(filters, np.int32)
     bias = state.constant(step, 2, ("int32",))
@@ -134,7 +136,7 @@ def _bias(state: Import, step: Step, filters: int) -> np.ndarray:
     return bias.reshape(-1).astype(np.int32)
 
 
-def _add(state: Import, step: Step) -> Value:
+def _add(state: Import, step: NamedOperator) -> Value:
     a, b = state.value(step, 0), state.value(step, 1)
     out = quantisation(state.output(step), step.name)
     scales = a.steps.scale, b.steps.scale
@@ -144,12 +146,14 @@ def _add(state: Import, step: Step) -> Value:
     return state.network.add(step.name, a, b, out, ROUNDING, lo, hi)
 
 
-def _quantize(state: Import, step: Step) -> Value:
+def _quantize(state: Import, step: NamedOperator) -> Value:
     """int8 to int8; from and to other types it stands at the ends, where it is taken off."""
     return requantised(state, step, quantisation(state.output(step), step.name), -128, 127)
 
 
-def requantised(state: Import, step: Step, out: Quantisation, lo: int, hi: int, is_float_ratio: bool = False) -> Value:
+def requantised(
+    state: Import, step: NamedOperator, out: Quantisation, lo: int, hi: int, is_float_ratio: bool = False
+) -> Value:
     """The operand of `step`, requantised and clamped. is_float_ratio: its kernel divides the scales in float32."""
     x = state.value(step)
     own = x.steps
@@ -160,7 +164,7 @@ def requantised(state: Import, step: Step, out: Quantisation, lo: int, hi: int, 
     return state.network.requantise(step.name, x, out, ROUNDING, lo, hi)
 
 
-def _concatenation(state: Import, step: Step) -> Value:
+def _concatenation(state: Import, step: NamedOperator) -> Value:
     axis, rank = option(step, "Axis"), len(state.output(step).shape)
     if rank < 2 or axis not in (-1, rank - 1):
         raise LayerError(step.name, f"joins along axis {axis}", "only the last one, the channels, is supported")

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.base.network import Value, Window
+from mcutrain.tvm_ext.importers.base.values import Value, Window
 from mcutrain.tvm_ext.importers.tflite.context import (
     WINDOW,
     Import,
+    NamedOperator,
     Padding,
     Record,
-    Step,
     check_ratio,
     flat,
     fused_clamp,
@@ -31,14 +31,14 @@ LARGEST_SUM = 1 << 22  # int8 numbers less a zero point
 MEAN_ROUNDING = "tflite_mean"
 
 
-def _average_pool(state: Import, step: Step) -> Value:
+def _average_pool(state: Import, step: NamedOperator) -> Value:
     x, out = state.image(step), quantisation(state.output(step), step.name)
     same(x.steps, out, step.name)
     lo, hi = fused_clamp(step, out)
     return state.network.avg_pool(step.name, x, _window(state, step, x), out, ROUNDING, lo=lo, hi=hi)
 
 
-def _max_pool(state: Import, step: Step) -> Value:
+def _max_pool(state: Import, step: NamedOperator) -> Value:
     """A maximum, with a clamp behind it where the activation is one."""
     x, out = state.image(step), quantisation(state.output(step), step.name)
     same(x.steps, out, step.name)
@@ -49,7 +49,7 @@ def _max_pool(state: Import, step: Step) -> Value:
     return state.network.requantise(f"{step.name}.clamp", y, out, ROUNDING, lo, hi)
 
 
-def _window(state: Import, step: Step, x: Value) -> Window:
+def _window(state: Import, step: NamedOperator, x: Value) -> Window:
     kernel, stride = (option(step, "FilterHeight"), option(step, "FilterWidth")), strides(step)
     padding = window_padding(state, step, x, kernel, stride)
     _check_sum(step, kernel)
@@ -58,12 +58,12 @@ def _window(state: Import, step: Step, x: Value) -> Window:
     return Window(kernel, stride, padding)
 
 
-def _check_sum(step: Step, kernel: tuple[int, int]) -> None:
+def _check_sum(step: NamedOperator, kernel: tuple[int, int]) -> None:
     if kernel[0] * kernel[1] > LARGEST_SUM:
         raise LayerError(step.name, f"a window of {list(kernel)}: the sum of its int8 numbers can leave int32")
 
 
-def _mean(state: Import, step: Step) -> Value:
+def _mean(state: Import, step: NamedOperator) -> Value:
     """A mean over height, width or both; an axis of length 1 may be left out."""
     x, rank = state.image(step), len(state.tensor(step, 0).shape)
     axes = {int(axis) + (rank if axis < 0 else 0) for axis in state.constant(step, 1, ("int32",)).reshape(-1)[:16]}
@@ -77,7 +77,7 @@ def _mean(state: Import, step: Step) -> Value:
     return state.network.avg_pool(step.name, x, Window(kernel, kernel), out, MEAN_ROUNDING)
 
 
-def _pad(state: Import, step: Step) -> Value:
+def _pad(state: Import, step: NamedOperator) -> Value:
     """A border, taken over by the operator behind it where that pads with the same value."""
     x, out = state.image(step), quantisation(state.output(step), step.name)
     same(x.steps, out, step.name)
@@ -98,7 +98,7 @@ def _pad(state: Import, step: Step) -> Value:
     return state.network.pad(step.name, x, padding)
 
 
-def _paddings(state: Import, step: Step, x: Value) -> Padding:
+def _paddings(state: Import, step: NamedOperator, x: Value) -> Padding:
     rank = len(state.tensor(step, 0).shape)
     table = state.constant(step, 1).astype(np.int64)
     if rank not in (3, 4) or table.shape != (rank, 2) or table.min() < 0 or table.max() > LARGEST_PADDING:
@@ -109,7 +109,7 @@ def _paddings(state: Import, step: Step, x: Value) -> Padding:
     return top, left, bottom, right
 
 
-def _reshape(state: Import, step: Step) -> Value:
+def _reshape(state: Import, step: NamedOperator) -> Value:
     """A flatten, or the same image under another rank. The shape is the output tensor's own."""
     x, tensor = state.value(step), state.output(step)
     same(x.steps, quantisation(tensor, step.name), step.name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, ints, real, spatial, tensor, whole
+from mcutrain.tvm_ext.importers.torch.call import Rows, TorchCall, TorchOperator, ints, real, spatial, tensor, whole
 
 
-def _convolution(rows: Rows, call: Call) -> None:
+def _convolution(rows: Rows, call: TorchCall) -> None:
     if call.args.get("transposed"):
         raise LayerError(call.name, "a transposed convolution", "only layers that keep or lower the resolution")
     count = spatial(call)
@@ -20,20 +20,20 @@ def _convolution(rows: Rows, call: Call) -> None:
     rows.add(call, "Conv", [tensor(call, "input"), tensor(call, "weight"), tensor(call, "bias")], **attrs)
 
 
-def _linear(rows: Rows, call: Call) -> None:
+def _linear(rows: Rows, call: TorchCall) -> None:
     rows.add(call, "Gemm", [tensor(call, "input"), tensor(call, "weight"), tensor(call, "bias")], transB=1)
 
 
-def _addmm(rows: Rows, call: Call) -> None:
+def _addmm(rows: Rows, call: TorchCall) -> None:
     attrs = {"alpha": call.args.get("alpha", 1), "beta": call.args.get("beta", 1)}
     rows.add(call, "Gemm", [tensor(call, "mat1"), tensor(call, "mat2"), tensor(call, "self")], **attrs)
 
 
-def _matmul(rows: Rows, call: Call) -> None:
+def _matmul(rows: Rows, call: TorchCall) -> None:
     rows.add(call, "MatMul", [tensor(call, "self"), tensor(call, "other" if "other" in call.args else "mat2")])
 
 
-def _batch_norm(rows: Rows, call: Call) -> None:
+def _batch_norm(rows: Rows, call: TorchCall) -> None:
     if call.args.get("training"):
         raise LayerError(call.name, "batch normalisation in training mode", "call model.eval() before the export")
     channels, inputs = call.shape[1], [tensor(call, "input")]

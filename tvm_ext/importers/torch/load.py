@@ -17,7 +17,7 @@ from mcutrain.tvm_ext.importers.graph.graph import OpGraph, Tensor
 from mcutrain.tvm_ext.importers.graph.operators import named
 from mcutrain.tvm_ext.importers.graph.translate import build
 from mcutrain.tvm_ext.importers.torch import archive as torch_archive
-from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows, TorchOperator
+from mcutrain.tvm_ext.importers.torch.call import Ref, Rows, TorchCall, TorchOperator
 from mcutrain.tvm_ext.importers.torch.operators import OPERATORS
 from mcutrain.tvm_ext.model import Model
 
@@ -135,7 +135,7 @@ def _called(rows: Rows, node: torch.fx.Node, refs: dict[str, object]) -> object:
         return _size(node)
     args = _arguments(node, refs)
     first = next((n for n in node.all_input_nodes), None)
-    call = Call(op, _layer(node, op, refs), node.name, args, _shape(first))
+    call = TorchCall(op, _layer(node, op, refs), node.name, args, _shape(first))
     tensors = [value for value in args.values() if isinstance(value, Ref)]
     try:
         record = OPERATORS.get(op, TorchOperator(op))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, operand, plain, real, tensor
+from mcutrain.tvm_ext.importers.torch.call import Rows, TorchCall, TorchOperator, operand, plain, real, tensor
 
 
-def _arithmetic(op: str) -> Callable[[Rows, Call], None]:
-    def make(rows: Rows, call: Call) -> None:
+def _arithmetic(op: str) -> Callable[[Rows, TorchCall], None]:
+    def make(rows: Rows, call: TorchCall) -> None:
         if call.args.get("alpha", 1) != 1 or call.args.get("rounding_mode") is not None:
             raise LayerError(call.name, "alpha or a rounding mode", "write it without")
         rows.add(call, op, [operand(rows, call, "self"), operand(rows, call, "other")])
@@ -17,7 +17,7 @@ def _arithmetic(op: str) -> Callable[[Rows, Call], None]:
     return make
 
 
-def _clamp(rows: Rows, call: Call) -> None:
+def _clamp(rows: Rows, call: TorchCall) -> None:
     ends = {}
     for end in ("min", "max"):
         key = f"{end}_val" if f"{end}_val" in call.args else end
@@ -26,35 +26,35 @@ def _clamp(rows: Rows, call: Call) -> None:
     rows.add(call, "Clip", [tensor(call, "self")], **ends)
 
 
-def _clamp_to(lo: float, hi: float) -> Callable[[Rows, Call], str]:
+def _clamp_to(lo: float, hi: float) -> Callable[[Rows, TorchCall], str]:
     """The reader of a clamp whose ends are in its name."""
     return lambda rows, call: rows.add(call, "Clip", [tensor(call, "self")], min=float(lo), max=float(hi))
 
 
-def _leaky_relu(rows: Rows, call: Call) -> None:
+def _leaky_relu(rows: Rows, call: TorchCall) -> None:
     rows.add(call, "LeakyRelu", [tensor(call, "self")], alpha=real(call, "negative_slope"))
 
 
-def _hard_sigmoid(rows: Rows, call: Call) -> None:
+def _hard_sigmoid(rows: Rows, call: TorchCall) -> None:
     rows.add(call, "HardSigmoid", [tensor(call, "self")], alpha=1 / 6, beta=0.5)
 
 
-def _silu(rows: Rows, call: Call) -> None:
+def _silu(rows: Rows, call: TorchCall) -> None:
     x = tensor(call, "self")
     rows.add(call, "Mul", [x, rows.add(call, "Sigmoid", [x], "gate")])
 
 
-def _elu(rows: Rows, call: Call) -> None:
+def _elu(rows: Rows, call: TorchCall) -> None:
     if call.args.get("scale", 1) != 1 or call.args.get("input_scale", 1) != 1:
         raise LayerError(call.name, "a scaled ELU", "use ELU, or ReLU")
     rows.add(call, "Elu", [tensor(call, "self")], alpha=real(call, "alpha"))
 
 
-def _gelu(rows: Rows, call: Call) -> None:
+def _gelu(rows: Rows, call: TorchCall) -> None:
     rows.add(call, "Gelu", [tensor(call, "self")], approximate=call.args.get("approximate", "none"))
 
 
-def _prelu(rows: Rows, call: Call) -> None:
+def _prelu(rows: Rows, call: TorchCall) -> None:
     """PyTorch's slopes are a vector, whatever the rank of what they meet."""
     slopes, rank = tensor(call, "weight"), len(call.shape)
     if rank > 2:
@@ -62,11 +62,11 @@ def _prelu(rows: Rows, call: Call) -> None:
     rows.add(call, "PRelu", [tensor(call, "self"), slopes])
 
 
-def _power(rows: Rows, call: Call) -> None:
+def _power(rows: Rows, call: TorchCall) -> None:
     rows.add(call, "Pow", [tensor(call, "self"), operand(rows, call, "exponent")])
 
 
-def _both(name: str, reader: Callable[[Rows, Call], object]) -> tuple[TorchOperator, TorchOperator]:
+def _both(name: str, reader: Callable[[Rows, TorchCall], object]) -> tuple[TorchOperator, TorchOperator]:
     """An operator and its form that writes into its operand, which means the same in a program of values."""
     return TorchOperator(name, reader), TorchOperator(f"{name}_", reader)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.torch.call import Call, Rows, TorchOperator, ints, spatial, tensor, whole
+from mcutrain.tvm_ext.importers.torch.call import Rows, TorchCall, TorchOperator, ints, spatial, tensor, whole
 
 
-def _average_pool(rows: Rows, call: Call) -> None:
+def _average_pool(rows: Rows, call: TorchCall) -> None:
     if call.args.get("divisor_override") is not None:
         raise LayerError(call.name, "divisor_override", "leave it out")
     attrs = {**_window(call), "count_include_pad": whole(call, "count_include_pad")}
     rows.add(call, "AveragePool", [tensor(call, "self")], **attrs)
 
 
-def _max_pool(rows: Rows, call: Call) -> None:
+def _max_pool(rows: Rows, call: TorchCall) -> None:
     attrs = {**_window(call), "dilations": ints(call, "dilation", spatial(call))}
     rows.add(call, "MaxPool", [tensor(call, "self")], **attrs)
 
 
-def _window(call: Call) -> dict[str, object]:
+def _window(call: TorchCall) -> dict[str, object]:
     count = spatial(call)
     kernel = ints(call, "kernel_size", count)
     strides = ints(call, "stride", count) if call.args.get("stride") else kernel
@@ -31,7 +31,7 @@ def _window(call: Call) -> dict[str, object]:
     }
 
 
-def _adaptive_pool(rows: Rows, call: Call) -> None:
+def _adaptive_pool(rows: Rows, call: TorchCall) -> None:
     sizes, image = ints(call, "output_size", spatial(call)), call.shape[2:]
     if all(n == 1 for n in sizes):
         rows.add(call, "GlobalAveragePool", [tensor(call, "self")])
@@ -42,7 +42,7 @@ def _adaptive_pool(rows: Rows, call: Call) -> None:
     rows.add(call, "AveragePool", [tensor(call, "self")], kernel_shape=kernel, strides=kernel)
 
 
-def _mean(rows: Rows, call: Call) -> None:
+def _mean(rows: Rows, call: TorchCall) -> None:
     axes = ints(call, "dim") if call.args.get("dim") is not None else []
     rows.add(call, "ReduceMean", [tensor(call, "self")], axes=axes, keepdims=int(bool(call.args.get("keepdim"))))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from mcutrain.planner.errors import LayerError
-from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows, TorchOperator, tensor, whole
+from mcutrain.tvm_ext.importers.torch.call import Ref, Rows, TorchCall, TorchOperator, tensor, whole
 
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
-def _quantize(rows: Rows, call: Call) -> None:
+def _quantize(rows: Rows, call: TorchCall) -> None:
     scale, zero, dtype = _steps(rows, call)
     x, known = call.args["input"], [rows.constants[name] for name in (scale, zero)]
     low, high = call.args.get("quant_min"), call.args.get("quant_max")
@@ -24,12 +24,12 @@ def _quantize(rows: Rows, call: Call) -> None:
     rows.add(call, "QuantizeLinear", [source, scale, zero], axis=whole(call, "axis", 1))
 
 
-def _dequantize(rows: Rows, call: Call) -> None:
+def _dequantize(rows: Rows, call: TorchCall) -> None:
     scale, zero, _ = _steps(rows, call)
     rows.add(call, "DequantizeLinear", [tensor(call, "input"), scale, zero], axis=whole(call, "axis", 1))
 
 
-def _steps(rows: Rows, call: Call) -> tuple[str, str, str]:
+def _steps(rows: Rows, call: TorchCall) -> tuple[str, str, str]:
     """(the names of the scale and of the zero point, the dtype of the integers)."""
     dtype = str(call.args["dtype"]).removeprefix("torch.")
     if dtype not in (*LIMITS, "int32"):

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mcutrain.tvm_ext.importers.torch.call import Call, Ref, Rows, TorchOperator, ints, plain, real, tensor, whole
+from mcutrain.tvm_ext.importers.torch.call import Ref, Rows, TorchCall, TorchOperator, ints, plain, real, tensor, whole
 
 
-def _reshape(rows: Rows, call: Call) -> None:
+def _reshape(rows: Rows, call: TorchCall) -> None:
     key = "size" if "size" in call.args else "shape"
     rows.add(call, "Reshape", [tensor(call, "self")], shape=ints(call, key), allowzero=1)
 
 
-def _flatten(rows: Rows, call: Call) -> None:
+def _flatten(rows: Rows, call: TorchCall) -> None:
     rank = len(call.shape)
     start, end = (whole(call, key) % rank for key in ("start_dim", "end_dim"))
     shape = [*call.shape[:start], -1, *call.shape[end + 1 :]]
     rows.add(call, "Reshape", [tensor(call, "self")], shape=[1 if i == 0 and start else n for i, n in enumerate(shape)])
 
 
-def _axes(op: str) -> Callable[[Rows, Call], None]:
-    def make(rows: Rows, call: Call) -> None:
+def _axes(op: str) -> Callable[[Rows, TorchCall], None]:
+    def make(rows: Rows, call: TorchCall) -> None:
         given = {"axes": ints(call, "dim")} if call.args.get("dim") is not None else {}
         rows.add(call, op, [tensor(call, "self")], **given)
 
     return make
 
 
-def _permute(rows: Rows, call: Call) -> None:
+def _permute(rows: Rows, call: TorchCall) -> None:
     rank = len(call.shape)
     perm = list(range(rank))
     if "dims" in call.args:
@@ -38,13 +38,13 @@ def _permute(rows: Rows, call: Call) -> None:
     rows.add(call, "Transpose", [tensor(call, "self")], perm=perm)
 
 
-def _concat(rows: Rows, call: Call) -> None:
+def _concat(rows: Rows, call: TorchCall) -> None:
     given = call.args["tensors"]
     names = [ref.name for ref in given if isinstance(ref, Ref)] if isinstance(given, list | tuple) else []
     rows.add(call, "Concat", names, axis=whole(call, "dim", 0))
 
 
-def _pad(rows: Rows, call: Call) -> None:
+def _pad(rows: Rows, call: TorchCall) -> None:
     """PyTorch lists the padding from the last axis on, begin and end of each."""
     given, rank = ints(call, "pad"), len(call.shape)
     pairs = [(0, 0)] * (rank - len(given) // 2) + [tuple(given[i : i + 2]) for i in range(len(given) - 2, -1, -2)]

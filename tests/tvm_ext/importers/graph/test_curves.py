@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tvm import relax
 
-from mcutrain.tvm_ext.importers.base.network import Quantisation, Value
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.importers.graph.curves import Curve, itself, pairs
 from mcutrain.tvm_ext.ops.activation import tabulate
 

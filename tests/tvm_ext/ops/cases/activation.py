@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from mcutrain.tvm_ext.ops.activation import tabulate
 from tests.tvm_ext.ops.cases.elementwise import NEAR, SHAPES, alone
 from tests.tvm_ext.support import networks, torch_parts

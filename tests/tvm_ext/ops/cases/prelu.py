@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value
 from tests.tvm_ext.ops.cases.activation import in_blocks
 from tests.tvm_ext.ops.cases.elementwise import NEAR, SHAPES, alone
 from tests.tvm_ext.support import networks, reference, torch_parts

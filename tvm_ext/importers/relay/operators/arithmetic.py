@@ -11,7 +11,7 @@ from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.network import Value
+from mcutrain.tvm_ext.importers.base.values import Value
 from mcutrain.tvm_ext.importers.graph.curves import Curve, Elementwise
 from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Expr
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context

@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.network import Value, Window
+from mcutrain.tvm_ext.importers.base.values import Value, Window
 from mcutrain.tvm_ext.importers.relay.ast import Call
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import (

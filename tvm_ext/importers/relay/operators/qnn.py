@@ -13,8 +13,8 @@ from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.network import Quantisation
-from mcutrain.tvm_ext.importers.base.network import Value as Activation
+from mcutrain.tvm_ext.importers.base.values import Quantisation
+from mcutrain.tvm_ext.importers.base.values import Value as Activation
 from mcutrain.tvm_ext.importers.graph.curves import Curve, itself
 from mcutrain.tvm_ext.importers.relay.ast import Call, Expr, Tuple
 from mcutrain.tvm_ext.importers.relay.operators.arithmetic import round_half_away

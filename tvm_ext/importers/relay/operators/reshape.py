@@ -10,7 +10,7 @@ from tvm import relax
 from tvm.relax import op
 
 from mcutrain.planner.errors import ModelError
-from mcutrain.tvm_ext.importers.base.network import Order
+from mcutrain.tvm_ext.importers.base.values import Order
 from mcutrain.tvm_ext.importers.relay.ast import LARGEST_DIM, Call, TensorType
 from mcutrain.tvm_ext.importers.relay.operators.base.context import Context
 from mcutrain.tvm_ext.importers.relay.operators.base.fields import LIST_OR_NONE, LISTED, NO, integer

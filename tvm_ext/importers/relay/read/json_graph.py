@@ -17,7 +17,7 @@ MAX_ITEMS = 1_000_000  # shared lists inside lists, and types inside types, can 
 _INT = re.compile(r"-?\d{1,19}")
 
 
-class Graph:
+class JsonGraph:
     """nodes[i] is a dict with `type_key`; references are indices, written as strings in attributes; 0 is None."""
 
     def __init__(self, text: str, source: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from mcutrain.tvm_ext.importers.relay import ast
 from mcutrain.tvm_ext.importers.relay.ast import About, Call, Constant, Expr, Function, Module, Type, Var
 from mcutrain.tvm_ext.importers.relay.operators.table import OPERATORS, complete
-from mcutrain.tvm_ext.importers.relay.read.json_graph import Graph
+from mcutrain.tvm_ext.importers.relay.read.json_graph import JsonGraph
 
 # What each kind of expression is made of: attributes that refer to expressions, and attributes that list them.
 _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -28,7 +28,7 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def parse(text: str, source: str) -> Module:
     """Read a module, or a function as its "main". Raises ModelError with the node's number."""
-    graph = Graph(text, source)
+    graph = JsonGraph(text, source)
     reader = _Reader(graph)
     kind = graph.kind(graph.root)
     if kind == "relay.Function":
@@ -47,7 +47,7 @@ def parse(text: str, source: str) -> Module:
 
 def metadata_constants(text: str, source: str) -> list[np.ndarray]:
     """Read the constants of a metadata section, in order: meta[relay.Constant][i] stands for the one at i."""
-    graph = Graph(text, source)
+    graph = JsonGraph(text, source)
     for key, value in graph.pairs(graph.root):
         if key == "relay.Constant":
             return [graph.array(graph.attr(i, "data"), i) for i in graph.items(value, "the constants")]
@@ -57,7 +57,7 @@ def metadata_constants(text: str, source: str) -> list[np.ndarray]:
 class _Reader:
     """Makes expressions of nodes, each once; the walk keeps its own stack, since networks are deep."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: JsonGraph) -> None:
         self.graph = graph
         self.made: dict[int, Expr] = {}
         self.bound: dict[int, int] = {}  # the variable of a let -> the node of its value

@@ -15,7 +15,8 @@ import numpy as np
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.importers.base.conv_params import ConvParams, Rounding
 from mcutrain.tvm_ext.importers.base.fields import LARGEST_SCALE, SMALLEST_SCALE
-from mcutrain.tvm_ext.importers.base.network import NetworkBuilder, Quantisation, Value, expect
+from mcutrain.tvm_ext.importers.base.network import NetworkBuilder
+from mcutrain.tvm_ext.importers.base.values import Quantisation, Value, expect
 from mcutrain.tvm_ext.importers.graph.curves import Curve
 from mcutrain.tvm_ext.importers.relay.ast import Call, Constant, Expr, Tuple
 
