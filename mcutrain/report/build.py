@@ -47,8 +47,7 @@ def plan_report(
     board: str | None = None,
 ) -> Report:
     """Make the report of a planned step, with None where only a built and run firmware knows. infer: where an
-    inference's tensors lie, and its calls in order. budget: bytes of SRAM. rematerialised: the ops that are
-    computed twice."""
+    inference's tensors lie, and its calls in order. budget: bytes of SRAM. rematerialised: ops that run twice."""
     step = lowered.train_step or lowered.infer
     calls = {c.op.name: c for c in step.calls}
     runs = _runs(plan)
