@@ -75,7 +75,7 @@ def _function(function: str, **defaults: float) -> Reader:
         x = state.real(node)
         given = {key: number(node, key, default) for key, default in defaults.items()}
         if not all(map(math.isfinite, given.values())):
-            raise ModelError(f"{node.name}: a parameter that is not finite; export the model anew")
+            raise LayerError(node.name, "a parameter that is not finite", "export the model anew")
         curves = tuple(curve.through(function, given) for curve in state.curves(x, node.name))
 
         def applied(q: Quantisation | None, lo: float, hi: float, reader: str) -> Value:
@@ -101,7 +101,7 @@ def _power(state: Import, node: Node) -> Real:
     """A whole power: a part of GELU as it is approximated."""
     x, exponent = state.real(node), whole(state.constant(node, 1, "exponent"), node, "exponent")
     if len(exponent) != 1 or not 1 <= exponent[0] <= 8:
-        raise ModelError(f"{node.name}: the power {exponent[:4]}; only one from 1 to 8; train the model without it")
+        raise LayerError(node.name, f"the power {exponent[:4]}; only one from 1 to 8", "train the model without it")
     (n,) = exponent
     curves = tuple(curve.mapped(lambda y: y**n, lambda y: n * y ** (n - 1)) for curve in state.curves(x, node.name))
     return curved(state.network, node.name, x, curves, None)
