@@ -7,6 +7,7 @@ from .options import PlanOptions
 from .pipeline import compile, plan
 from .planner.errors import (
     BudgetError,
+    LayerError,
     McutrainError,
     ModelError,
     OutputError,
@@ -41,6 +42,7 @@ __all__ = [
     "BudgetError",
     "DeviceError",
     "Inspection",
+    "LayerError",
     "McutrainError",
     "Measurement",
     "Model",
