@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mcutrain.planner.errors import ModelError
 from mcutrain.planner.policy import LOSSES
@@ -18,14 +18,7 @@ PICKLE_INPUT_SIZE, PICKLE_CLASSES = 128, 10
 HEADS = ("model", "float", "int8-slice")
 LOGITS = ("raw", "dequantized")
 HEAD_OF_FILE = 1 << 16  # bytes that are looked at to tell the format
-IMPORTERS = {
-    "tflite": "mcutrain.tvm_ext.importers.tflite.load",
-    "onnx": "mcutrain.tvm_ext.importers.onnx.load",
-    "relay": "mcutrain.tvm_ext.importers.relay.load",
-    "relax": "mcutrain.tvm_ext.importers.relax.load",
-    "torch": "mcutrain.tvm_ext.importers.torch.load",
-}
-FORMATS = {
+FORMATS = {  # in words; each is read by mcutrain.tvm_ext.importers.KEY.load
     "pickle": "int8 network pickle",
     "tflite": "TFLite",
     "onnx": "ONNX",
@@ -33,6 +26,19 @@ FORMATS = {
     "relax": "Relax (text)",
     "torch": "PyTorch exported program",
 }
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The options of load() that a frontend gets; which of them fit its format is checked before."""
+
+    input_size: int | None
+    classes: int | None
+    head: str | None
+    logits: str | None
+    loss: str | None
+    params: Path | None
+    softmax: bool
 
 
 def load(
@@ -59,25 +65,10 @@ def load(
     Raises ModelError; UnsupportedError, which is one, where operators of the model cannot be expressed."""
     _check(head, classes, logits, loss)
     kind, source = format_of(model)
-    if params is not None and kind != "relay":
-        raise ModelError(f"{source}: --params belongs to a Relay file; this is {FORMATS[kind]}")
-    if softmax and kind != "tflite":
-        raise ModelError(f"{source}: --softmax belongs to a TFLite file; this is {FORMATS[kind]}")
-    if kind == "pickle":
-        return _load_pickle(cast(Path, source), input_size, classes, head, logits, loss)
-    if input_size is not None:
-        raise ModelError(f"{source}: {FORMATS[kind]} fixes its own input size; leave --input-size out")
-    if head == "int8-slice":
-        raise ModelError(f"{source}: the head int8-slice is for network pickles; use model or float")
-    if classes is not None and head != "float":
-        raise ModelError(f"{source}: its own output layer fixes the classes; --head float makes a new one")
-    options: dict[str, object] = {"classes": classes, "head": head or "model", "logits": logits, "loss": loss}
-    if kind == "relay":
-        options["params"] = None if params is None else Path(params)
-    if softmax:
-        options["softmax"] = True
-    found: Model = importlib.import_module(IMPORTERS[kind]).load(source, **options)
-    return found
+    data = None if params is None else Path(params)
+    options = LoadOptions(input_size, classes, head, logits, loss, data, softmax)
+    _check_fit(kind, source, options)
+    return _read(kind, source, options)
 
 
 def as_model(model: Model | Source) -> Model:
@@ -99,19 +90,51 @@ def _check(head: str | None, classes: int | None, logits: str | None, loss: str 
         raise ModelError(f"{classes} classes: need 2 or more (1 or more for binary_cross_entropy and mse)")
 
 
-def _load_pickle(
-    path: str | Path,
-    input_size: int | None,
-    classes: int | None,
-    head: str | None,
-    logits: str | None,
-    loss: str | None,
-) -> Model:
-    from mcutrain.tvm_ext.importers.pickle.load import load as load_network
+def _check_fit(kind: str, source: Source, options: LoadOptions) -> None:
+    """Raise ModelError for an option that the format does not have."""
+    if options.params is not None and kind != "relay":
+        raise ModelError(f"{source}: --params belongs to a Relay file; this is {FORMATS[kind]}")
+    if options.softmax and kind != "tflite":
+        raise ModelError(f"{source}: --softmax belongs to a TFLite file; this is {FORMATS[kind]}")
+    if kind == "pickle":
+        return
+    if options.input_size is not None:
+        raise ModelError(f"{source}: {FORMATS[kind]} fixes its own input size; leave --input-size out")
+    if options.head == "int8-slice":
+        raise ModelError(f"{source}: the head int8-slice is for network pickles; use model or float")
+    if options.classes is not None and options.head != "float":
+        raise ModelError(f"{source}: its own output layer fixes the classes; --head float makes a new one")
 
-    size = PICKLE_INPUT_SIZE if input_size is None else input_size
-    count = PICKLE_CLASSES if classes is None else classes
-    return load_network(path, size, count, head or "float", logits, loss)
+
+def _read(kind: str, source: Any, options: LoadOptions) -> Model:
+    """Read what is known to be of the format `kind`. Only the format's own frontend is imported, here: torch and onnx
+    take seconds."""
+    head, classes, logits, loss = options.head or "model", options.classes, options.logits, options.loss
+    if kind == "pickle":
+        from mcutrain.tvm_ext.importers.pickle.load import load as load_pickle
+
+        size = PICKLE_INPUT_SIZE if options.input_size is None else options.input_size
+        count = PICKLE_CLASSES if classes is None else classes
+        return load_pickle(source, size, count, options.head or "float", logits, loss)
+    if kind == "tflite":
+        from mcutrain.tvm_ext.importers.tflite.load import load as load_tflite
+
+        return load_tflite(source, classes, head, logits, loss, options.softmax)
+    if kind == "onnx":
+        from mcutrain.tvm_ext.importers.onnx.load import load as load_onnx
+
+        return load_onnx(source, classes, head, logits, loss)
+    if kind == "relay":
+        from mcutrain.tvm_ext.importers.relay.load import load as load_relay
+
+        return load_relay(source, classes, cast(Literal["model", "float"], head), logits, loss, options.params)
+    if kind == "relax":
+        from mcutrain.tvm_ext.importers.relax.load import load as load_relax
+
+        return load_relax(source, classes, head, logits, loss)
+    from mcutrain.tvm_ext.importers.torch.load import load as load_torch
+
+    return load_torch(source, classes, head, logits, loss)
 
 
 def format_of(model: Source) -> tuple[str, Source]:

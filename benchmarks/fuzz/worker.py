@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 
 import mcutrain
-from mcutrain.frontends import IMPORTERS
+from mcutrain.frontends import FORMATS
 from mcutrain.planner.errors import ModelError
 from mcutrain.tvm_ext.function import well_formed
 from mcutrain.tvm_ext.importers.pickle import load as mcunet  # noqa: F401  so that no child spends its time on loading it
@@ -39,7 +39,8 @@ FORBIDDEN = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.sy
 
 def main() -> None:
     faulthandler.enable()
-    for name in (*(m for kind, m in IMPORTERS.items() if kind != "torch"), "onnx.numpy_helper", "tvm.script"):
+    frontends = (f"mcutrain.tvm_ext.importers.{kind}.load" for kind in FORMATS if kind != "torch")
+    for name in (*frontends, "onnx.numpy_helper", "tvm.script"):
         importlib.import_module(name)
     if len(os.listdir("/proc/self/task")) != 1:
         sys.exit("fuzz: more than one thread, so it cannot fork; set OPENBLAS_NUM_THREADS=1")
