@@ -58,10 +58,10 @@ def counting(quiet: bool, what: str) -> Iterator[Count | None]:
 
 
 @contextmanager
-def counting_apart(quiet: bool, *whats: str) -> Iterator[list[Count | None]]:
+def counting_apart(quiet: bool, *texts: str) -> Iterator[list[Count | None]]:
     """Show a bar for each kind of work, as counting() does; yields what counts each."""
     if quiet or not messages.is_terminal:
-        yield [None if quiet else partial(_say_tenths, what) for what in whats]
+        yield [None if quiet else partial(_say_tenths, what) for what in texts]
         return
     columns = (
         TextColumn("{task.description}"),
@@ -70,7 +70,7 @@ def counting_apart(quiet: bool, *whats: str) -> Iterator[list[Count | None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=messages, transient=True) as bar:
-        yield [partial(_advance, bar, bar.add_task(what, total=None)) for what in whats]
+        yield [partial(_advance, bar, bar.add_task(what, total=None)) for what in texts]
 
 
 def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
