@@ -71,7 +71,9 @@ def adapt_digits() -> Path:
         say("the same steps on the host twin")
         twin = mcutrain.host(out)
         equal = same_on_twin(twin, run, rates, device)
-        measured = mcutrain.verify(out, 2, mcutrain.Samples(data.x_train, data.y_train), (RATE, RATE), say)
+        measured = mcutrain.verify(
+            out, 2, samples=mcutrain.Samples(data.x_train, data.y_train), learning_rate=(RATE, RATE), progress=say
+        )
     show_adaptation(data, steps, device, measured, equal, seconds)
     return out
 
@@ -137,7 +139,7 @@ def train_mcunet() -> Path:
         say("reading MCUNet-5fps")
         model = mcutrain.load(MCUNET, input_size=128, classes=10)
         artifact = mcutrain.compile(model, "49kb", BOARD, "256KB", OUT / "mcunet", progress=say)
-        mcutrain.verify(artifact.directory, MCUNET_STEPS, one_photo(), progress=say)
+        mcutrain.verify(artifact.directory, MCUNET_STEPS, samples=one_photo(), progress=say)
     return artifact.directory
 
 

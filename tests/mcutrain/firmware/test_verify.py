@@ -83,7 +83,7 @@ def test_report_is_completed(out: Path, command: Callable) -> None:
 
 def test_given_samples_and_rates_reach_the_device(out: Path) -> None:
     images, labels = tiny.separable(4, 0)
-    found = plain(verify(out, 4, Samples(images, labels), (0.0, 0.5)))
+    found = plain(verify(out, 4, samples=Samples(images, labels), learning_rate=(0.0, 0.5)))
     twin = mcutrain.host(out)
     twin.learning_rate = (0.0, 0.5)
     losses = [twin.train_step(x, int(y)) for x, y in zip(images, labels, strict=True)]
@@ -155,11 +155,11 @@ def test_a_budget_beyond_the_chip(tmp_path: Path, command: Callable) -> None:
 def test_wrong_samples(out: Path) -> None:
     images, labels = tiny.separable(2, 0)
     with pytest.raises(ModelError, match="3 steps need as many samples, only 2 were given"):
-        verify(out, 3, Samples(images, labels))
+        verify(out, 3, samples=Samples(images, labels))
     with pytest.raises(ModelError, match="the model takes 192"):
-        verify(out, 2, Samples(images[:, :4], labels))
+        verify(out, 2, samples=Samples(images[:, :4], labels))
     with pytest.raises(ModelError, match=r"label [4-7] is outside 0 \.\. 3"):
-        verify(out, 2, Samples(images, labels + 4))
+        verify(out, 2, samples=Samples(images, labels + 4))
 
 
 def test_missing_tools_are_named_at_once(
