@@ -42,6 +42,8 @@ def typed(content: object, kind: type[T], root: str) -> T:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         raise SchemaError(_in_words(str(error), content, kind, root)) from None
+    except UnicodeEncodeError:  # JSON can escape half of a surrogate pair, which is no text
+        raise SchemaError("a text holds half of a surrogate pair: write the whole character") from None
 
 
 def plain(value: object) -> Any:

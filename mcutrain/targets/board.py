@@ -147,7 +147,7 @@ def _size(nbytes: int) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows write a mark of byte order
     except FileNotFoundError:
         hint = "`mcutrain boards --show NAME` prints one to start from"
         raise BoardError(f"{path}: there is no such file; {hint}") from None

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import Meta, Struct
 
+from mcutrain.planner import policy
+from mcutrain.planner.errors import PolicyError
 from mcutrain.schema.reading import SchemaError, load_json, plain, typed
 
 
@@ -85,3 +87,11 @@ def test_only_json_is_read(tmp_path: Path) -> None:
             load_json(path)
     with pytest.raises(OSError, match="No such file"):
         load_json(tmp_path / "none.json")
+
+
+def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    """JSON can escape one, and no file can hold it."""
+    for content in ('[{"layer": 0, "select": "\\ud800"}]', '[{"\\ud800": 0}]'):
+        (tmp_path / "p.json").write_text(content, encoding="utf-8")
+        with pytest.raises(PolicyError, match=r"p\.json.*half of a surrogate pair"):
+            policy.read(tmp_path / "p.json")
